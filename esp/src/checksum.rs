@@ -4,9 +4,9 @@
 /// of a word, so only the last of several calls may have one.
 pub(crate) fn add(sum: u32, bytes: &[u8]) -> u32 {
     let (words, last) = bytes.as_chunks::<2>();
-    let mut sum = words
-        .iter()
-        .fold(u64::from(sum), |sum, word| sum + u64::from(u16::from_be_bytes(*word)));
+    let mut sum = words.iter().fold(u64::from(sum), |sum, word| {
+        sum + u64::from(u16::from_be_bytes(*word))
+    });
     if let [last] = last {
         sum += u64::from(u16::from_be_bytes([*last, 0]));
     }
@@ -46,7 +46,10 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1624_updates() {
         // RFC 1624 section 4: the case that the older equation gets wrong.
-        assert_eq!(update([0xdd, 0x2f], [0x55, 0x55], [0x32, 0x85]), [0x00, 0x00]);
+        assert_eq!(
+            update([0xdd, 0x2f], [0x55, 0x55], [0x32, 0x85]),
+            [0x00, 0x00]
+        );
     }
 
     #[test]

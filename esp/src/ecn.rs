@@ -13,7 +13,11 @@ const CE: u8 = 0b11;
 /// (RFC 4301 section 5.1.2.1 note 6).
 #[must_use]
 pub const fn outer_tos(inner: &InnerPacket, copy_dscp: bool) -> u8 {
-    if copy_dscp { inner.tos } else { inner.tos & ECN_MASK }
+    if copy_dscp {
+        inner.tos
+    } else {
+        inner.tos & ECN_MASK
+    }
 }
 
 /// Combines the outer ECN field with the inner one for a packet that leaves the tunnel: the table of RFC 6040 section 4.2.
@@ -47,13 +51,14 @@ fn set_tos(packet: &mut [u8], version: IpVersion, tos: u8) {
             else {
                 return;
             };
-            let sum =
-                checksum::update([*sum0, *sum1], [*version, *old], [*version, tos]);
+            let sum = checksum::update([*sum0, *sum1], [*version, *old], [*version, tos]);
             *old = tos;
             [*sum0, *sum1] = sum;
         }
         IpVersion::V6 => {
-            let Some([b0, b1]) = packet.first_chunk_mut::<2>() else { return };
+            let Some([b0, b1]) = packet.first_chunk_mut::<2>() else {
+                return;
+            };
             *b0 = *b0 & 0xf0 | tos >> 4;
             *b1 = *b1 & 0x0f | tos << 4;
         }

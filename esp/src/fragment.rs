@@ -20,7 +20,10 @@ pub struct Fragment {
 
 impl Fragment {
     /// The fragment's length, in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "a fragment has a header and is never empty")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a fragment has a header and is never empty"
+    )]
     #[must_use]
     pub const fn len(&self) -> usize {
         self.header_len + (self.data.end - self.data.start)
@@ -29,7 +32,9 @@ impl Fragment {
     /// Writes the fragment of `packet`, which is the one that was given to [`fragments`]. `None` if it does not fit `out`.
     #[must_use]
     pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
-        let (header, data) = out.get_mut(..self.len())?.split_at_mut_checked(self.header_len)?;
+        let (header, data) = out
+            .get_mut(..self.len())?
+            .split_at_mut_checked(self.header_len)?;
         header.copy_from_slice(self.header.get(..self.header_len)?);
         data.copy_from_slice(packet.get(self.data.clone())?);
         Some(self.len())
@@ -46,7 +51,8 @@ pub fn fragments(
     mtu: u16,
 ) -> impl Iterator<Item = Fragment> + use<> {
     let plan = Plan::new(packet, inner, mtu);
-    plan.into_iter().flat_map(|plan| (0..plan.count).map(move |index| plan.fragment(index)))
+    plan.into_iter()
+        .flat_map(|plan| (0..plan.count).map(move |index| plan.fragment(index)))
 }
 
 /// What the fragments have in common.
@@ -71,7 +77,9 @@ impl Plan {
         }
         let header_len = inner.header_len;
         let mut first_header = [0; MAX_HEADER_LEN];
-        first_header.get_mut(..header_len)?.copy_from_slice(packet.get(..header_len)?);
+        first_header
+            .get_mut(..header_len)?
+            .copy_from_slice(packet.get(..header_len)?);
         let mut later_header = first_header;
         blank_uncopied_options(later_header.get_mut(20..header_len)?);
         let data_len = inner.total_len.checked_sub(header_len)?;
@@ -99,21 +107,32 @@ impl Plan {
         let start = index * self.step;
         let data_start = self.header_len + start;
         let data = data_start..self.total_len.min(data_start + self.step);
-        let mut header = if index == 0 { self.first_header } else { self.later_header };
+        let mut header = if index == 0 {
+            self.first_header
+        } else {
+            self.later_header
+        };
         let more = self.more || index + 1 < self.count;
         // At most 65535 / 8, so it fits; an offset beyond 13 bits is the sender's packet's own overflow.
         let units = (start / 8) as u16;
-        let flags = self.offset.wrapping_add(units) & OFFSET_MASK
-            | if more { MORE_FRAGMENTS } else { 0 };
+        let flags =
+            self.offset.wrapping_add(units) & OFFSET_MASK | if more { MORE_FRAGMENTS } else { 0 };
         let total_len = (self.header_len + data.len()) as u16;
         let [_, _, len0, len1, _, _, flags0, flags1, _, _, sum0, sum1, ..] = &mut header;
         [*len0, *len1] = total_len.to_be_bytes();
         [*flags0, *flags1] = flags.to_be_bytes();
         [*sum0, *sum1] = [0, 0];
-        let sum = checksum::finish(checksum::add(0, header.get(..self.header_len).unwrap_or(&[])));
+        let sum = checksum::finish(checksum::add(
+            0,
+            header.get(..self.header_len).unwrap_or(&[]),
+        ));
         let [_, _, _, _, _, _, _, _, _, _, sum0, sum1, ..] = &mut header;
         [*sum0, *sum1] = sum;
-        Fragment { header, header_len: self.header_len, data }
+        Fragment {
+            header,
+            header_len: self.header_len,
+            data,
+        }
     }
 }
 

@@ -51,13 +51,24 @@ impl InnerPacket {
 
     fn parse_v4(packet: &[u8]) -> Option<Self> {
         let header = packet.first_chunk::<V4_HEADER_LEN>()?;
-        let [version, tos, len0, len1, _, _, frag0, frag1, _, protocol, ..] = *header;
+        let [
+            version,
+            tos,
+            len0,
+            len1,
+            _,
+            _,
+            frag0,
+            frag1,
+            _,
+            protocol,
+            ..,
+        ] = *header;
         let header_len = usize::from(version & 0x0f) * 4;
         let total_len = usize::from(u16::from_be_bytes([len0, len1]));
         let fragment = u16::from_be_bytes([frag0, frag1]);
-        let fits = V4_HEADER_LEN <= header_len
-            && header_len <= total_len
-            && total_len <= packet.len();
+        let fits =
+            V4_HEADER_LEN <= header_len && header_len <= total_len && total_len <= packet.len();
         fits.then_some(Self {
             version: IpVersion::V4,
             header_len,

@@ -50,7 +50,11 @@ pub struct Usage {
 
 impl Usage {
     pub(crate) const fn new(limits: Limits) -> Self {
-        Self { limits, packets: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        Self {
+            limits,
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
     }
 
     /// The packets carried.
@@ -80,7 +84,11 @@ impl Usage {
     }
 
     pub(crate) fn permit(&self) -> Result<(), DropReason> {
-        if self.hard_limit_reached() { Err(DropReason::LifetimeOver) } else { Ok(()) }
+        if self.hard_limit_reached() {
+            Err(DropReason::LifetimeOver)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn charge(&self, bytes: usize) {

@@ -15,7 +15,9 @@ const OPTION_MSS: u8 = 2;
 /// Nothing is ever raised, and a SYN without the option is left alone: its sender then gets segments of 536
 /// (or 1220) bytes, which fit.
 pub fn clamp_mss(packet: &mut [u8], inner: &InnerPacket, mtu: u16) -> bool {
-    let Some((TCP, offset)) = inner.transport(packet) else { return false };
+    let Some((TCP, offset)) = inner.transport(packet) else {
+        return false;
+    };
     let ip_header = match inner.version {
         IpVersion::V4 => 20,
         IpVersion::V6 => 40,
@@ -40,12 +42,22 @@ fn clamp_segment(segment: &mut [u8], most: u16) -> Option<()> {
         return None;
     }
     let new = most.to_be_bytes();
-    segment.get_mut(at..)?.first_chunk_mut::<2>().map(|mss| *mss = new)?;
+    segment
+        .get_mut(at..)?
+        .first_chunk_mut::<2>()
+        .map(|mss| *mss = new)?;
     // At an odd offset the value's two bytes belong to two words, which is the same as one word with its bytes
     // exchanged (RFC 1071 section 2 (B)).
-    let [old, new] = if at % 2 == 0 { [old, new] } else { [swap(old), swap(new)] };
+    let [old, new] = if at % 2 == 0 {
+        [old, new]
+    } else {
+        [swap(old), swap(new)]
+    };
     let sum = checksum::update([sum0, sum1], old, new);
-    segment.get_mut(16..)?.first_chunk_mut::<2>().map(|checksum| *checksum = sum)
+    segment
+        .get_mut(16..)?
+        .first_chunk_mut::<2>()
+        .map(|checksum| *checksum = sum)
 }
 
 const fn swap([a, b]: [u8; 2]) -> [u8; 2] {

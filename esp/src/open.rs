@@ -42,7 +42,13 @@ impl InboundSa {
     /// # Errors
     /// [`Error::Keys`] if the keys do not fit the suite, [`Error::ReservedSpi`] for an SPI below 256.
     pub fn new(parameters: &SaParameters, replay_window: u32) -> Result<Self, Error> {
-        let &SaParameters { spi, suite, esn, limits, .. } = parameters;
+        let &SaParameters {
+            spi,
+            suite,
+            esn,
+            limits,
+            ..
+        } = parameters;
         if !spi.is_usable() {
             return Err(Error::ReservedSpi { spi });
         }
@@ -92,8 +98,12 @@ impl InboundSa {
     /// # Errors
     /// Why the packet must be dropped. The buffer may have been changed.
     pub fn open(&self, packet: &mut [u8]) -> Result<Opened, DropReason> {
-        let Parts { header, iv, body, icv } =
-            Parts::split(packet, &self.layout).ok_or(DropReason::Truncated)?;
+        let Parts {
+            header,
+            iv,
+            body,
+            icv,
+        } = Parts::split(packet, &self.layout).ok_or(DropReason::Truncated)?;
         if body.len() % self.layout.block_len != 0 {
             return Err(DropReason::Truncated);
         }
@@ -103,8 +113,12 @@ impl InboundSa {
         }
         let sequence = self.check_replay(u32::from_be_bytes([l0, l1, l2, l3]))?;
         self.usage.permit()?;
-        let associated =
-            Associated::new(self.spi, sequence, self.esn, self.suite.encryption.is_aead());
+        let associated = Associated::new(
+            self.spi,
+            sequence,
+            self.esn,
+            self.suite.encryption.is_aead(),
+        );
         self.opener
             .open(associated.aad(), iv, body, associated.tail(), icv)
             .map_err(|_| DropReason::Authentication)?;
@@ -132,7 +146,11 @@ impl InboundSa {
 
     fn check_replay(&self, low: u32) -> Result<u64, DropReason> {
         self.with_window(|window| {
-            let sequence = if self.esn { window.infer(low)? } else { u64::from(low) };
+            let sequence = if self.esn {
+                window.infer(low)?
+            } else {
+                u64::from(low)
+            };
             window.check(sequence)?;
             Ok(sequence)
         })
@@ -146,11 +164,19 @@ impl InboundSa {
 
 /// The payload's length and what it is, if the padding is as the RFC wants it.
 fn read_trailer(body: &[u8]) -> Result<(usize, NextHeader), DropReason> {
-    let (rest, &[pad_len, next_header]) =
-        body.split_last_chunk::<TRAILER_LEN>().ok_or(DropReason::Truncated)?;
-    let payload_len = rest.len().checked_sub(usize::from(pad_len)).ok_or(DropReason::Padding)?;
+    let (rest, &[pad_len, next_header]) = body
+        .split_last_chunk::<TRAILER_LEN>()
+        .ok_or(DropReason::Truncated)?;
+    let payload_len = rest
+        .len()
+        .checked_sub(usize::from(pad_len))
+        .ok_or(DropReason::Padding)?;
     let padding = rest.get(payload_len..).unwrap_or(&[]);
-    if !padding.iter().zip(1..=u8::MAX).all(|(byte, value)| *byte == value) {
+    if !padding
+        .iter()
+        .zip(1..=u8::MAX)
+        .all(|(byte, value)| *byte == value)
+    {
         return Err(DropReason::Padding);
     }
     Ok((payload_len, NextHeader::from_number(next_header)?))

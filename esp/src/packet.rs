@@ -29,7 +29,9 @@ impl Spi {
     /// The SPI of an ESP packet, if the packet is long enough to have one.
     #[must_use]
     pub fn of_packet(packet: &[u8]) -> Option<Self> {
-        packet.first_chunk().map(|bytes| Self(u32::from_be_bytes(*bytes)))
+        packet
+            .first_chunk()
+            .map(|bytes| Self(u32::from_be_bytes(*bytes)))
     }
 
     /// Whether an SA may have it: 0 never appears on the wire, 1 to 255 are reserved by IANA.
@@ -131,11 +133,7 @@ impl Layout {
     /// The length of the whole ESP packet that carries a payload of this length.
     #[must_use]
     pub const fn sealed_len(&self, payload_len: usize) -> usize {
-        self.header_len()
-            + payload_len
-            + self.pad_len(payload_len)
-            + TRAILER_LEN
-            + self.icv_len
+        self.header_len() + payload_len + self.pad_len(payload_len) + TRAILER_LEN + self.icv_len
     }
 }
 
@@ -198,6 +196,11 @@ impl<'a> Parts<'a> {
         let (iv, rest) = rest.split_at_mut_checked(layout.iv_len)?;
         let body_len = rest.len().checked_sub(layout.icv_len)?;
         let (body, icv) = rest.split_at_mut_checked(body_len)?;
-        (body.len() >= TRAILER_LEN).then_some(Self { header, iv, body, icv })
+        (body.len() >= TRAILER_LEN).then_some(Self {
+            header,
+            iv,
+            body,
+            icv,
+        })
     }
 }

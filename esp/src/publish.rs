@@ -17,7 +17,10 @@ impl<T> Published<T> {
     /// Publishes a first snapshot.
     #[must_use]
     pub fn new(value: T) -> Self {
-        Self { generation: AtomicU64::new(0), current: Mutex::new(Arc::new(value)) }
+        Self {
+            generation: AtomicU64::new(0),
+            current: Mutex::new(Arc::new(value)),
+        }
     }
 
     /// Replaces the snapshot. Readers see it the next time they ask.
@@ -42,12 +45,19 @@ impl<T> Published<T> {
     #[must_use]
     pub fn reader(self: &Arc<Self>) -> Reader<T> {
         let (generation, seen) = self.load_with_generation();
-        Reader { published: Arc::clone(self), generation, seen }
+        Reader {
+            published: Arc::clone(self),
+            generation,
+            seen,
+        }
     }
 
     fn load_with_generation(&self) -> (u64, Arc<T>) {
         let current = self.lock();
-        (self.generation.load(Ordering::Acquire), Arc::clone(&current))
+        (
+            self.generation.load(Ordering::Acquire),
+            Arc::clone(&current),
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<T>> {

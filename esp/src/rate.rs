@@ -16,7 +16,12 @@ impl TokenBucket {
     /// A full bucket.
     #[must_use]
     pub const fn new(burst: u32, interval: Duration) -> Self {
-        Self { interval, burst, tokens: burst, counted: None }
+        Self {
+            interval,
+            burst,
+            tokens: burst,
+            counted: None,
+        }
     }
 
     /// Whether an event may happen now; if so it is counted.

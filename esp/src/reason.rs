@@ -129,12 +129,19 @@ impl DropCounts {
 
     /// The reasons that have occurred, with their counts, in the order of [`DropReason::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
-        DropReason::ALL.iter().copied().zip(self.0).filter(|&(_, count)| count > 0)
+        DropReason::ALL
+            .iter()
+            .copied()
+            .zip(self.0)
+            .filter(|&(_, count)| count > 0)
     }
 
     /// All dropped packets; dummy packets are no loss and do not count.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.iter().filter(|(reason, _)| *reason != DropReason::Dummy).map(|(_, count)| count).sum()
+        self.iter()
+            .filter(|(reason, _)| *reason != DropReason::Dummy)
+            .map(|(_, count)| count)
+            .sum()
     }
 }

@@ -30,9 +30,15 @@ impl ReplayWindow {
     /// A window for `size` packets, brought into 64..=8192 and rounded up to a multiple of 64.
     #[must_use]
     pub fn new(size: u32) -> Self {
-        let size = size.clamp(Self::MIN_SIZE, Self::MAX_SIZE).next_multiple_of(64);
+        let size = size
+            .clamp(Self::MIN_SIZE, Self::MAX_SIZE)
+            .next_multiple_of(64);
         let words = (size as usize / 64 + 1).next_power_of_two();
-        Self { size: u64::from(size), top: 0, words: vec![0; words].into_boxed_slice() }
+        Self {
+            size: u64::from(size),
+            top: 0,
+            words: vec![0; words].into_boxed_slice(),
+        }
     }
 
     /// How many packets the window holds.
@@ -60,11 +66,19 @@ impl ReplayWindow {
         let high = if top_low >= self.size - 1 {
             // Case A: the window lies within one subspace.
             let bottom = top_low + 1 - self.size;
-            if low >= bottom { Some(top_high) } else { top_high.checked_add(1) }
+            if low >= bottom {
+                Some(top_high)
+            } else {
+                top_high.checked_add(1)
+            }
         } else {
             // Case B: the window reaches back into the subspace before.
             let bottom = SUBSPACE + top_low + 1 - self.size;
-            if low >= bottom { top_high.checked_sub(1) } else { Some(top_high) }
+            if low >= bottom {
+                top_high.checked_sub(1)
+            } else {
+                Some(top_high)
+            }
         };
         match high {
             Some(high) if high < SUBSPACE => Ok(high * SUBSPACE + low),

@@ -36,7 +36,13 @@ impl OutboundSa {
     /// # Errors
     /// [`Error::Keys`] if the keys do not fit the suite, [`Error::ReservedSpi`] for an SPI below 256.
     pub fn new(parameters: &SaParameters) -> Result<Self, Error> {
-        let &SaParameters { spi, suite, esn, limits, .. } = parameters;
+        let &SaParameters {
+            spi,
+            suite,
+            esn,
+            limits,
+            ..
+        } = parameters;
         if !spi.is_usable() {
             return Err(Error::ReservedSpi { spi });
         }
@@ -99,7 +105,9 @@ impl OutboundSa {
         next_header: NextHeader,
         rng: &mut dyn CryptoRng,
     ) -> Result<Sealed, DropReason> {
-        let packet = self.room(buffer.len(), &payload).ok_or(DropReason::NoRoom)?;
+        let packet = self
+            .room(buffer.len(), &payload)
+            .ok_or(DropReason::NoRoom)?;
         self.usage.permit()?;
         let sequence = self.next_sequence()?;
         let mut iv = [0; 16];
@@ -112,7 +120,10 @@ impl OutboundSa {
         let bytes = buffer.get_mut(packet.clone()).ok_or(DropReason::NoRoom)?;
         self.seal_with(bytes, payload.len(), next_header, sequence, iv)?;
         self.usage.charge(payload.len());
-        Ok(Sealed { packet, soft_limit: self.usage.soft_limit_reached() })
+        Ok(Sealed {
+            packet,
+            soft_limit: self.usage.soft_limit_reached(),
+        })
     }
 
     /// Where the packet around this payload would lie, if it fits.
@@ -124,9 +135,20 @@ impl OutboundSa {
     }
 
     fn next_sequence(&self) -> Result<u64, DropReason> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let last = if self.esn { u64::MAX } else { u64::from(u32::MAX) };
-        if sequence > last { Err(DropReason::SequenceExhausted) } else { Ok(sequence) }
+        let sequence = self
+            .sequence
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1);
+        let last = if self.esn {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
+        if sequence > last {
+            Err(DropReason::SequenceExhausted)
+        } else {
+            Ok(sequence)
+        }
     }
 
     /// Fills in everything around the payload, which lies behind the room for header and IV, and encrypts.
@@ -146,12 +168,25 @@ impl OutboundSa {
             return Err(DropReason::NoRoom);
         }
         parts.iv.copy_from_slice(iv);
-        let trailer = parts.body.get_mut(payload_len..).ok_or(DropReason::NoRoom)?;
+        let trailer = parts
+            .body
+            .get_mut(payload_len..)
+            .ok_or(DropReason::NoRoom)?;
         write_trailer(trailer, next_header).ok_or(DropReason::NoRoom)?;
-        let associated =
-            Associated::new(self.spi, sequence, self.esn, self.suite.encryption.is_aead());
+        let associated = Associated::new(
+            self.spi,
+            sequence,
+            self.esn,
+            self.suite.encryption.is_aead(),
+        );
         self.sealer
-            .seal(associated.aad(), parts.iv, parts.body, associated.tail(), parts.icv)
+            .seal(
+                associated.aad(),
+                parts.iv,
+                parts.body,
+                associated.tail(),
+                parts.icv,
+            )
             .map_err(|_| DropReason::NoRoom)
     }
 }
@@ -159,7 +194,9 @@ impl OutboundSa {
 /// Padding 1, 2, 3 …, its length, and what the payload is (RFC 4303 section 2.4 to 2.6).
 fn write_trailer(trailer: &mut [u8], next_header: NextHeader) -> Option<()> {
     let pad_len = u8::try_from(trailer.len().checked_sub(TRAILER_LEN)?).ok()?;
-    let (end, padding) = trailer.split_last_chunk_mut::<TRAILER_LEN>().map(|(a, b)| (b, a))?;
+    let (end, padding) = trailer
+        .split_last_chunk_mut::<TRAILER_LEN>()
+        .map(|(a, b)| (b, a))?;
     for (byte, value) in padding.iter_mut().zip(1..) {
         *byte = value;
     }

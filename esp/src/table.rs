@@ -21,13 +21,19 @@ pub struct SaTable<T, I = InboundSa, O = OutboundSa> {
 
 impl<T: Clone, I, O> Clone for SaTable<T, I, O> {
     fn clone(&self) -> Self {
-        Self { inbound: self.inbound.clone(), outbound: self.outbound.clone() }
+        Self {
+            inbound: self.inbound.clone(),
+            outbound: self.outbound.clone(),
+        }
     }
 }
 
 impl<T, I, O> Default for SaTable<T, I, O> {
     fn default() -> Self {
-        Self { inbound: Vec::new(), outbound: BTreeMap::new() }
+        Self {
+            inbound: Vec::new(),
+            outbound: BTreeMap::new(),
+        }
     }
 }
 
@@ -54,7 +60,10 @@ impl<T: Ord + Copy, I, O> SaTable<T, I, O> {
 
     /// A tunnel's inbound SAs, in the order of their SPIs.
     pub fn inbound_of(&self, tunnel: T) -> impl Iterator<Item = (Spi, &Arc<I>)> {
-        self.inbound.iter().filter(move |(_, t, _)| *t == tunnel).map(|(spi, _, sa)| (*spi, sa))
+        self.inbound
+            .iter()
+            .filter(move |(_, t, _)| *t == tunnel)
+            .map(|(spi, _, sa)| (*spi, sa))
     }
 
     /// Adds an inbound SA. If the SPI is taken nothing changes, and the tunnel that has it is returned.
@@ -63,7 +72,10 @@ impl<T: Ord + Copy, I, O> SaTable<T, I, O> {
     /// The tunnel whose SA has this SPI.
     pub fn add_inbound(&mut self, spi: Spi, tunnel: T, sa: Arc<I>) -> Result<(), T> {
         match self.find(spi) {
-            Ok(index) => Err(self.inbound.get(index).map_or(tunnel, |(_, holder, _)| *holder)),
+            Ok(index) => Err(self
+                .inbound
+                .get(index)
+                .map_or(tunnel, |(_, holder, _)| *holder)),
             Err(index) => {
                 self.inbound.insert(index, (spi, tunnel, sa));
                 Ok(())
@@ -74,7 +86,9 @@ impl<T: Ord + Copy, I, O> SaTable<T, I, O> {
     /// Removes a tunnel's inbound SA; `None` if the tunnel has no such SA.
     pub fn remove_inbound(&mut self, spi: Spi, tunnel: T) -> Option<Arc<I>> {
         let index = self.find(spi).ok()?;
-        self.inbound.get(index).filter(|(_, holder, _)| *holder == tunnel)?;
+        self.inbound
+            .get(index)
+            .filter(|(_, holder, _)| *holder == tunnel)?;
         Some(self.inbound.remove(index).2)
     }
 

@@ -109,7 +109,9 @@ fn fill_icmp(body: &mut [u8], header: [u8; 8], quote: &[u8], pseudo: u32) -> Opt
 }
 
 fn is_icmp_error(packet: &[u8], inner: &InnerPacket) -> bool {
-    let Some((protocol, offset)) = inner.transport(packet) else { return false };
+    let Some((protocol, offset)) = inner.transport(packet) else {
+        return false;
+    };
     match (protocol, packet.get(offset)) {
         // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
         (ICMP, Some(kind)) => matches!(kind, 3 | 4 | 5 | 11 | 12),
