@@ -46,10 +46,6 @@ pub struct ChildKeys {
 /// # Errors
 ///
 /// [`Error::PrfPlusTooLong`], which no suite of ours reaches.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the formula of the RFC has as many"
-)]
 pub fn initial_keys(
     prf: Prf,
     suite: Suite,
