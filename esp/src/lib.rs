@@ -30,6 +30,8 @@ mod reason;
 mod replay;
 mod seal;
 mod table;
+#[cfg(test)]
+mod tests;
 mod too_big;
 mod udp;
 

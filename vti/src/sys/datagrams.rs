@@ -138,7 +138,7 @@ pub(crate) fn receive<'a>(
             source: name.decode().unwrap_or(Incoming::NONE.source),
             ..Incoming::NONE
         };
-        control.decode(message.msg_hdr.msg_controllen as usize, to);
+        control.decode(message.msg_hdr.msg_controllen as _, to);
     }
     Ok(incoming.get(..received).unwrap_or(&[]))
 }
