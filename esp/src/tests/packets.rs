@@ -322,7 +322,8 @@ fn the_gcm_packets_of_draft_mcgrew_are_authentic_and_decrypt() {
         if case.sequence > 1 {
             inbound.set_highest_sequence(case.sequence - 1);
         }
-        // The trailers say "ICMP", which no tunnel carries; by then the packet is authentic and decrypted.
+        // The trailers say "ICMP", which no tunnel carries; by then the packet is authentic and
+        // decrypted.
         assert_eq!(inbound.open(&mut packet), Err(DropReason::NextHeader));
         assert_eq!(inbound.highest_sequence(), case.sequence);
         let plaintext = bytes(case.plaintext);

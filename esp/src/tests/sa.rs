@@ -30,11 +30,17 @@ proptest! {
         let opened = inbound.open(&mut packet).unwrap();
         prop_assert_eq!(&packet[opened.payload], &inner[..]);
         prop_assert_eq!(opened.sequence, before + 1);
-        prop_assert_eq!(inbound.open(&mut seal(&outbound, &inner)).map(|o| o.sequence), Ok(before + 2));
+        let next = inbound.open(&mut seal(&outbound, &inner)).unwrap();
+        prop_assert_eq!(next.sequence, before + 2);
     }
 
     #[test]
-    fn any_changed_bit_is_refused(suite in 0..SUITES.len(), esn: bool, at: prop::sample::Index, bit in 0..8) {
+    fn any_changed_bit_is_refused(
+        suite in 0..SUITES.len(),
+        esn: bool,
+        at: prop::sample::Index,
+        bit in 0..8,
+    ) {
         let (outbound, inbound) = pair(SUITES[suite], esn);
         let mut packet = seal(&outbound, &inner(100));
         let at = at.index(packet.len());
@@ -83,11 +89,11 @@ fn a_replayed_packet_is_dropped_before_it_costs_a_decryption() {
 #[test]
 fn a_forged_packet_far_ahead_does_not_move_the_window() {
     let (outbound, inbound) = pair(GCM, true);
-    let first = seal(&outbound, &inner(60));
+    let mut first = seal(&outbound, &inner(60));
     let mut forged = first.clone();
     forged[4..8].copy_from_slice(&0x7fff_ffff_u32.to_be_bytes());
     assert_eq!(inbound.open(&mut forged), Err(DropReason::Authentication));
-    assert!(inbound.open(&mut first.clone()).is_ok());
+    assert!(inbound.open(&mut first).is_ok());
 }
 
 #[test]
