@@ -339,19 +339,26 @@ fn push_established(out: &mut Vec<Expr>) {
     });
 }
 
+/// Before a field of the IP header is loaded, the header must be of that family. Once in a rule is enough.
 fn push_family(out: &mut Vec<Expr>, family: Family) {
-    let value = match family {
-        Family::V4 => vec![family::IPV4],
-        Family::V6 => vec![family::IPV6],
-    };
-    out.push(Expr::Meta {
+    let to = Register::FIRST;
+    let load = Expr::Meta {
         key: meta::NFPROTO,
-        to: Register::FIRST,
-    });
+        to,
+    };
+    if out.contains(&load) {
+        return;
+    }
+    let number = match family {
+        Family::V4 => family::IPV4,
+        Family::V6 => family::IPV6,
+    };
+    let op = Comparison::Equal;
+    out.push(load);
     out.push(Expr::Cmp {
-        register: Register::FIRST,
-        op: Comparison::Equal,
-        value,
+        register: to,
+        op,
+        value: vec![number],
     });
 }
 
