@@ -112,7 +112,8 @@ proptest! {
         bit in 0..8_u32,
     ) {
         let mut icv = packet.seal();
-        let fields = [&mut packet.aad, &mut packet.iv, &mut packet.body, &mut packet.tail, &mut icv];
+        let Packet { aad, iv, body, tail, .. } = &mut packet;
+        let fields = [aad, iv, body, tail, &mut icv];
         let total = fields.iter().map(|field| field.len()).sum();
         let mut place = place.index(total);
         for field in fields {
@@ -135,7 +136,10 @@ proptest! {
     ) {
         let icv = packet.seal();
         // CBC authenticates with the integrity key alone.
-        let key = if packet.suite.integrity.is_some() { &mut packet.integrity_key } else { &mut packet.keymat };
+        let key = match packet.suite.integrity {
+            Some(_) => &mut packet.integrity_key,
+            None => &mut packet.keymat,
+        };
         let place = place.index(key.len());
         key[place] ^= 1 << bit;
         prop_assert_eq!(packet.open(&icv), Err(Error::Authentication));

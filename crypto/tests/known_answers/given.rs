@@ -20,7 +20,8 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     pairs.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
-/// The key pair of a known private value: a key pair's private value is what its generator gave, in order.
+/// The key pair of a known private value: a key pair's private value is what its generator gave, in
+/// order.
 pub(crate) fn key_pair(group: Group, private: &[u8]) -> KeyPair {
     group.generate(&mut Script(private))
 }

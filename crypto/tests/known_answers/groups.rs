@@ -1,5 +1,5 @@
-//! Diffie-Hellman: the MODP groups against values that Python and OpenSSL computed (see `vectors/README.md`), and what
-//! holds for every group.
+//! Diffie-Hellman: the MODP groups against values that Python and OpenSSL computed (see
+//! `vectors/README.md`), and what holds for every group.
 
 use std::collections::BTreeMap;
 

@@ -128,7 +128,8 @@ fn the_whole_schedule_is_what_an_independent_implementation_says() {
 
 #[test]
 fn the_schedule_is_what_the_self_test_of_openssl_says() {
-    // Copied as numbers from the first cases of OpenSSL's test/recipes/30-test_evp_data/evpkdf_ikev2.txt.
+    // Copied as numbers from the first cases of OpenSSL's
+    // test/recipes/30-test_evp_data/evpkdf_ikev2.txt.
     let (ni, nr) = (hex("3651FEF5C9C35E93"), hex("C09A8B90A3F04D59"));
     let (spi_i, spi_r) = (spi("8E5C3AE507221684"), spi("B1F201BB155C3ACD"));
     let shared = secret(

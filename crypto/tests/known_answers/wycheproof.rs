@@ -1,6 +1,8 @@
-//! Project Wycheproof's vectors: valid, invalid and hostile inputs for every algorithm that it covers.
+//! Project Wycheproof's vectors: valid, invalid and hostile inputs for every algorithm that it
+//! covers.
 //!
-//! Each test also counts what it has run, so that a change of the vectors' format cannot leave it empty.
+//! Each test also counts what it has run, so that a change of the vectors' format cannot leave it
+//! empty.
 
 use crate::given::key_pair;
 use crypto::{Encryption, Error, Group, Integrity, Opener, Prf, Sealer, Secret, Suite};
@@ -217,7 +219,8 @@ fn run_ecp(name: ecdh::TestName, group: Group) {
         .into_iter()
         .flat_map(|g| g.tests);
     for test in tests {
-        // A KE payload has neither the octet that marks a point as uncompressed nor any other form of a point.
+        // A KE payload has neither the octet that marks a point as uncompressed nor any other form
+        // of a point.
         let Some((4, peer)) = test.public_key.split_first() else {
             continue;
         };
@@ -245,8 +248,8 @@ fn run_ecp(name: ecdh::TestName, group: Group) {
     assert!(ran.valid >= 200 && ran.invalid >= 3, "{group}: {ran:?}");
 }
 
-/// `number` with exactly `len` octets: the vectors write private values as signed integers, shorter or with a leading
-/// zero.
+/// `number` with exactly `len` octets: the vectors write private values as signed integers, shorter
+/// or with a leading zero.
 fn fixed(number: &[u8], len: usize) -> Vec<u8> {
     let significant: Vec<u8> = number
         .iter()
