@@ -50,7 +50,7 @@ pub enum Error {
         got: usize,
     },
     /// A public value is outside the group's range or not on its curve (RFC 6989 §2), or, for
-    /// Curve25519, leads to an all-zero shared secret (RFC 8031 §5).
+    /// Curve25519, leads to an all-zero shared secret (RFC 7748 §6.1).
     #[error("the public value is not acceptable for {group}")]
     PublicInvalid {
         /// The group.

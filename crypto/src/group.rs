@@ -1,7 +1,7 @@
 //! Diffie-Hellman groups (IKEv2 transform type 4): their numbers, names, and key agreement.
 //!
 //! Public values are as a KE payload carries them, shared secrets as the key schedule takes them
-//! (RFC 7296 §2.14, RFC 5903 §7, RFC 8031 §3). A peer's public value is validated before it meets
+//! (RFC 7296 §2.14, RFC 5903 §7, RFC 8031 §3.1). A peer's public value is validated before it meets
 //! our private one.
 
 mod ecp;
@@ -170,8 +170,8 @@ impl Group {
                 let scalar = Zeroizing::new(<[u8; 32]>::try_from(private).ok()?);
                 let shared = x25519_dalek::x25519(*scalar, peer.try_into().ok()?);
                 let shared = Zeroizing::new(shared);
-                // A point of small order leads to zero whatever our private value is (RFC 8031 §5,
-                // RFC 7748 §6.1).
+                // A point of small order leads to zero whatever our private value is. The check is
+                // optional in RFC 7748 §6.1; a peer that fails it is not worth a tunnel.
                 let zero = constant_time_eq(&*shared, &[0; 32]);
                 (!zero).then(|| Secret::from_slice(&*shared))
             }
@@ -241,7 +241,7 @@ impl KeyPair {
     /// # Errors
     ///
     /// [`Error::PublicLength`] where `peer` has the wrong length, [`Error::PublicInvalid`] where it
-    /// fails the tests of RFC 6989 §2 or RFC 8031 §5.
+    /// fails the tests of RFC 6989 §2 or RFC 7748 §6.1.
     pub fn agree(&self, peer: &[u8]) -> Result<Secret, Error> {
         let (group, expected) = (self.group, self.group.public_len());
         if peer.len() != expected {

