@@ -1,5 +1,5 @@
-//! The host: tunnel interfaces, addresses, routes and kernel settings, as they should be and as they
-//! are; network namespaces; the data planes.
+//! The host: tunnel interfaces, addresses, routes and kernel settings, as they should be and as they are; the firewall; network
+//! namespaces; and the data planes behind one trait.
 
 pub mod diff;
 pub mod fake;
@@ -11,9 +11,13 @@ pub mod monitor;
 mod netlink;
 pub mod netns;
 mod nexthop;
+pub mod nft;
 pub mod observed;
 pub mod op;
 pub mod plan;
+pub mod plane;
 pub mod query;
 mod route;
+mod sys;
 pub mod sysctl;
+pub mod user;
