@@ -195,10 +195,21 @@ impl Gateway {
     /// Starts the daemon again after [`Gateway::kill9`] or [`Gateway::stop`], and waits until it answers.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.launched = Instant::now();
-        let _ = std::fs::remove_file(socket(&self.dir));
-        self.daemon.restart();
+        self.spawn_again();
         self.wait_for_answer();
+    }
+
+    /// As [`Gateway::restart`], without waiting.
+    #[track_caller]
+    pub fn spawn_again(&mut self) {
+        self.launched = Instant::now();
+        self.daemon.restart();
+    }
+
+    /// Its exit status, when it has ended by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.daemon.ended()
     }
 
     /// Asks the daemon to end (SIGTERM) and gives its exit status.
