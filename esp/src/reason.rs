@@ -111,8 +111,14 @@ impl DropCounters {
 }
 
 /// The values of [`DropCounters`] at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DropCounts([u64; COUNT]);
+
+impl fmt::Debug for DropCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 impl Default for DropCounts {
     fn default() -> Self {

@@ -285,6 +285,10 @@ impl Gateway {
         self.facts = facts;
         self.announce_local_routes(now);
         self.follow_paths(now);
+        let ids: Vec<u32> = self.tunnels.keys().copied().collect();
+        for id in ids {
+            self.publish(now, id);
+        }
         self.desired_is_stale = true;
     }
 

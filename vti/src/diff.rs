@@ -148,16 +148,19 @@ impl fmt::Display for HopTrouble {
 pub fn diff(observed: &Observed, desired: &Desired) -> Plan {
     let mut plan = Plan::default();
     let links = Links::new(observed, desired, &mut plan);
-    set_sysctls(observed, desired, &mut plan);
+    set_sysctls(observed, desired, &links, &mut plan);
     links.prepare(&mut plan);
     routes::plan(observed, desired, &links, &mut plan);
     links.clear(&mut plan);
-    give_sysctls_back(observed, desired, &mut plan);
+    give_sysctls_back(observed, desired, &links, &mut plan);
     plan
 }
 
-fn set_sysctls(observed: &Observed, desired: &Desired, plan: &mut Plan) {
+fn set_sysctls(observed: &Observed, desired: &Desired, links: &Links<'_>, plan: &mut Plan) {
     for (&key, to) in &desired.sysctls {
+        if key.interface().is_some_and(|dev| links.is_foreign(dev)) {
+            continue;
+        }
         match observed.sysctls.get(&key) {
             // A setting of an interface that is not there is not worth a second complaint.
             None if key.interface().is_some() => {}
@@ -174,13 +177,14 @@ fn set_sysctls(observed: &Observed, desired: &Desired, plan: &mut Plan) {
     }
 }
 
-fn give_sysctls_back(observed: &Observed, desired: &Desired, plan: &mut Plan) {
+fn give_sysctls_back(observed: &Observed, desired: &Desired, links: &Links<'_>, plan: &mut Plan) {
     for (&key, saved) in &observed.saved {
         if desired.sysctls.contains_key(&key) {
             continue;
         }
         plan.ops.push(match observed.sysctls.get(&key) {
-            Some(now) if *now == saved.ours => Op::RestoreSysctl {
+            // Settings of an interface that was just deleted went with it.
+            Some(now) if *now == saved.ours && !links.is_stale(key) => Op::RestoreSysctl {
                 key,
                 to: saved.original.clone(),
             },
@@ -225,6 +229,19 @@ impl<'a> Links<'a> {
             ours,
             stale,
         }
+    }
+
+    /// The interface exists and is not ours to touch.
+    fn is_foreign(&self, dev: IfName) -> bool {
+        self.observed
+            .links
+            .get(&dev)
+            .is_some_and(|link| !link.is_adoptable())
+    }
+
+    /// The setting belongs to an interface that is left over.
+    fn is_stale(&self, key: Sysctl) -> bool {
+        key.interface().is_some_and(|dev| self.stale.contains(&dev))
     }
 
     /// Everything that routes may need.

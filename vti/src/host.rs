@@ -161,7 +161,7 @@ fn advice(op: &Op, errno: Errno) -> &'static str {
             "a route that is not ours has the same prefix, metric and table: remove it, or give ours another metric"
         }
         (Op::AddNexthop { .. } | Op::AddGroup { .. }, Errno::EEXIST) => {
-            "another program uses nexthop ids from 0xca000000 on, which are ours"
+            "another program uses nexthop ids from 210000000 on, which are ours"
         }
         (_, Errno::ENETDOWN) => "the interface is down or has no carrier",
         (_, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => {

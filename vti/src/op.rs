@@ -128,7 +128,7 @@ impl fmt::Display for Op {
             Self::SetSysctl { key, to, .. } | Self::RestoreSysctl { key, to } => {
                 write!(f, "sysctl -w {key}={to}")
             }
-            Self::ForgetSysctl { key } => write!(f, "# {key}: changed by others, left as it is"),
+            Self::ForgetSysctl { key } => write!(f, "# {key}: no longer ours to give back"),
             Self::SetAlias { dev, alias } => write!(f, "ip link set dev {dev} alias {alias}"),
             Self::SetMtu { dev, mtu } => write!(f, "ip link set dev {dev} mtu {mtu}"),
             Self::SetUp { dev } => write!(f, "ip link set dev {dev} up"),

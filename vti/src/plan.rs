@@ -26,8 +26,8 @@ pub const ROUTE_PROTOCOL: u8 = 210;
 pub const ALIAS_MARK: &str = "causeway:";
 
 /// The ids of our nexthop objects. The kernel hands out ids from 1 upwards, as does FRR, so a range
-/// far above them does not meet either.
-pub const NEXTHOP_IDS: RangeInclusive<u32> = 0xCA00_0000..=0xCAFF_FFFF;
+/// far above them does not meet either. They begin like the protocol number, for the eye.
+pub const NEXTHOP_IDS: RangeInclusive<u32> = 210_000_000..=210_999_999;
 
 /// The metric of our routes unless a site says otherwise: worse than connected and static routes
 /// (0), which an operator put there by hand; better than what DHCP clients and NetworkManager
