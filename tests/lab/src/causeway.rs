@@ -147,7 +147,7 @@ impl Gateway {
     #[track_caller]
     #[must_use]
     pub fn neighbor(&self, address: &str) -> Value {
-        member(&self.status()["bgp"]["neighbors"], "address", address)
+        member(&self.status()["bgp"]["peers"], "address", address)
     }
 
     /// Waits until the tunnels of these names are up, and gives the time since the launch.
@@ -169,7 +169,7 @@ impl Gateway {
             limit,
             format_args!("BGP with {addresses:?} is Established"),
             || {
-                let neighbors = &self.status()["bgp"]["neighbors"];
+                let neighbors = &self.status()["bgp"]["peers"];
                 let up = |address: &&str| {
                     member(neighbors, "address", address)["state"] == "Established"
                 };
