@@ -1,4 +1,9 @@
 //! The reconciler against this machine's kernel, seen through `ip`. Needs root and iproute2.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what the tests share is test code too"
+)]
 
 mod namespaces;
 mod sandbox;

@@ -73,7 +73,7 @@ fn two_hosts_talk_through_a_gateway_and_nothing_is_left_behind() {
 fn a_namespace_outlives_its_value_if_told_so_and_can_be_deleted_by_name() {
     let name = unique("kept");
     NetNs::create(&name).unwrap().keep();
-    assert_eq!(NetNs::names(&name), [name.clone()]);
+    assert_eq!(NetNs::names(&name), std::slice::from_ref(&name));
     assert!(
         NetNs::create(&name)
             .unwrap_err()

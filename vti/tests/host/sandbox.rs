@@ -17,7 +17,7 @@ use vti::{
 };
 
 /// Runs a test in a fresh network namespace with `lan0` (192.168.1.1/24) up. Fails if we are not root.
-pub fn sandbox<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+pub(crate) fn sandbox<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let inside = move || {
         unshare(CloneFlags::CLONE_NEWNET)
             .expect("this test makes a network namespace: run it as root");
@@ -38,7 +38,7 @@ pub fn sandbox<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static
 }
 
 /// The data plane with the TUN interfaces of tunnels 1 to `count`, down and without addresses.
-pub fn tunnels(count: u32) -> (UserPlane, mpsc::Receiver<PlaneEvent>) {
+pub(crate) fn tunnels(count: u32) -> (UserPlane, mpsc::Receiver<PlaneEvent>) {
     let (events, received) = mpsc::channel(64);
     let mut plane = UserPlane::new(&UserPlaneConfig::default(), events).unwrap();
     for id in 1..=count {
@@ -56,26 +56,26 @@ pub fn tunnels(count: u32) -> (UserPlane, mpsc::Receiver<PlaneEvent>) {
 }
 
 /// A state file of this test's own, in a directory that is gone at the end.
-pub struct State(PathBuf);
+pub(crate) struct State(PathBuf);
 
 impl State {
-    pub fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         let directory =
             std::env::temp_dir().join(format!("causeway-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         Self(directory)
     }
 
-    pub fn sysctls(&self) -> Sysctls {
+    pub(crate) fn sysctls(&self) -> Sysctls {
         Sysctls::new("/proc/sys", self.0.join("run/sysctl.saved"))
     }
 
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.0.join("run/sysctl.saved").exists()
     }
 
     /// A daemon that starts here and now.
-    pub async fn start(&self) -> Reconciler<KernelHost> {
+    pub(crate) async fn start(&self) -> Reconciler<KernelHost> {
         Reconciler::new(KernelHost::open(self.sysctls()).await.unwrap())
     }
 }
@@ -87,7 +87,7 @@ impl Drop for State {
 }
 
 /// Two tunnels with their even addresses, and nothing else.
-pub fn two_tunnels() -> Desired {
+pub(crate) fn two_tunnels() -> Desired {
     Desired::default()
         .with_tunnel(
             name("tun1"),
@@ -99,29 +99,29 @@ pub fn two_tunnels() -> Desired {
         )
 }
 
-pub fn both() -> [NextHop; 2] {
+pub(crate) fn both() -> [NextHop; 2] {
     [hop("tun1", "10.1.0.1"), hop("tun2", "10.2.0.1")]
 }
 
-pub fn route(desired: Desired, prefix: &str, hops: &[NextHop]) -> Desired {
+pub(crate) fn route(desired: Desired, prefix: &str, hops: &[NextHop]) -> Desired {
     let set = hops.iter().copied().collect::<vti::plan::NextHopSet>();
     desired.with_route(RouteKey::main(net(prefix)), RouteDesired::via(set))
 }
 
-pub fn name(name: &str) -> IfName {
+pub(crate) fn name(name: &str) -> IfName {
     name.parse().unwrap()
 }
 
-pub fn net(net: &str) -> IpNet {
+pub(crate) fn net(net: &str) -> IpNet {
     net.parse().unwrap()
 }
 
-pub fn hop(dev: &str, via: &str) -> NextHop {
+pub(crate) fn hop(dev: &str, via: &str) -> NextHop {
     NextHop::via(via.parse().unwrap(), name(dev))
 }
 
 /// Runs `ip` with these arguments; it must succeed.
-pub fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip")
         .args(arguments.split(' '))
         .output()
@@ -132,7 +132,7 @@ pub fn ip(arguments: &str) -> String {
 }
 
 /// What `ip -j` says.
-pub fn ip_json(arguments: &str) -> Vec<Value> {
+pub(crate) fn ip_json(arguments: &str) -> Vec<Value> {
     let text = ip(&format!("-j {arguments}"));
     if text.trim().is_empty() {
         Vec::new()
@@ -142,7 +142,7 @@ pub fn ip_json(arguments: &str) -> Vec<Value> {
 }
 
 /// The next hops that `ip` shows for a route of ours, as sorted "gateway dev" lines.
-pub fn shown(prefix: &str) -> Vec<String> {
+pub(crate) fn shown(prefix: &str) -> Vec<String> {
     let routes = ip_json(&format!("route show {prefix} proto 210"));
     let one = |hop: &Value| {
         let text = |key| {
@@ -164,7 +164,7 @@ pub fn shown(prefix: &str) -> Vec<String> {
     hops
 }
 
-pub fn sysctl(key: &str) -> String {
+pub(crate) fn sysctl(key: &str) -> String {
     std::fs::read_to_string(format!("/proc/sys/{key}"))
         .unwrap()
         .trim()

@@ -1,10 +1,10 @@
 //! Events and questions.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use vti::{
     monitor::{HostEvent, Monitor},
-    plan::Desired,
+    plan::{Desired, RouteDesired, RouteKey},
     query::{Lookup, Origin},
 };
 
@@ -58,6 +58,31 @@ fn changes_by_others_are_events_and_our_own_routes_are_not() {
             "{events:?}"
         );
     });
+}
+
+#[test]
+fn events_that_nobody_fetches_in_time_are_an_overrun_and_then_events_again() {
+    sandbox(async || {
+        let state = State::new("overrun");
+        let mut host = state.start().await;
+        // Nothing is ignored, and nothing is fetched.
+        let mut monitor = Monitor::open(&[]).unwrap();
+        host.reconcile(&blackholes(30_000)).await.unwrap();
+        assert_eq!(monitor.events().await.unwrap(), [HostEvent::Overrun]);
+
+        ip("route add 10.20.0.0/16 via 192.168.1.99");
+        assert_eq!(
+            monitor.events().await.unwrap(),
+            [HostEvent::RouteChanged { ours: false }]
+        );
+    });
+}
+
+fn blackholes(count: u32) -> Desired {
+    (0..count).fold(Desired::default(), |desired, n| {
+        let prefix = IpAddr::from(std::net::Ipv4Addr::from(0x0A40_0000 + n));
+        desired.with_route(RouteKey::main(prefix.into()), RouteDesired::blackhole())
+    })
 }
 
 #[test]
