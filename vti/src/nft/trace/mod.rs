@@ -269,6 +269,8 @@ pub enum When {
     /// Only those that do not belong to a connection which we began: the flow works as long as the
     /// kernel remembers that we spoke first.
     UnlessEstablished,
+    /// Only those that belong to a connection which exists: the flow begins and then stops.
+    OnceEstablished,
 }
 
 /// A place in somebody's rules.
@@ -339,22 +341,13 @@ impl fmt::Display for Passage {
         let name = &self.flow.name;
         match &self.outcome {
             Outcome::Passes => write!(f, "{name}: passes"),
-            Outcome::Dropped {
-                by,
-                when: When::Always,
-                remedy,
-            } => {
-                write!(f, "{name}: dropped by {by}; add: {remedy}")
-            }
-            Outcome::Dropped {
-                by,
-                when: When::UnlessEstablished,
-                remedy,
-            } => {
-                write!(
-                    f,
-                    "{name}: dropped unless we spoke first, by {by}; add: {remedy}"
-                )
+            Outcome::Dropped { by, when, remedy } => {
+                let when = match when {
+                    When::Always => "dropped",
+                    When::UnlessEstablished => "dropped unless we spoke first,",
+                    When::OnceEstablished => "dropped after its first packets,",
+                };
+                write!(f, "{name}: {when} by {by}; add: {remedy}")
             }
             Outcome::Rewritten { by, remedy } => {
                 write!(f, "{name}: addresses rewritten by {by}; add: {remedy}")
@@ -416,6 +409,11 @@ fn outcome(walk: &Walk<'_>, flow: &Flow) -> Outcome {
         (Outcome::Dropped { by, remedy, .. }, Outcome::Passes) => Outcome::Dropped {
             by,
             when: When::UnlessEstablished,
+            remedy,
+        },
+        (Outcome::Passes, Outcome::Dropped { by, remedy, .. }) => Outcome::Dropped {
+            by,
+            when: When::OnceEstablished,
             remedy,
         },
         (Outcome::Passes, later) => later,
