@@ -40,8 +40,11 @@ const FAREWELL: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// [`Failure::Invalid`] when the site file is wrong; nothing was touched then. [`Failure::Failed`] when the host does not let us work.
-pub(crate) fn execute(config: &Path) -> Result<(), Failure> {
-    let loaded = site::load(config)?;
+pub(crate) fn execute(config: &Path, socket: Option<&Path>) -> Result<(), Failure> {
+    let mut loaded = site::load(config)?;
+    if let Some(socket) = socket {
+        loaded.socket = socket.to_owned();
+    }
     logging::start(&loaded.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(config, loaded))
@@ -295,8 +298,8 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
-        let loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
-        self.loaded.check_reload(&loaded).map_err(Refusal::Invalid)?;
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
         let touched = self.gateway.reload(Instant::now(), loaded.plan.clone()).map_err(Refusal::Failed)?;
         self.loaded = loaded;
         Ok(touched)
