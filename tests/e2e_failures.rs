@@ -169,8 +169,8 @@ fn a_wrong_as_number_is_named_with_both_values() {
     scene.gateway.wait_for_tunnels(&["oci-1"], Scene::SOON);
     let reason = eventually(Scene::SOON, "the neighbor names both AS numbers", || {
         let neighbor = scene.gateway.neighbor(at::INSIDE_THEIRS[0]);
-        let problem = neighbor["problem"].as_str()?.to_owned();
-        (problem.contains("31898") && problem.contains("64999")).then_some(problem)
+        let text = neighbor["reason"].as_str()?.to_owned();
+        (text.contains("31898") && text.contains("64999")).then_some(text)
     });
     println!("{reason}");
     assert!(!scene.cloud.frr.established(at::INSIDE_OURS[0]));
@@ -187,8 +187,8 @@ fn inside_addresses_the_wrong_way_round_are_named() {
         "the neighbor says that the /31 is swapped",
         || {
             let neighbor = scene.gateway.neighbor("10.1.0.0");
-            let problem = neighbor["problem"].as_str()?.to_owned();
-            (problem.contains("10.1.0.1") && problem.contains("10.1.0.0")).then_some(problem)
+            let text = neighbor["reason"].as_str()?.to_owned();
+            (text.contains("10.1.0.1") && text.contains("10.1.0.0")).then_some(text)
         },
     );
     println!("{reason}");

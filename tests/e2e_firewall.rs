@@ -83,15 +83,15 @@ fn another_tables_chain_that_drops_our_peers_is_named() {
          iifname \"lo\" accept\n  ct state established,related accept\n  tcp dport 22 accept\n }\n}\n",
     );
     let scene = Scene::start_with(site, CAUSEWAY, &SiteFile::reference(), |_, _| {});
-    let status = eventually(
+    let problems = eventually(
         Scene::SOON,
-        "the status names the other table's chain",
+        "a problem names the other table's chain",
         || {
-            let status = scene.gateway.status().to_string();
-            (status.contains("myfirewall") && status.contains("guard")).then_some(status)
+            let problems = scene.gateway.problems();
+            (problems.contains("myfirewall") && problems.contains("guard")).then_some(problems)
         },
     );
-    println!("{status}");
+    println!("{problems}");
     let ruleset = scene
         .site
         .gateway

@@ -66,16 +66,15 @@ fn a_box_that_stops_esp_is_named_as_what_is_wrong() {
     let esp = "udp dport 4500 udp length > 16 @th,64,32 != 0";
     let block = Disturbance::block(&site.internet, Hook::Forward, esp);
     let scene = Scene::start_with(site, CAUSEWAY, &SiteFile::reference(), |_, _| {});
-    let reason = eventually(
+    let problems = eventually(
         Scene::SOON * 3,
-        "the status says that ESP does not get through",
+        "a problem says that ESP is stopped",
         || {
-            let tunnel = scene.gateway.tunnel("oci-1");
-            let reason = tunnel["reason"].as_str().unwrap_or_default().to_owned();
-            reason.contains("ESP").then_some(reason)
+            let problems = scene.gateway.problems();
+            (problems.contains("oci-1") && problems.contains("ESP")).then_some(problems)
         },
     );
-    println!("{reason}");
+    println!("{problems}");
     assert_eq!(
         scene.cloud.swan[0].installed().len(),
         1,

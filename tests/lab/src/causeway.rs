@@ -147,7 +147,16 @@ impl Gateway {
     #[track_caller]
     #[must_use]
     pub fn neighbor(&self, address: &str) -> Value {
-        member(&self.status()["bgp"]["peers"], "address", address)
+        member(&self.status()["bgp"]["neighbors"], "address", address)
+    }
+
+    /// What the status says that somebody may have to act upon, one after the other.
+    #[track_caller]
+    #[must_use]
+    pub fn problems(&self) -> String {
+        let status = self.status();
+        let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+        problems.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until the tunnels of these names are up, and gives the time since the launch.
@@ -169,7 +178,7 @@ impl Gateway {
             limit,
             format_args!("BGP with {addresses:?} is Established"),
             || {
-                let neighbors = &self.status()["bgp"]["peers"];
+                let neighbors = &self.status()["bgp"]["neighbors"];
                 let up = |address: &&str| {
                     member(neighbors, "address", address)["state"] == "Established"
                 };
