@@ -28,17 +28,27 @@ const READ: usize = 16 << 10;
 /// How long a dial may take before it has failed.
 const DIAL: Duration = Duration::from_secs(5);
 
+/// Somebody dialled us; whether it is adopted is decided by address.
+pub(crate) struct Arrival {
+    pub(crate) stream: TcpStream,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+/// The longest pause between two attempts to get a segment through.
+const RETRANSMISSION_PAUSE: Duration = Duration::from_secs(1);
+
 /// What happens on a connection.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum Event {
     /// A dial succeeded.
     Connected { conn: ConnId, local: SocketAddr, remote: SocketAddr },
     /// A dial failed.
     ConnectFailed { conn: ConnId, reason: String },
-    /// Somebody dialled us; the loop decides whether it is adopted.
-    Accepted { stream: TcpStream, local: SocketAddr, remote: SocketAddr },
     /// Octets arrived.
     Bytes { conn: ConnId, octets: Vec<u8> },
+    /// The socket took octets that we sent.
+    Sent { conn: ConnId, octets: usize },
     /// The connection is gone.
     Closed { conn: ConnId, reason: String },
 }
@@ -55,7 +65,8 @@ pub(crate) struct Dial {
 
 /// All connections.
 pub(crate) struct Transport {
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<Event>,
+    arrivals: mpsc::Sender<Arrival>,
     connections: BTreeMap<ConnId, Connection>,
     listener: Option<JoinHandle<()>>,
 }
@@ -67,9 +78,9 @@ struct Connection {
 }
 
 impl Transport {
-    /// No connection yet; what happens goes to `inputs`.
-    pub(crate) fn new(inputs: mpsc::Sender<Input>) -> Self {
-        Self { inputs, connections: BTreeMap::new(), listener: None }
+    /// No connection yet; what happens goes to `inputs`, and who dials us to `arrivals`.
+    pub(crate) fn new(inputs: mpsc::Sender<Event>, arrivals: mpsc::Sender<Arrival>) -> Self {
+        Self { inputs, arrivals, connections: BTreeMap::new(), listener: None }
     }
 
     /// Listens on the port, on all addresses: who may speak is the speaker's decision, by address.
@@ -83,7 +94,7 @@ impl Transport {
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
         socket.listen(128)?;
         let listener = TcpListener::from_std(socket.into())?;
-        self.listener = Some(tokio::spawn(accept(listener, self.inputs.clone())));
+        self.listener = Some(tokio::spawn(accept(listener, self.arrivals.clone())));
         Ok(())
     }
 
@@ -102,13 +113,13 @@ impl Transport {
             };
             match connected.and_then(|stream| Ok((stream.local_addr()?, stream))) {
                 Ok((local, stream)) => {
-                    if inputs.send(Input::Connected { conn, local, remote }).await.is_ok() {
+                    if inputs.send(Event::Connected { conn, local, remote }).await.is_ok() {
                         carry(conn, stream, writes, counted, inputs).await;
                     }
                 }
                 Err(error) => {
                     let reason = explain(&error, remote);
-                    let _ = inputs.send(Input::ConnectFailed { conn, reason }).await;
+                    let _ = inputs.send(Event::ConnectFailed { conn, reason }).await;
                 }
             }
         });
@@ -161,12 +172,12 @@ impl Drop for Transport {
     }
 }
 
-async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
+async fn accept(listener: TcpListener, arrivals: mpsc::Sender<Arrival>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let Ok(local) = stream.local_addr() else { continue };
-                if inputs.send(Input::Accepted { stream, local, remote }).await.is_err() {
+                if arrivals.send(Arrival { stream, local, remote }).await.is_err() {
                     return;
                 }
             }
@@ -201,6 +212,8 @@ fn prepare(stream: &TcpStream) {
     // A kernel that refuses either still carries the session.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tos_v4(0xc0);
+    // A tunnel may be away for a moment; the session goes on as soon as it is back.
+    let _ = vti::tcp::limit_retransmission_pause(stream, RETRANSMISSION_PAUSE);
 }
 
 async fn carry(
@@ -208,13 +221,15 @@ async fn carry(
     stream: TcpStream,
     mut writes: mpsc::UnboundedReceiver<Vec<u8>>,
     queued: Arc<AtomicUsize>,
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<Event>,
 ) {
     let (mut reader, mut writer) = stream.into_split();
+    let told = inputs.clone();
     let write = async {
         while let Some(octets) = writes.recv().await {
             writer.write_all(&octets).await?;
             queued.fetch_sub(octets.len(), Ordering::Relaxed);
+            let _ = told.send(Event::Sent { conn, octets: octets.len() }).await;
         }
         writer.shutdown().await
     };
@@ -225,7 +240,7 @@ async fn carry(
                 Ok(0) => return "the peer closed the connection".to_owned(),
                 Ok(count) => {
                     let octets = buffer.get(..count).unwrap_or_default().to_vec();
-                    if inputs.send(Input::Bytes { conn, octets }).await.is_err() {
+                    if inputs.send(Event::Bytes { conn, octets }).await.is_err() {
                         return "we are stopping".to_owned();
                     }
                 }
@@ -240,7 +255,7 @@ async fn carry(
             Err(error) => error.to_string(),
         },
     };
-    let _ = inputs.send(Input::Closed { conn, reason }).await;
+    let _ = inputs.send(Event::Closed { conn, reason }).await;
 }
 
 fn explain(error: &io::Error, remote: SocketAddr) -> String {

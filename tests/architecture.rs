@@ -10,6 +10,7 @@ use serde_json::Value;
 /// Which of our own crates each crate may use. Anything else is a failure.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("causeway-crypto", &[]),
+    ("causeway-lab", &[]),
     ("causeway-config", &[]),
     ("causeway-bgpd", &[]),
     ("causeway-esp", &["causeway-crypto"]),

@@ -1,0 +1,113 @@
+//! Our table as the text that a person would load with `nft -f`.
+
+use std::fmt::Write as _;
+
+use super::ruleset::{Action, Ruleset, RulesetError};
+use super::set::{Set, interval_text, protocol_text};
+use super::table::{
+    Chain, Direction, Family, Match, Operand, PRIORITY, Rule, Side, TABLE, Table, Then, log_prefix,
+};
+
+/// The ruleset as a file for `nft -f`. Loading it replaces the table in one transaction, and the outcome
+/// is the table that [`super::Firewall::apply`] makes.
+///
+/// # Errors
+/// When the ruleset does not validate.
+pub fn render(ruleset: &Ruleset) -> Result<String, RulesetError> {
+    Ok(render_table(&ruleset.table()?))
+}
+
+fn render_table(table: &Table) -> String {
+    let mut out = String::new();
+    // The empty declaration makes the deletion succeed where there is no such table yet.
+    let _ = writeln!(
+        out,
+        "table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{"
+    );
+    for (name, set) in &table.sets {
+        render_set(&mut out, name, set);
+    }
+    for chain in &table.chains {
+        render_chain(&mut out, chain);
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn render_set(out: &mut String, name: &str, set: &Set) {
+    let _ = writeln!(out, "\tset {name} {{\n\t\ttype {}", set.key.words());
+    if set.key.is_interval() {
+        out.push_str("\t\tflags interval\n");
+    }
+    let _ = writeln!(out, "\t\telements = {{ {} }}\n\t}}\n", set.elements_text());
+}
+
+fn render_chain(out: &mut String, chain: &Chain) {
+    let _ = writeln!(out, "\tchain {} {{", chain.name);
+    if let Some(hook) = chain.hook {
+        let _ = writeln!(
+            out,
+            "\t\ttype filter hook {} priority {PRIORITY}; policy accept;",
+            hook.words()
+        );
+    }
+    for rule in &chain.rules {
+        let _ = writeln!(out, "\t\t{}", render_rule(rule));
+    }
+    out.push_str("\t}\n\n");
+}
+
+fn render_rule(rule: &Rule) -> String {
+    let mut words: Vec<String> = rule.matches.iter().map(render_match).collect();
+    words.push(match rule.then {
+        Then::Decide(Action::Accept) => "counter accept".to_owned(),
+        Then::Decide(Action::Drop) => "counter drop".to_owned(),
+        Then::Jump(chain) => format!("jump {chain}"),
+        Then::Log => {
+            format!(
+                "limit rate 5/second burst 5 packets log prefix \"{}\"",
+                log_prefix(&rule.name)
+            )
+        }
+    });
+    words.push(format!("comment \"{}\"", rule.name));
+    words.join(" ")
+}
+
+fn render_match(condition: &Match) -> String {
+    match condition {
+        Match::Established => "ct state established,related".to_owned(),
+        Match::Family(Family::V4) => "meta nfproto ipv4".to_owned(),
+        Match::Family(Family::V6) => "meta nfproto ipv6".to_owned(),
+        Match::Interface(Direction::In, operand) => format!("iifname {}", render_operand(operand)),
+        Match::Interface(Direction::Out, operand) => format!("oifname {}", render_operand(operand)),
+        Match::Address(family, side, operand) => {
+            let side = match side {
+                Side::Source => "saddr",
+                Side::Destination => "daddr",
+            };
+            format!("{} {side} {}", family.words(), render_operand(operand))
+        }
+        Match::InterfaceAndSource(family, set) => {
+            format!("iifname . {} saddr @{set}", family.words())
+        }
+        Match::Protocol(operand) => format!("meta l4proto {}", render_operand(operand)),
+        Match::Port(protocol, operand) => {
+            format!(
+                "{} dport {}",
+                protocol_text(*protocol),
+                render_operand(operand)
+            )
+        }
+    }
+}
+
+fn render_operand(operand: &Operand) -> String {
+    match operand {
+        Operand::Named(name) => format!("@{name}"),
+        Operand::Inline(set) => match set.intervals() {
+            [only] => interval_text(set.key, only),
+            _ => format!("{{ {} }}", set.elements_text()),
+        },
+    }
+}

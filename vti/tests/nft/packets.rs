@@ -1,0 +1,208 @@
+//! Real packets between two namespaces.
+
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use vti::nft::{Alias, Count, Firewall, Ruleset, WanRules};
+
+use crate::sandbox::{enter_new_namespace, in_namespace, run};
+
+pub(crate) const PEER: &str = "192.0.2.1";
+const STRANGER: &str = "192.0.2.66";
+pub(crate) const GATEWAY: &str = "192.0.2.7";
+
+/// A namespace on the far side of a veth pair, which sends what it is asked to.
+pub(crate) struct FarSide {
+    orders: mpsc::Sender<(String, u16, usize)>,
+    done: mpsc::Receiver<()>,
+}
+
+impl FarSide {
+    /// Makes the pair: `wan0` here with the gateway's address, `far0` there with the peer's and a
+    /// stranger's.
+    pub(crate) fn connect() -> Self {
+        let (orders, inbox) = mpsc::channel::<(String, u16, usize)>();
+        let (finished, done) = mpsc::channel();
+        let (hello, tid) = mpsc::channel();
+        let (go, ready) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            enter_new_namespace();
+            stay_on_one_processor();
+            hello.send(nix::unistd::gettid().to_string()).unwrap();
+            ready.recv().unwrap();
+            for address in [PEER, STRANGER] {
+                run(
+                    "ip",
+                    &["address", "add", &format!("{address}/24"), "dev", "far0"],
+                );
+            }
+            run("ip", &["link", "set", "far0", "up"]);
+            finished.send(()).unwrap();
+            for (from, port, size) in inbox {
+                let socket = UdpSocket::bind((from.as_str(), port)).unwrap();
+                socket.send_to(&vec![0x5a; size], (GATEWAY, port)).unwrap();
+                finished.send(()).unwrap();
+            }
+        });
+        let tid = tid.recv().unwrap();
+        run(
+            "ip",
+            &[
+                "link", "add", "wan0", "type", "veth", "peer", "name", "far0", "netns", &tid,
+            ],
+        );
+        run(
+            "ip",
+            &["address", "add", &format!("{GATEWAY}/24"), "dev", "wan0"],
+        );
+        run("ip", &["link", "set", "wan0", "up"]);
+        go.send(()).unwrap();
+        done.recv().unwrap();
+        Self { orders, done }
+    }
+
+    /// Sends a datagram from and to the same port. It arrives after those that were sent before it.
+    pub(crate) fn send(&self, from: &str, port: u16, size: usize) {
+        self.orders.send((from.to_owned(), port, size)).unwrap();
+        self.done.recv().unwrap();
+    }
+}
+
+/// A veth pair has a queue for each processor: only on one of them do datagrams keep their order.
+fn stay_on_one_processor() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).unwrap();
+    let first = (0..CpuSet::count())
+        .find(|&cpu| allowed.is_set(cpu).unwrap())
+        .unwrap();
+    let mut only = CpuSet::new();
+    only.set(first).unwrap();
+    sched_setaffinity(this, &only).unwrap();
+}
+
+pub(crate) fn site() -> Ruleset {
+    Ruleset {
+        aliases: [(
+            "peers".to_owned(),
+            Alias::Networks(vec![format!("{PEER}/32").parse().unwrap()]),
+        )]
+        .into(),
+        wan: Some(WanRules {
+            interface: Some("wan0".to_owned()),
+            ..WanRules::from_peers("peers")
+        }),
+        ..Ruleset::default()
+    }
+}
+
+pub(crate) fn listen(port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind((GATEWAY, port)).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    socket
+}
+
+pub(crate) fn receive(socket: &UdpSocket) -> (String, usize) {
+    let mut buffer = [0; 65_536];
+    let (size, from) = socket.recv_from(&mut buffer).unwrap();
+    (from.ip().to_string(), size)
+}
+
+fn packets(firewall: &mut Firewall, rule: &str) -> u64 {
+    firewall
+        .observe()
+        .unwrap()
+        .counters()
+        .get(rule)
+        .copied()
+        .unwrap_or_default()
+        .packets
+}
+
+#[test]
+fn a_peers_datagrams_arrive_and_a_strangers_do_not_and_the_counters_agree() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&site()).unwrap();
+        for (port, service) in [(500, "ike"), (4500, "nat-t")] {
+            let socket = listen(port);
+            far.send(STRANGER, port, 100);
+            far.send(STRANGER, port, 100);
+            // The peer's comes after the stranger's on the same wire, so whatever else was let through
+            // would be read first.
+            far.send(PEER, port, 100);
+            assert_eq!(receive(&socket), (PEER.to_owned(), 100));
+            assert_eq!(packets(&mut firewall, &format!("wan-{service}")), 1);
+            assert_eq!(packets(&mut firewall, &format!("stranger-{service}")), 2);
+        }
+    });
+}
+
+#[test]
+fn a_fragmented_datagram_of_a_peer_arrives_whole() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&site()).unwrap();
+        let socket = listen(500);
+        far.send(STRANGER, 500, 4000);
+        far.send(PEER, 500, 4000);
+        assert_eq!(receive(&socket), (PEER.to_owned(), 4000));
+        assert_eq!(packets(&mut firewall, "stranger-ike"), 1);
+    });
+}
+
+#[test]
+fn other_traffic_passes_untouched() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        Firewall::open().unwrap().apply(&site()).unwrap();
+        let socket = listen(5353);
+        far.send(STRANGER, 5353, 64);
+        assert_eq!(receive(&socket), (STRANGER.to_owned(), 64));
+    });
+}
+
+#[test]
+fn a_peer_that_is_added_is_heard_and_one_that_is_removed_is_not_and_counters_go_on() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        let mut site = site();
+        firewall.apply(&site).unwrap();
+        let socket = listen(4500);
+        far.send(PEER, 4500, 10);
+        assert_eq!(receive(&socket), (PEER.to_owned(), 10));
+        let other = vec![format!("{STRANGER}/32").parse().unwrap()];
+        site.aliases
+            .insert("peers".to_owned(), Alias::Networks(other));
+        firewall.apply(&site).unwrap();
+        far.send(PEER, 4500, 20);
+        far.send(STRANGER, 4500, 30);
+        assert_eq!(receive(&socket), (STRANGER.to_owned(), 30));
+        let observed = firewall.observe().unwrap();
+        // 28 bytes are the IP and UDP headers.
+        let wan = Count {
+            packets: 2,
+            bytes: 10 + 30 + 2 * 28,
+        };
+        assert_eq!(observed.counters().get("wan-nat-t"), Some(&wan));
+        let stranger = Count {
+            packets: 1,
+            bytes: 20 + 28,
+        };
+        assert_eq!(observed.counters().get("stranger-nat-t"), Some(&stranger));
+        socket.set_nonblocking(true).unwrap();
+        assert_eq!(
+            socket.recv(&mut [0; 9]).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+    });
+}
