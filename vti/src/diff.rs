@@ -1,9 +1,14 @@
 //! From what is to what should be: the operations, in an order in which nothing that works is cut
 //! before its replacement works.
 //!
-//! 1. kernel settings, 2. interfaces, 3. new nexthop objects and groups, and groups edited in place,
-//! 4. routes added and pointed elsewhere, 5. routes deleted, 6. nexthop objects deleted, groups
-//! first, 7. addresses and interfaces that are left over, 8. kernel settings given back.
+//! 1. kernel settings,
+//! 2. interfaces,
+//! 3. new nexthop objects and groups, and groups edited in place,
+//! 4. routes added and pointed elsewhere,
+//! 5. routes deleted,
+//! 6. nexthop objects deleted, groups first,
+//! 7. addresses and interfaces that are left over,
+//! 8. kernel settings given back.
 //!
 //! Pure, and deterministic: equal inputs give equal operations. `diff(d, d)` is empty; any prefix of
 //! the operations leaves a host from which the next diff arrives just the same. Routes and nexthop

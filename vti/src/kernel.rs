@@ -31,6 +31,7 @@ pub struct KernelHost {
     driver: JoinHandle<()>,
     sysctls: Sysctls,
     style: RouteStyle,
+    has_objects: bool,
 }
 
 impl KernelHost {
@@ -44,7 +45,8 @@ impl KernelHost {
         let (connection, links, _) =
             rtnetlink::new_connection().map_err(|e| Error::socket("open it", &e))?;
         let driver = tokio::spawn(connection);
-        let style = match nexthop::is_supported(&mut bulk).await? {
+        let has_objects = nexthop::is_supported(&mut bulk).await?;
+        let style = match has_objects {
             true => RouteStyle::NexthopObjects,
             false => RouteStyle::Multipath,
         };
@@ -55,6 +57,7 @@ impl KernelHost {
             driver,
             sysctls,
             style,
+            has_objects,
         })
     }
 
@@ -219,7 +222,7 @@ impl Host for KernelHost {
             .iter()
             .map(|(dev, link)| (link.index, *dev))
             .collect();
-        if self.style == RouteStyle::NexthopObjects {
+        if self.has_objects {
             self.observe_nexthops(&mut observed, &names).await?;
         }
         self.observe_routes(&mut observed, &names).await?;

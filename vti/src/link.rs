@@ -223,3 +223,57 @@ pub(crate) fn errno(error: &rtnetlink::Error) -> Errno {
         _ => Errno::EIO,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::put_attribute;
+
+    fn answer(kind: u16, body: &[u8]) -> Answer<'_> {
+        Answer {
+            kind,
+            flags: 0,
+            sequence: 0,
+            port: 0,
+            body,
+        }
+    }
+
+    #[test]
+    fn an_interface_is_read_with_what_matters_and_never_panics_when_cut() {
+        let mut body = vec![0; IFINFOMSG];
+        body[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        body[8..12].copy_from_slice(&(IFF_UP | IFF_LOWER_UP).to_ne_bytes());
+        put_attribute(&mut body, IFLA_IFNAME, b"tun1\0");
+        put_attribute(&mut body, IFLA_MTU, &1400_u32.to_ne_bytes());
+        put_attribute(&mut body, IFLA_IFALIAS, b"causeway:oci-1");
+        let mut info = Vec::new();
+        put_attribute(&mut info, IFLA_INFO_KIND, b"tun\0");
+        put_attribute(&mut body, IFLA_LINKINFO, &info);
+
+        let (name, link) = read(&answer(RTM_NEWLINK, &body)).unwrap();
+
+        assert_eq!((name.as_str(), link.index, link.mtu), ("tun1", 7, 1400));
+        assert_eq!(
+            (link.kind.as_str(), link.alias.as_str()),
+            ("tun", "causeway:oci-1")
+        );
+        assert!(link.up && link.carrier && link.is_ours());
+        for length in 0..body.len() {
+            let _ = read(&answer(RTM_NEWLINK, &body[..length]));
+        }
+    }
+
+    #[test]
+    fn the_local_address_counts_where_there_is_a_peers_too() {
+        let mut body = vec![2, 31, 0, 0, 7, 0, 0, 0];
+        body[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        put_attribute(&mut body, IFA_ADDRESS, &[10, 1, 0, 1]);
+        put_attribute(&mut body, IFA_LOCAL, &[10, 1, 0, 0]);
+        let read = read_ifaddr(&answer(RTM_NEWADDR, &body)).unwrap();
+        assert_eq!(read, (7, "10.1.0.0/31".parse().unwrap()));
+        for length in 0..body.len() {
+            let _ = read_ifaddr(&answer(RTM_NEWADDR, &body[..length]));
+        }
+    }
+}

@@ -35,6 +35,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Datagrams read in one go before the events are handed out.
 const DRAIN: usize = 4096;
+/// The same after an overrun: more than the receive buffer can hold.
+const DRAIN_AFTER_OVERRUN: usize = 1 << 17;
 
 /// Something on the host changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -173,7 +175,10 @@ fn drain(
     ignored: &[u32],
     merged: &mut Merged,
 ) -> io::Result<Drained> {
-    for _ in 0..DRAIN {
+    let mut rounds = 0;
+    // What is queued behind an overrun is older than the look that the overrun calls for.
+    while rounds < DRAIN || merged.overrun && rounds < DRAIN_AFTER_OVERRUN {
+        rounds += 1;
         buffer.clear();
         match socket.recv_from(buffer, 0) {
             Ok(_) => answers(buffer)

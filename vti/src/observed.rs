@@ -160,7 +160,10 @@ impl Observed {
                 Ok(())
             }
             Op::ForgetSysctl { key } => self.saved.remove(key).map(drop).ok_or(Errno::ENOENT),
-            Op::SetAlias { dev, alias } => Ok(self.link(dev)?.alias.clone_from(alias)),
+            Op::SetAlias { dev, alias } => {
+                self.link(dev)?.alias.clone_from(alias);
+                Ok(())
+            }
             Op::SetMtu { dev, mtu } => {
                 self.link(dev)?.mtu = *mtu;
                 Ok(())

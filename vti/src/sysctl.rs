@@ -247,3 +247,105 @@ fn is_absent(error: &io::Error) -> bool {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory that looks like /proc/sys, with a state file beside it.
+    struct Fake {
+        directory: PathBuf,
+        sysctls: Sysctls,
+    }
+
+    impl Fake {
+        fn new(test: &str, settings: &[(Sysctl, &str)]) -> Self {
+            let name = format!("causeway-sysctl-{test}-{}", std::process::id());
+            let directory = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&directory);
+            let root = directory.join("sys");
+            for (key, value) in settings {
+                let path = root.join(key.path());
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, format!("{value}\n")).unwrap();
+            }
+            let sysctls = Sysctls::new(root, directory.join("run/saved"));
+            Self { directory, sysctls }
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    fn rp_filter(dev: &str) -> Sysctl {
+        Sysctl::RpFilter(dev.parse().unwrap())
+    }
+
+    #[test]
+    fn the_first_original_is_kept_and_given_back_by_another_run() {
+        let key = Sysctl::Ipv4Forward;
+        let fake = Fake::new("original", &[(key, "0"), (rp_filter("eth0.100"), "1")]);
+        fake.sysctls.set(key, "0", "1").unwrap();
+        fake.sysctls.set(key, "1", "2").unwrap();
+        fake.sysctls.set(rp_filter("eth0.100"), "1", "2").unwrap();
+
+        let later = fake.sysctls.clone();
+        let saved = later.saved().unwrap();
+        assert_eq!(
+            saved[&key],
+            Saved {
+                original: "0".into(),
+                ours: "2".into()
+            }
+        );
+        assert_eq!(saved[&rp_filter("eth0.100")].original, "1");
+        later.restore(key, "0").unwrap();
+        assert_eq!(later.read(key).unwrap().unwrap(), "0");
+        later.forget(rp_filter("eth0.100")).unwrap();
+        assert!(!fake.directory.join("run/saved").exists());
+    }
+
+    #[test]
+    fn a_setting_that_does_not_exist_is_neither_read_nor_made() {
+        let fake = Fake::new("absent", &[(Sysctl::Ipv4Forward, "0")]);
+        let key = rp_filter("tun1");
+        assert_eq!(fake.sysctls.read(key).unwrap(), None);
+        let error = fake.sysctls.set(key, "0", "2").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write ") && error.contains("tun1/rp_filter: ENOENT"));
+        assert_eq!(fake.sysctls.read(key).unwrap(), None);
+        fake.sysctls.restore(key, "0").unwrap();
+        assert_eq!(fake.sysctls.saved().unwrap(), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_damaged_state_file_loses_only_the_damaged_lines() {
+        let fake = Fake::new("damaged", &[(Sysctl::Ipv4Forward, "1")]);
+        fs::create_dir_all(fake.directory.join("run")).unwrap();
+        let text = "net/ipv4/ip_forward\t0\t1\nnet/ipv4/../../etc/passwd\t0\t1\nnet/ipv4/conf/t/rp_filter\t0\n\n\t\t";
+        fs::write(fake.directory.join("run/saved"), text).unwrap();
+        let saved = fake.sysctls.saved().unwrap();
+        assert_eq!(saved.into_keys().collect::<Vec<_>>(), [Sysctl::Ipv4Forward]);
+    }
+
+    #[test]
+    fn settings_print_as_the_command_wants_them() {
+        assert_eq!(
+            rp_filter("tun1").to_string(),
+            "net.ipv4.conf.tun1.rp_filter"
+        );
+        assert_eq!(
+            rp_filter("eth0.100").to_string(),
+            "net/ipv4/conf/eth0.100/rp_filter"
+        );
+        assert_eq!(Sysctl::Ipv4Forward.to_string(), "net.ipv4.ip_forward");
+        for key in Sysctl::GLOBAL
+            .into_iter()
+            .chain(Sysctl::of_interface("a.b".parse().unwrap()))
+        {
+            assert_eq!(Sysctl::from_path(key.path().to_str().unwrap()), Some(key));
+        }
+    }
+}

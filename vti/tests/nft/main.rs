@@ -6,3 +6,4 @@ mod foreign;
 mod packets;
 mod sandbox;
 mod table;
+mod truth;

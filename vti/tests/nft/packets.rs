@@ -6,16 +6,18 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use vti::nft::{Alias, Count, Firewall, Ruleset, WanRules};
 
 use crate::sandbox::{enter_new_namespace, in_namespace, run};
 
-const PEER: &str = "192.0.2.1";
+pub(crate) const PEER: &str = "192.0.2.1";
 const STRANGER: &str = "192.0.2.66";
-const GATEWAY: &str = "192.0.2.7";
+pub(crate) const GATEWAY: &str = "192.0.2.7";
 
 /// A namespace on the far side of a veth pair, which sends what it is asked to.
-struct FarSide {
+pub(crate) struct FarSide {
     orders: mpsc::Sender<(String, u16, usize)>,
     done: mpsc::Receiver<()>,
 }
@@ -23,13 +25,14 @@ struct FarSide {
 impl FarSide {
     /// Makes the pair: `wan0` here with the gateway's address, `far0` there with the peer's and a
     /// stranger's.
-    fn connect() -> Self {
+    pub(crate) fn connect() -> Self {
         let (orders, inbox) = mpsc::channel::<(String, u16, usize)>();
         let (finished, done) = mpsc::channel();
         let (hello, tid) = mpsc::channel();
         let (go, ready) = mpsc::channel::<()>();
         thread::spawn(move || {
             enter_new_namespace();
+            stay_on_one_processor();
             hello.send(nix::unistd::gettid().to_string()).unwrap();
             ready.recv().unwrap();
             for address in [PEER, STRANGER] {
@@ -63,15 +66,26 @@ impl FarSide {
         Self { orders, done }
     }
 
-    /// Sends a datagram from and to the same port. A veth pair delivers it before `send` returns or very
-    /// soon after.
-    fn send(&self, from: &str, port: u16, size: usize) {
+    /// Sends a datagram from and to the same port. It arrives after those that were sent before it.
+    pub(crate) fn send(&self, from: &str, port: u16, size: usize) {
         self.orders.send((from.to_owned(), port, size)).unwrap();
         self.done.recv().unwrap();
     }
 }
 
-fn site() -> Ruleset {
+/// A veth pair has a queue for each processor: only on one of them do datagrams keep their order.
+fn stay_on_one_processor() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).unwrap();
+    let first = (0..CpuSet::count())
+        .find(|&cpu| allowed.is_set(cpu).unwrap())
+        .unwrap();
+    let mut only = CpuSet::new();
+    only.set(first).unwrap();
+    sched_setaffinity(this, &only).unwrap();
+}
+
+pub(crate) fn site() -> Ruleset {
     Ruleset {
         aliases: [(
             "peers".to_owned(),
@@ -86,7 +100,7 @@ fn site() -> Ruleset {
     }
 }
 
-fn listen(port: u16) -> UdpSocket {
+pub(crate) fn listen(port: u16) -> UdpSocket {
     let socket = UdpSocket::bind((GATEWAY, port)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -94,7 +108,7 @@ fn listen(port: u16) -> UdpSocket {
     socket
 }
 
-fn receive(socket: &UdpSocket) -> (String, usize) {
+pub(crate) fn receive(socket: &UdpSocket) -> (String, usize) {
     let mut buffer = [0; 65_536];
     let (size, from) = socket.recv_from(&mut buffer).unwrap();
     (from.ip().to_string(), size)
