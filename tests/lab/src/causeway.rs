@@ -155,8 +155,15 @@ impl Gateway {
     #[must_use]
     pub fn problems(&self) -> String {
         let status = self.status();
-        let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
-        problems.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+        let problems = status["problems"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        problems
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Waits until the tunnels of these names are up, and gives the time since the launch.
@@ -243,6 +250,20 @@ impl Gateway {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Drop for Gateway {
+    /// When the test fails: what the daemon itself says about it, as far as it still can.
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.daemon.pid().is_some() {
+            let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.command(&["status"])
+            }));
+            if let Ok(status) = asked {
+                eprintln!("--- causeway status\n{}{}", status.stdout, status.stderr);
+            }
+        }
     }
 }
 

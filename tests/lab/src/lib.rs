@@ -10,6 +10,18 @@
 //! - What goes wrong is a panic that says what was expected, with the command's own words; when a test fails, the end of
 //!   each daemon's log is printed.
 //!
+//! ```no_run
+//! use lab::{Net, ping};
+//!
+//! let net = Net::new();
+//! let (left, right) = (net.ns("left"), net.ns("right"));
+//! net.veth((&left, "eth0", "192.0.2.1/24"), (&right, "eth0", "192.0.2.2/24"));
+//! assert!(ping(&left, "192.0.2.2", 3, &[]).all());
+//! ```
+//!
+//! Start reading at [`Scene`], which is the reference site with our daemon in its middle. With `CAUSEWAY_LAB_KEEP` in the
+//! environment a network's folder (logs, configurations) stays.
+//!
 //! Not here: what a test asserts, and anything that a release of the daemon would contain.
 
 mod bgp;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lab::{
     Bird, Capture, Cloud, Connection, Disturbance, Hook, Neighbor, Net, Nodes, OrFail as _,
     ReferenceSite, Router, Speaker, StrongSwan, UdpFlow, addresses as at, eventually_true,
-    kernel_route, ping, tcp_transfer,
+    kernel_route, kernel_routes, ping, tcp_transfer,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -199,6 +199,30 @@ fn three_gobgp_nodes_announce_one_service_and_a_router_spreads_it() {
     nodes.speakers[1].stop();
     eventually_true(SOON, "the route has one next hop", || hops() == 1);
     assert!(ping(&site.gateway, at::SERVICE, 2, &[]).all());
+}
+
+#[test]
+fn a_route_by_nexthop_objects_shows_the_hops_that_it_resolves_to() {
+    let net = Net::new();
+    let (a, b) = (net.ns("a"), net.ns("b"));
+    net.veth((&a, "left", "10.1.0.0/31"), (&b, "left", ""));
+    net.veth((&a, "right", "10.2.0.0/31"), (&b, "right", ""));
+    for words in [
+        "ip nexthop add id 1 via 10.1.0.1 dev left",
+        "ip nexthop add id 2 via 10.2.0.1 dev right",
+        "ip nexthop add id 10 group 1/2",
+        "ip route add 10.0.0.0/16 nhid 10",
+        "ip route add 172.16.200.1/32 nhid 2",
+    ] {
+        a.exec(&words.split_whitespace().collect::<Vec<_>>());
+    }
+    let hop = |via: &str, link: &str| (Some(via.to_owned()), link.to_owned());
+    let hops = |prefix| kernel_route(&a, prefix).map(|route| route.next_hops);
+    let (left, right) = (hop("10.1.0.1", "left"), hop("10.2.0.1", "right"));
+    assert_eq!(hops("10.0.0.0/16"), Some(vec![left, right.clone()]));
+    assert_eq!(hops("172.16.200.1/32"), Some(vec![right]));
+    assert_eq!(hops("10.3.0.0/16"), None);
+    assert_eq!(kernel_routes(&b), []);
 }
 
 #[test]
