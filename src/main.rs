@@ -1,3 +1,18 @@
-//! The daemon and the command line.
+//! Causeway: the on-premises end of a hybrid cloud, in one daemon and one file.
+//!
+//! This crate is the shell around the cores: files, sockets, signals, the control API and the command line. What IKE, BGP
+//! or the host reconciler decide, they decide in their own crates; `gateway` joins them and `run` turns their effects into
+//! system calls. Start reading at `run.rs`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+mod control;
+mod logging;
+mod secrets;
+
+fn main() -> ExitCode {
+    cli::Arguments::parse().execute()
+}

@@ -1,3 +1,24 @@
-//! Placeholder.
+//! The host: tunnel interfaces, addresses, routes and kernel settings, as they should be and as they are; the firewall; network
+//! namespaces; and the data planes behind one trait.
 
+pub mod diff;
+pub mod fake;
+pub mod host;
+pub mod ifname;
+pub mod kernel;
+mod link;
+pub mod monitor;
+mod netlink;
+pub mod netns;
+mod nexthop;
 pub mod nft;
+pub mod observed;
+pub mod op;
+pub mod plan;
+pub mod plane;
+pub mod query;
+mod route;
+mod sys;
+pub mod sysctl;
+pub mod tcp;
+pub mod user;

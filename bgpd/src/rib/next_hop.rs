@@ -1,0 +1,119 @@
+//! The one place that knows whether a next hop can be used.
+//!
+//! A next hop is the peer's own address, on the peer's interface, or an address on a network that we
+//! are connected to, or one that the kernel was said to reach. It is usable while its interface is
+//! up; for a tunnel that means while its CHILD_SA is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::LocalRoute;
+use crate::LocalSource;
+use crate::policy::Refusal;
+
+/// Whether a path takes part in the selection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Eligibility {
+    /// It does.
+    Eligible,
+    /// Policy refuses it.
+    Refused(Refusal),
+    /// Nothing says how to reach its next hop.
+    NextHopUnresolved {
+        /// The next hop.
+        next_hop: IpAddr,
+    },
+    /// Its next hop is behind an interface that is down.
+    InterfaceDown {
+        /// The interface.
+        interface: String,
+    },
+}
+
+/// Where a next hop is, and whether packets get there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Over this interface, where it is known.
+    Usable(Option<String>),
+    /// Over an interface that is down.
+    Down(String),
+    /// Nobody knows.
+    Unresolved,
+}
+
+/// What is known of interfaces and networks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resolver {
+    down: BTreeSet<String>,
+    connected: BTreeMap<IpNet, String>,
+    known: BTreeMap<IpAddr, String>,
+}
+
+impl Resolver {
+    /// Returns whether that is news.
+    pub(crate) fn set_interface(&mut self, name: &str, up: bool) -> bool {
+        if up {
+            self.down.remove(name)
+        } else {
+            self.down.insert(name.to_owned())
+        }
+    }
+
+    /// An interface that was never mentioned is up.
+    pub(crate) fn is_up(&self, name: &str) -> bool {
+        !self.down.contains(name)
+    }
+
+    /// Returns whether that is news.
+    pub(crate) fn set_next_hop(&mut self, address: IpAddr, interface: Option<String>) -> bool {
+        match interface {
+            Some(interface) => self.known.insert(address, interface.clone()) != Some(interface),
+            None => self.known.remove(&address).is_some(),
+        }
+    }
+
+    /// Takes the connected networks from among the local routes; returns whether they are others.
+    pub(crate) fn set_connected(&mut self, routes: &[LocalRoute]) -> bool {
+        let connected = routes
+            .iter()
+            .filter(|route| route.source == LocalSource::Connected)
+            .filter_map(|route| Some((route.prefix.trunc(), route.interface.clone()?)))
+            .collect();
+        let changed = self.connected != connected;
+        self.connected = connected;
+        changed
+    }
+
+    /// Where a next hop is that a peer named.
+    pub(crate) fn reach(
+        &self,
+        next_hop: IpAddr,
+        peer_address: IpAddr,
+        peer_interface: Option<&str>,
+    ) -> Reach {
+        let of_peer = next_hop == peer_address;
+        let interface = peer_interface
+            .filter(|_| of_peer)
+            .or_else(|| self.known.get(&next_hop).map(String::as_str))
+            .or_else(|| self.connected_interface(next_hop));
+        match interface {
+            Some(name) if self.is_up(name) => Reach::Usable(Some(name.to_owned())),
+            Some(name) => Reach::Down(name.to_owned()),
+            // The session itself shows that the peer can be reached somehow.
+            None if of_peer => Reach::Usable(None),
+            None => Reach::Unresolved,
+        }
+    }
+
+    fn connected_interface(&self, address: IpAddr) -> Option<&str> {
+        self.connected
+            .iter()
+            .filter(|(network, _)| network.contains(&address))
+            .max_by_key(|(network, _)| network.prefix_len())
+            .map(|(_, interface)| interface.as_str())
+    }
+}

@@ -1,0 +1,69 @@
+//! BGP-4 messages as octets (RFC 4271, section 4), both ways.
+//!
+//! Decoding never panics, never reads beyond its input and allocates no more than a message's
+//! length allows. It knows syntax and RFC 7606; what a message means to a session, a RIB or a
+//! policy is decided elsewhere.
+
+pub mod as_path;
+pub mod attribute;
+mod attributes_parser;
+pub mod capability;
+pub mod fault;
+pub mod header;
+pub mod nlri;
+pub mod notification;
+pub mod open;
+pub mod reader;
+pub mod update;
+
+pub use as_path::{AsPath, Segment, SegmentKind};
+pub use attribute::{
+    Aggregator, AttributeCode, Community, Origin, PathAttributes, UnknownAttribute,
+};
+pub use capability::{Capabilities, Capability};
+pub use fault::{Problem, Treatment, UpdateFault};
+pub use header::{Framer, HeaderError, MAX_MESSAGE, MessageKind, RawMessage};
+pub use notification::Notification;
+pub use open::{Open, OpenError};
+pub use update::{UpdateAttributes, UpdateBuilder, UpdateContext, UpdateFrame};
+
+use serde::Serialize;
+
+/// An address family and subsequent family (RFC 4760), of those that this crate can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Family {
+    /// Address Family Identifier: 1 is IPv4, 2 is IPv6.
+    pub afi: u16,
+    /// Subsequent Address Family Identifier: 1 is unicast.
+    pub safi: u8,
+}
+
+impl Family {
+    /// IPv4 unicast, the one family that sessions carry so far.
+    pub const IPV4_UNICAST: Self = Self { afi: 1, safi: 1 };
+}
+
+/// A KEEPALIVE: nothing but a header (RFC 4271, section 4.4).
+#[must_use]
+pub fn keepalive() -> Vec<u8> {
+    header::message(MessageKind::Keepalive, &[])
+}
+
+/// A ROUTE-REFRESH for one family (RFC 2918, section 3).
+#[must_use]
+pub fn route_refresh(family: Family) -> Vec<u8> {
+    let [high, low] = family.afi.to_be_bytes();
+    header::message(MessageKind::RouteRefresh, &[high, low, 0, family.safi])
+}
+
+/// Reads the body of a ROUTE-REFRESH; `None` if its length is not that of RFC 2918.
+#[must_use]
+pub fn parse_route_refresh(body: &[u8]) -> Option<Family> {
+    match *body {
+        [high, low, _, safi] => Some(Family {
+            afi: u16::from_be_bytes([high, low]),
+            safi,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,134 @@
+//! What every part of the endpoint may use: parameters, randomness, and the queues that lead out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use crate::connection::{Connection, ConnectionId, Ports};
+use crate::event::{DownReason, Event, Path, Transmit, TransmitKind};
+use crate::sa::Effect;
+use crate::status::Counters;
+use crate::wire::IkeSpi;
+
+/// How long a replaced or deleted inbound SA stays for packets under way.
+pub(crate) const INBOUND_GRACE: Duration = Duration::from_secs(5);
+
+/// Shared by all SAs of an endpoint; handed down by argument.
+pub(crate) struct Context {
+    pub(crate) ports: Ports,
+    pub(crate) rng: StdRng,
+    pub(crate) connections: BTreeMap<ConnectionId, Arc<Connection>>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) transmits: VecDeque<Transmit>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) counters: Counters,
+    /// Why the last SA of a connection went, for the event that says so.
+    pub(crate) reasons: BTreeMap<ConnectionId, DownReason>,
+    /// Inbound SPIs in use, those in their grace included.
+    spis: BTreeSet<u32>,
+    /// Inbound SAs in their grace.
+    graves: BTreeMap<u32, (ConnectionId, Instant)>,
+    order: u64,
+}
+
+impl Context {
+    pub(crate) fn new(ports: Ports, seed: [u8; 32]) -> Self {
+        Self {
+            ports,
+            rng: StdRng::from_seed(seed),
+            connections: BTreeMap::new(),
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            effects: VecDeque::new(),
+            counters: Counters::default(),
+            reasons: BTreeMap::new(),
+            spis: BTreeSet::new(),
+            graves: BTreeMap::new(),
+            order: 0,
+        }
+    }
+
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        self.connections.get(&id).cloned()
+    }
+
+    /// A nonce: at least half the PRF's key and 16 bytes (RFC 7296 section 2.10); 32 fits all.
+    pub(crate) fn nonce(&mut self) -> Vec<u8> {
+        let mut nonce = vec![0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        nonce
+    }
+
+    pub(crate) fn ike_spi(&mut self) -> IkeSpi {
+        loop {
+            let spi = IkeSpi(self.rng.random());
+            if !spi.is_zero() {
+                return spi;
+            }
+        }
+    }
+
+    /// An unused inbound SPI; 0 to 255 are reserved (RFC 4303 section 2.1).
+    pub(crate) fn child_spi(&mut self) -> u32 {
+        loop {
+            let spi = self.rng.random_range(256..=u32::MAX);
+            if self.spis.insert(spi) {
+                return spi;
+            }
+        }
+    }
+
+    /// Gives back an inbound SPI on which nothing was installed.
+    pub(crate) fn release_spi(&mut self, spi: u32) {
+        self.spis.remove(&spi);
+    }
+
+    /// A number that is larger than all before.
+    pub(crate) const fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    /// A time between `low` and `high` percent of `duration`.
+    pub(crate) fn share(&mut self, duration: Duration, low: u32, high: u32) -> Duration {
+        duration.mul_f64(f64::from(self.rng.random_range(low * 100..=high * 100)) / 10_000.0)
+    }
+
+    /// Lets an inbound SA go after its grace.
+    pub(crate) fn bury(&mut self, now: Instant, connection: ConnectionId, spi: u32) {
+        self.graves.insert(spi, (connection, now + INBOUND_GRACE));
+    }
+
+    /// Removes the inbound SAs whose grace is over, or all of `connection`'s at once.
+    pub(crate) fn exhume(&mut self, now: Instant, connection: Option<ConnectionId>) {
+        let due: Vec<u32> = self
+            .graves
+            .iter()
+            .filter(|(_, (id, at))| *at <= now || Some(*id) == connection)
+            .map(|(spi, _)| *spi)
+            .collect();
+        for spi_in in due {
+            if let Some((connection, _)) = self.graves.remove(&spi_in) {
+                self.spis.remove(&spi_in);
+                self.events
+                    .push_back(Event::InboundRemove { connection, spi_in });
+            }
+        }
+    }
+
+    pub(crate) fn next_grave(&self) -> Option<Instant> {
+        self.graves.values().map(|(_, at)| *at).min()
+    }
+
+    pub(crate) fn send(&mut self, path: &Path, payload: Vec<u8>) {
+        self.transmits.push_back(Transmit {
+            local: path.local,
+            remote: path.remote,
+            payload,
+            kind: TransmitKind::Ike,
+        });
+    }
+}

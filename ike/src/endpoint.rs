@@ -1,0 +1,223 @@
+//! The endpoint: every connection and every IKE SA of this host.
+//!
+//! Here a datagram finds its SA, and a command its connection. What follows from that for other SAs
+//! is in [`settle`]; what a connection wants over time is in [`tunnel`].
+
+mod command;
+mod init;
+mod settle;
+mod snapshot;
+mod tunnel;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::connection::{ConnectionId, Ports};
+use crate::context::Context;
+use crate::cookie::Cookies;
+use crate::event::{Event, Transmit, TransmitKind};
+use crate::sa::{Addresses, Sa, State};
+use crate::wire::{
+    Exchange, Flags, Header, IkeSpi, Message, Notify, NotifyType, Payload, WireError,
+};
+use tunnel::Tunnel;
+
+/// Unprotected error messages are sent at most this often, all peers together.
+const COMPLAINT: Duration = Duration::from_millis(100);
+
+/// Parameters of the endpoint as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// Our ports.
+    pub ports: Ports,
+    /// From so many half-open handshakes on, a cookie is demanded (RFC 7296 section 2.6).
+    pub cookie_threshold: usize,
+    /// With so many half-open handshakes, further ones are dropped.
+    pub half_open_limit: usize,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            ports: Ports::default(),
+            cookie_threshold: 30,
+            half_open_limit: 1000,
+        }
+    }
+}
+
+/// All connections and IKE SAs of a host. See the crate's documentation for the order of calls.
+pub struct Endpoint {
+    config: EndpointConfig,
+    cx: Context,
+    tunnels: BTreeMap<ConnectionId, Tunnel>,
+    /// IKE SAs by our SPI.
+    sas: BTreeMap<IkeSpi, Sa>,
+    cookies: Cookies,
+    complained: Option<Instant>,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("connections", &self.tunnels.len())
+            .field("sas", &self.sas.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// An endpoint without connections. All randomness comes from `seed`: it must be secret and
+    /// never used twice outside tests.
+    #[must_use]
+    pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            cx: Context::new(config.ports, seed),
+            tunnels: BTreeMap::new(),
+            sas: BTreeMap::new(),
+            cookies: Cookies::default(),
+            complained: None,
+            stopping: false,
+        }
+    }
+
+    /// Takes a datagram that came to `local` from `remote`, without the non-ESP marker.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+    ) {
+        self.cx.counters.received += 1;
+        let from = Addresses { local, remote };
+        match Header::decode(payload) {
+            Ok((header, _)) => self.dispatch(now, from, header, payload),
+            Err(WireError::Version { .. }) => self.refuse_version(now, from, payload),
+            Err(_) => self.cx.counters.malformed += 1,
+        }
+        self.settle(now);
+    }
+
+    fn dispatch(&mut self, now: Instant, from: Addresses, header: Header, bytes: &[u8]) {
+        let Flags {
+            initiator,
+            response,
+        } = header.flags;
+        if header.exchange == Exchange::IkeSaInit && !response {
+            return self.handle_init(now, from, header, bytes);
+        }
+        let (ours, theirs) = if initiator {
+            (header.spi_r, header.spi_i)
+        } else {
+            (header.spi_i, header.spi_r)
+        };
+        let sa = self
+            .sas
+            .get_mut(&ours)
+            .filter(|sa| sa.link.peer_spi == theirs || matches!(sa.state, State::InitSent(_)));
+        match sa {
+            Some(sa) => sa.handle(&mut self.cx, now, from, header, bytes),
+            None => {
+                self.cx.counters.unknown_spi += 1;
+                if !response {
+                    let notify = Notify::new(NotifyType::INVALID_IKE_SPI);
+                    self.complain(now, from, header, notify);
+                }
+            }
+        }
+    }
+
+    /// Another major version (RFC 7296 section 2.5): the answer says which one we speak.
+    fn refuse_version(&mut self, now: Instant, from: Addresses, bytes: &[u8]) {
+        self.cx.counters.bad_version += 1;
+        // The header's layout is the same in all versions; read it as if it were ours.
+        let mut ours = bytes.to_vec();
+        if let Some(version) = ours.get_mut(17) {
+            *version = 0x20;
+        }
+        if let Ok((header, _)) = Header::decode(&ours)
+            && !header.flags.response
+        {
+            let notify = Notify::new(NotifyType::INVALID_MAJOR_VERSION);
+            self.complain(now, from, header, notify);
+        }
+    }
+
+    /// Answers a request without protection: only to the address of a connection, and rarely,
+    /// since anybody may have sent it.
+    fn complain(&mut self, now: Instant, from: Addresses, header: Header, notify: Notify) {
+        let known = self
+            .cx
+            .connections
+            .values()
+            .any(|c| c.remote == from.remote.ip());
+        let recently = self.complained.is_some_and(|at| now < at + COMPLAINT);
+        if known && !recently && !self.stopping {
+            self.complained = Some(now);
+            self.answer_unprotected(from, header, notify);
+        }
+    }
+
+    fn answer_unprotected(&mut self, from: Addresses, request: Header, notify: Notify) {
+        let flags = Flags {
+            initiator: !request.flags.initiator,
+            response: true,
+        };
+        let message = Message {
+            header: Header { flags, ..request },
+            payloads: vec![Payload::Notify(notify)],
+        };
+        self.cx.counters.sent += 1;
+        self.cx.transmits.push_back(Transmit {
+            local: from.local,
+            remote: from.remote,
+            payload: message.encode(),
+            kind: TransmitKind::Ike,
+        });
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.cx.exhume(now, None);
+        for sa in self.sas.values_mut() {
+            sa.handle_timeout(&mut self.cx, now);
+        }
+        self.settle(now);
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.cx.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.cx.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has to be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sas = self.sas.values().filter_map(Sa::timeout);
+        let tunnels = self.tunnels.iter().filter_map(|(id, tunnel)| {
+            let attempt = if self.needs_attempt(*id, tunnel) {
+                tunnel.next_attempt
+            } else {
+                None
+            };
+            [attempt, tunnel.dedupe_at].into_iter().flatten().min()
+        });
+        sas.chain(tunnels).chain(self.cx.next_grave()).min()
+    }
+
+    /// Whether every SA is gone: after [`crate::Command::Shutdown`] there is nothing left to wait
+    /// for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.sas.is_empty()
+    }
+}

@@ -1,0 +1,285 @@
+//! What went wrong, said so that a person knows what to change.
+//!
+//! A [`Diagnosis`] carries both sides' values as far as they are known: a responder that refuses
+//! knows both offers, an initiator that is refused knows its own only and says so.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crypto::Group;
+use serde::Serialize;
+
+use crate::connection::ConnectionId;
+use crate::describe::{self, Offer};
+use crate::event::Role;
+use crate::select::{Difference, Mismatch};
+use crate::wire::{Exchange, Identity, NotifyType, TrafficSelector};
+
+/// Why an exchange of a connection failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its name.
+    pub name: String,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// The exchange that failed.
+    pub exchange: Exchange,
+    /// Whether we had started it.
+    pub role: Role,
+    /// What failed.
+    pub cause: Cause,
+}
+
+/// What an algorithm negotiation was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Negotiation {
+    /// The IKE SA ("phase 1").
+    Ike,
+    /// A CHILD_SA ("phase 2").
+    Esp,
+}
+
+/// Which side refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum RefusedBy {
+    /// We did.
+    Us,
+    /// The peer did.
+    Peer,
+}
+
+/// The causes of failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Cause {
+    /// The proposals have nothing in common.
+    NoProposal {
+        /// IKE or ESP.
+        negotiation: Negotiation,
+        /// What we offer or accept.
+        ours: Offer,
+        /// What the peer offers; unknown where the peer refuses, because it does not say.
+        theirs: Option<Offer>,
+        /// How the nearest pair differs.
+        nearest: Vec<Difference>,
+    },
+    /// The proof of identity failed: nearly always two different pre-shared keys.
+    Authentication {
+        /// Who found out.
+        by: RefusedBy,
+        /// The identity that we send.
+        ours: Identity,
+        /// The peer's identity.
+        theirs: Identity,
+    },
+    /// The peer says that it is somebody else.
+    IdMismatch {
+        /// Who it has to be.
+        expected: Identity,
+        /// Who it says that it is.
+        got: Identity,
+    },
+    /// The traffic selectors have nothing usable in common.
+    TsUnacceptable {
+        /// Our side of the traffic and the peer's, as we have them.
+        ours: Selectors,
+        /// The same as the peer has it, seen from here; unknown where the peer refuses.
+        theirs: Option<Selectors>,
+    },
+    /// The peer wants a Diffie-Hellman group that we do not accept.
+    InvalidKe {
+        /// Groups that we accept.
+        ours: Vec<String>,
+        /// The group that the peer asks for.
+        wanted: String,
+    },
+    /// Nothing came back.
+    NoAnswer {
+        /// Fresh attempts so far, this one included.
+        attempts: u32,
+        /// Time that this one waited.
+        waited: Duration,
+    },
+    /// The peer refused with a notification that has no case of its own here.
+    PeerRefused {
+        /// What it said.
+        notify: NotifyType,
+    },
+    /// The peer wants to prove itself by a method other than a pre-shared key.
+    AuthMethod {
+        /// Number of its method.
+        method: u8,
+    },
+    /// The peer's message breaks the protocol.
+    Malformed {
+        /// How.
+        what: String,
+    },
+    /// Something on our side. Never told to the peer as a fault of the negotiation.
+    Local {
+        /// What.
+        what: String,
+    },
+}
+
+/// Both sides of a CHILD_SA's traffic, seen from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Selectors {
+    /// Our side.
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote: Vec<TrafficSelector>,
+}
+
+impl fmt::Display for Selectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |list: &[TrafficSelector]| {
+            list.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        write!(
+            f,
+            "{} (here) = {} (there)",
+            join(&self.local),
+            join(&self.remote)
+        )
+    }
+}
+
+impl Cause {
+    pub(crate) fn no_proposal(negotiation: Negotiation, mismatch: Mismatch) -> Self {
+        Self::NoProposal {
+            negotiation,
+            ours: mismatch.ours,
+            theirs: Some(mismatch.theirs),
+            nearest: mismatch.nearest,
+        }
+    }
+
+    pub(crate) fn invalid_ke(ours: &[Group], wanted: u16) -> Self {
+        Self::InvalidKe {
+            ours: ours.iter().map(ToString::to_string).collect(),
+            wanted: describe::group(wanted),
+        }
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} with {}: {}: {}",
+            self.name, self.remote, self.exchange, self.cause
+        )
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProposal {
+                negotiation,
+                ours,
+                theirs,
+                nearest,
+            } => no_proposal(f, *negotiation, ours, theirs.as_ref(), nearest),
+            Self::Authentication {
+                by: RefusedBy::Us,
+                ours,
+                theirs,
+            } => write!(
+                f,
+                "the peer's proof as {theirs:?} does not verify (we are {ours:?}): \
+                 the pre-shared keys differ; compare psk with the peer's shared secret"
+            ),
+            Self::Authentication {
+                by: RefusedBy::Peer,
+                ours,
+                theirs,
+            } => write!(
+                f,
+                "the peer refuses us with AUTHENTICATION_FAILED: we say {ours:?} and expect \
+                 {theirs:?}; compare psk with the peer's shared secret, then our ID with the one \
+                 that the peer expects"
+            ),
+            Self::IdMismatch { expected, got } => write!(
+                f,
+                "the peer says it is {got:?}, we expect {expected:?}: set our remote ID to the \
+                 former, or the peer's own ID to the latter"
+            ),
+            Self::TsUnacceptable {
+                ours,
+                theirs: Some(theirs),
+            } => write!(
+                f,
+                "traffic selectors do not meet: we have {ours}, the peer has {theirs}; both ends \
+                 need the same pair, 0.0.0.0/0 = 0.0.0.0/0 for a route-based tunnel"
+            ),
+            Self::TsUnacceptable { ours, theirs: None } => write!(
+                f,
+                "the peer refuses our traffic selectors {ours} and does not say what it wants; \
+                 make the peer's encryption domain the same pair"
+            ),
+            Self::InvalidKe { ours, wanted } => {
+                let ours = if ours.is_empty() {
+                    "none".to_owned()
+                } else {
+                    ours.join(", ")
+                };
+                write!(
+                    f,
+                    "the peer wants Diffie-Hellman group {wanted}, we accept {ours}: add {wanted} \
+                     here, or choose one of ours there"
+                )
+            }
+            Self::NoAnswer { attempts, waited } => write!(
+                f,
+                "no answer after {:.1} s (attempt {attempts}): is the address right, and are UDP \
+                 500 and 4500 open on the way?",
+                waited.as_secs_f32()
+            ),
+            Self::PeerRefused { notify } => write!(f, "the peer refuses with {notify}"),
+            Self::AuthMethod { method } => write!(
+                f,
+                "the peer authenticates by method {method}, we by pre-shared key (method 2): \
+                 set the peer to a shared secret"
+            ),
+            Self::Malformed { what } => write!(f, "the peer's message breaks the protocol: {what}"),
+            Self::Local { what } => write!(f, "failure on our side: {what}"),
+        }
+    }
+}
+
+fn no_proposal(
+    f: &mut fmt::Formatter<'_>,
+    negotiation: Negotiation,
+    ours: &Offer,
+    theirs: Option<&Offer>,
+    nearest: &[Difference],
+) -> fmt::Result {
+    let what = match negotiation {
+        Negotiation::Ike => "IKE (phase 1)",
+        Negotiation::Esp => "ESP (phase 2)",
+    };
+    let Some(theirs) = theirs else {
+        return write!(
+            f,
+            "the peer refuses our {what} proposal {ours} with NO_PROPOSAL_CHOSEN and does not say \
+             what it wants; compare with the peer's {what} settings"
+        );
+    };
+    write!(
+        f,
+        "no common {what} proposal: we accept {ours}, the peer offers {theirs}"
+    )?;
+    for (i, difference) in nearest.iter().enumerate() {
+        let Difference { what, ours, theirs } = difference;
+        let joint = if i == 0 { "; nearest:" } else { "," };
+        write!(f, "{joint} {what} {ours} here against {theirs} there")?;
+    }
+    Ok(())
+}

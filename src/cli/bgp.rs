@@ -1,0 +1,162 @@
+//! `bgp summary`, `bgp neighbor` and `bgp routes` for people.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::paint::{Paint, Table, span};
+use super::status::{list, number, text};
+use super::{BgpCommand, Failure, client, print_json};
+
+pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure> {
+    let (path, output) = match command {
+        BgpCommand::Summary(output) => ("/v1/bgp/summary".to_owned(), output),
+        BgpCommand::Neighbor { name, output } => (format!("/v1/bgp/neighbors/{name}"), output),
+        BgpCommand::Routes { prefix: None, output } => ("/v1/bgp/routes".to_owned(), output),
+        BgpCommand::Routes { prefix: Some(prefix), output } => (format!("/v1/bgp/routes?prefix={prefix}"), output),
+    };
+    let answer = client::get(socket, &path)?;
+    if output.json {
+        return print_json(&answer);
+    }
+    let paint = Paint::detect();
+    let lines = match command {
+        BgpCommand::Summary(_) => summary_lines(&answer, paint),
+        BgpCommand::Neighbor { .. } => neighbor_lines(&answer, paint),
+        BgpCommand::Routes { .. } => list(&answer, "routes").flat_map(|route| route_lines(route, paint)).collect(),
+    };
+    let mut out = io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(())
+}
+
+/// The speaker and one line for each neighbor.
+pub(super) fn summary_lines(summary: &Value, paint: Paint) -> Vec<String> {
+    let mut lines = vec![format!(
+        "AS {}, router id {}, {} prefixes by {} paths",
+        number(summary, "asn"),
+        text(summary, "router_id"),
+        number(summary, "prefixes"),
+        number(summary, "paths"),
+    )];
+    let mut table = Table::new(&["NEIGHBOR", "ADDRESS", "AS", "STATE", "FOR", "RECEIVED", "ACCEPTED", "ADVERTISED"]);
+    let mut problems = Vec::new();
+    for peer in list(summary, "neighbors") {
+        table.row(vec![
+            text(peer, "name").to_owned(),
+            text(peer, "address").to_owned(),
+            number(peer, "remote_asn").to_string(),
+            state(text(peer, "state"), paint),
+            span(number(peer, "seconds_in_state")),
+            number(peer, "received").to_string(),
+            number(peer, "accepted").to_string(),
+            number(peer, "advertised").to_string(),
+        ]);
+        if let Some(problem) = peer["reason"].as_str() {
+            problems.push(format!("{}: {}", text(peer, "name"), paint.bad(problem)));
+        }
+    }
+    lines.extend(table.lines());
+    lines.append(&mut problems);
+    lines
+}
+
+fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
+    let neighbor = &answer["neighbor"];
+    let summary = &neighbor["summary"];
+    let mut lines = vec![
+        format!(
+            "{}  {} AS {} ({}), {} for {}",
+            paint.bold(text(summary, "name")),
+            text(summary, "address"),
+            number(summary, "remote_asn"),
+            text(summary, "role"),
+            state(text(summary, "state"), paint),
+            span(duration(&summary["since"]))
+        ),
+        format!(
+            "  our AS      {}, hold time offered {} s",
+            number(neighbor, "local_asn"),
+            duration(&neighbor["hold_time"])
+        ),
+    ];
+    if neighbor["agreed"].is_object() {
+        let agreed = &neighbor["agreed"];
+        lines.push(format!(
+            "  agreed      hold time {} s, keepalive {} s, router id {}, our address {}",
+            duration(&agreed["hold_time"]),
+            duration(&agreed["keepalive"]),
+            text(agreed, "remote_id"),
+            text(agreed, "local_address")
+        ));
+    }
+    lines.push(format!(
+        "  prefixes    {} received, {} accepted, {} advertised",
+        number(summary, "received"),
+        number(summary, "accepted"),
+        number(summary, "advertised")
+    ));
+    for (refusal, count) in neighbor["refused"].as_object().into_iter().flatten() {
+        lines.push(format!("  refused     {count} {refusal}"));
+    }
+    for remark in list(neighbor, "remarks") {
+        lines.push(format!("  {}", paint.bad(remark.as_str().unwrap_or_default())));
+    }
+    lines.push(paint.bold("  received"));
+    for route in list(answer, "received") {
+        lines.push(format!("    {}  {}", text(route, "prefix"), verdict(&route["verdict"])));
+    }
+    lines.push(paint.bold("  advertised"));
+    for route in list(answer, "advertised") {
+        lines.push(format!("    {}", text(route, "prefix")));
+    }
+    lines
+}
+
+fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
+    let mut lines = vec![paint.bold(text(route, "prefix"))];
+    for path in list(route, "paths") {
+        let best = if path["best"] == true { paint.good("best") } else { reason(&path["lost_by"]) };
+        lines.push(format!(
+            "  {} from {}, local-pref {}, multipath {}",
+            best,
+            reason(&path["source"]),
+            number(path, "local_pref"),
+            reason(&path["multipath"]),
+        ));
+    }
+    for hop in list(route, "next_hops") {
+        let interface = hop["interface"].as_str().map(|name| format!(" dev {name}")).unwrap_or_default();
+        lines.push(format!("  -> {}{interface} ({})", text(hop, "via"), text(hop, "peer")));
+    }
+    lines
+}
+
+fn verdict(verdict: &Value) -> String {
+    reason(verdict)
+}
+
+/// A tagged value as words: `"accepted"`, or `{"lost": {"step": "origin"}}` as `lost step origin`.
+fn reason(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name} {}", reason(value)).trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::Array(items) => items.iter().map(reason).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+/// Whole seconds of a span as the speaker's views write it.
+fn duration(value: &Value) -> u64 {
+    value["secs"].as_u64().unwrap_or_default()
+}
+
+fn state(state: &str, paint: Paint) -> String {
+    if state == "Established" || state == "established" { paint.good(state) } else { paint.pending(state) }
+}

@@ -1,0 +1,272 @@
+//! The control API: HTTP and JSON on a Unix socket that only root, or the socket's group, may open.
+//!
+//! A request becomes a [`Request`] on the loop's bounded queue and its answer comes back on a one-shot; nothing is decided
+//! here. Paths are documented in `docs/control-api.md`.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing::{debug, warn};
+
+/// Connections served at a time; more wait in the listener's backlog.
+const MOST_CONNECTIONS: usize = 32;
+
+/// How long a client may take to send its request.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// What the API is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Query {
+    /// Everything at a glance.
+    Status,
+    /// Every tunnel in full.
+    Tunnels,
+    /// One line for each neighbor.
+    BgpSummary,
+    /// One neighbor, by name or address.
+    BgpNeighbor(String),
+    /// Routes, or those of one prefix.
+    BgpRoutes(Option<ipnet::IpNet>),
+    /// Read the site file again.
+    Reload,
+    /// Act on a tunnel.
+    Tunnel(String, TunnelCommand),
+}
+
+/// What can be done to a tunnel by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TunnelCommand {
+    Up,
+    Down,
+    Rekey,
+}
+
+/// Why the daemon does not do what it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No such thing; says what there is.
+    NotFound(String),
+    /// The request makes no sense, or what it refers to (the site file) is wrong.
+    Invalid(String),
+    /// It was tried and failed.
+    Failed(String),
+}
+
+/// A question with the place for its answer.
+pub(crate) struct Request {
+    pub(crate) query: Query,
+    pub(crate) answer: oneshot::Sender<Result<Value, Refusal>>,
+}
+
+/// A socket in the file system that goes away with its owner.
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Listens on `path`, taking over what a killed predecessor left there.
+    ///
+    /// # Errors
+    /// When another daemon answers on that path, or the path cannot be made.
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another causeway answers there; stop it first, or give this one its own [daemon] socket",
+                ));
+            }
+            fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Serves until the loop's end of `requests` is dropped.
+    pub(crate) async fn serve(self, requests: mpsc::Sender<Request>) {
+        let places = std::sync::Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = requests.closed() => return,
+            };
+            match stream {
+                Ok((stream, _)) => {
+                    let requests = requests.clone();
+                    tokio::spawn(async move {
+                        converse(stream, requests).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "the control socket cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It may have been removed by hand; then there is nothing left to do.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) {
+    let service = service_fn(move |request| {
+        let requests = requests.clone();
+        async move { Ok::<_, Infallible>(respond(&request, &requests).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIME)
+        .keep_alive(false)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "a control connection ended early");
+    }
+}
+
+async fn respond(request: &hyper::Request<Incoming>, requests: &mpsc::Sender<Request>) -> Response<Full<Bytes>> {
+    let query = match route(request.method(), request.uri().path(), request.uri().query()) {
+        Ok(query) => query,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let (answer, answered) = oneshot::channel();
+    if requests.send(Request { query, answer }).await.is_err() {
+        return refuse(&Refusal::Failed("the daemon is stopping".into()));
+    }
+    match answered.await {
+        Ok(Ok(value)) => reply(StatusCode::OK, &value),
+        Ok(Err(refusal)) => refuse(&refusal),
+        Err(_) => refuse(&Refusal::Failed("the daemon is stopping".into())),
+    }
+}
+
+/// The query that a path stands for.
+fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query, Refusal> {
+    let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    match (method, parts.as_slice()) {
+        (&Method::GET, ["v1", "status"]) => Ok(Query::Status),
+        (&Method::GET, ["v1", "tunnels"]) => Ok(Query::Tunnels),
+        (&Method::GET, ["v1", "bgp", "summary"]) => Ok(Query::BgpSummary),
+        (&Method::GET, ["v1", "bgp", "neighbors", name @ ..]) if !name.is_empty() => {
+            Ok(Query::BgpNeighbor(name.join("/")))
+        }
+        (&Method::GET, ["v1", "bgp", "routes"]) => prefix(parameters).map(Query::BgpRoutes),
+        (&Method::POST, ["v1", "reload"]) => Ok(Query::Reload),
+        (&Method::POST, ["v1", "tunnels", name, action]) => {
+            let command = match *action {
+                "up" => TunnelCommand::Up,
+                "down" => TunnelCommand::Down,
+                "rekey" => TunnelCommand::Rekey,
+                other => {
+                    return Err(Refusal::Invalid(format!("a tunnel cannot {other}; expected up, down or rekey")));
+                }
+            };
+            Ok(Query::Tunnel((*name).to_owned(), command))
+        }
+        _ => Err(Refusal::NotFound(format!("no {method} {path} here; docs/control-api.md lists the paths"))),
+    }
+}
+
+fn prefix(parameters: Option<&str>) -> Result<Option<ipnet::IpNet>, Refusal> {
+    let Some(text) = parameters.and_then(|all| all.split('&').find_map(|one| one.strip_prefix("prefix="))) else {
+        return Ok(None);
+    };
+    let text = decode(text);
+    text.parse().map(Some).map_err(|_| Refusal::Invalid(format!("{text} is no prefix; expected one like 10.0.0.0/16")))
+}
+
+/// Undoes percent-encoding; what is not valid stays as it is.
+fn decode(text: &str) -> String {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        octets.push(escaped.unwrap_or(first));
+        rest = if escaped.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
+fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let (status, text) = match refusal {
+        Refusal::NotFound(text) => (StatusCode::NOT_FOUND, text),
+        Refusal::Invalid(text) => (StatusCode::BAD_REQUEST, text),
+        Refusal::Failed(text) => (StatusCode::INTERNAL_SERVER_ERROR, text),
+    };
+    reply(status, &json!({ "error": text }))
+}
+
+fn reply(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_documented_path_is_understood() {
+        let get = |path, query| route(&Method::GET, path, query);
+        assert_eq!(get("/v1/status", None), Ok(Query::Status));
+        assert_eq!(
+            get("/v1/bgp/neighbors/k8s/192.168.200.31", None),
+            Ok(Query::BgpNeighbor("k8s/192.168.200.31".into()))
+        );
+        assert_eq!(
+            get("/v1/bgp/routes", Some("prefix=10.0.0.0%2F16")),
+            Ok(Query::BgpRoutes(Some("10.0.0.0/16".parse().unwrap())))
+        );
+        assert_eq!(
+            route(&Method::POST, "/v1/tunnels/oci-1/rekey", None),
+            Ok(Query::Tunnel("oci-1".into(), TunnelCommand::Rekey))
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_says_what_would_be() {
+        assert!(matches!(route(&Method::GET, "/", None), Err(Refusal::NotFound(_))));
+        assert!(matches!(route(&Method::POST, "/v1/tunnels/a/explode", None), Err(Refusal::Invalid(_))));
+        assert!(matches!(route(&Method::GET, "/v1/bgp/routes", Some("prefix=ten")), Err(Refusal::Invalid(_))));
+    }
+
+    #[test]
+    fn percent_encoding_is_undone_and_nonsense_survives() {
+        assert_eq!(decode("a%20b%2"), "a b%2");
+        assert_eq!(decode("%zz"), "%zz");
+    }
+}

@@ -1,0 +1,219 @@
+//! What IKE says, carried to the data plane, BGP and the journal.
+
+use std::time::Instant;
+
+use ike::{ChildSa, DownReason, Event, Note};
+use tracing::{debug, info, warn};
+use vti::plane::{Encap, SaSpec, TunnelId};
+
+use super::{Effect, Gateway, PlaneChange};
+
+/// Which half of a CHILD_SA.
+#[derive(Clone, Copy)]
+enum Half {
+    Inbound,
+    Outbound,
+}
+
+impl Gateway {
+    pub(super) fn handle_ike(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::IkeUp { connection, role, peer, suite, path, .. } => {
+                let name = self.tunnel_name(connection.0);
+                info!(tunnel = %name, %peer, "IKE_SA established with {} by {suite}, {} {}", path.remote, words(role), nat(&path));
+                self.journal.record(now, format!("{name}: IKE_SA established by {suite}"));
+            }
+            Event::IkeRekeyed { connection, .. } => {
+                let name = self.tunnel_name(connection.0);
+                info!(tunnel = %name, "IKE_SA rekeyed");
+                self.journal.record(now, format!("{name}: IKE_SA rekeyed"));
+            }
+            Event::IkeDown { connection, reason, .. } => {
+                let name = self.tunnel_name(connection.0);
+                info!(tunnel = %name, "IKE_SA gone: {}", describe(&reason));
+                self.journal.record(now, format!("{name}: IKE_SA gone: {}", describe(&reason)));
+            }
+            Event::InboundAdd(child) => self.add_inbound(&child),
+            Event::OutboundUse(child) => self.use_outbound(&child),
+            Event::InboundRemove { connection, spi_in } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
+                    tunnel.forget_pair(spi_in);
+                }
+                self.plane(PlaneChange::RemoveInbound(TunnelId(connection.0), spi_in));
+            }
+            Event::OutboundClear { connection } => self.plane(PlaneChange::ClearOutbound(TunnelId(connection.0))),
+            Event::ChildRekeyed { connection, new_spi_in, .. } => {
+                let name = self.tunnel_name(connection.0);
+                info!(tunnel = %name, "CHILD_SA rekeyed, inbound SPI {new_spi_in:08x}");
+                self.journal.record(now, format!("{name}: CHILD_SA rekeyed"));
+            }
+            Event::TunnelUp { connection } => self.tunnel_up(now, connection.0),
+            Event::TunnelDown { connection, reason } => self.tunnel_down(now, connection.0, &reason),
+            Event::PathChanged { connection, path } => {
+                let name = self.tunnel_name(connection.0);
+                info!(tunnel = %name, "the peer is at {} now, {}", path.remote, nat(&path));
+                self.plane(PlaneChange::UpdatePath(TunnelId(connection.0), path));
+            }
+            Event::Failure(diagnosis) => {
+                let text = diagnosis.to_string();
+                let repeated = self
+                    .tunnels
+                    .get(&diagnosis.connection.0)
+                    .and_then(|tunnel| tunnel.failure.as_ref())
+                    .is_some_and(|(_, last)| *last == text);
+                let line = self.site_line(diagnosis.connection.0);
+                if repeated {
+                    debug!("{text}");
+                } else {
+                    warn!("{text}{line}");
+                    self.journal.record(now, text.clone());
+                }
+                if let Some(tunnel) = self.tunnels.get_mut(&diagnosis.connection.0) {
+                    tunnel.note_failure(now, text);
+                }
+            }
+            Event::Note(note) => self.note(now, &note),
+        }
+    }
+
+    fn tunnel_up(&mut self, now: Instant, id: u32) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        tunnel.rise(now);
+        let (name, interface) = (tunnel.plan.name.clone(), tunnel.plan.interface().to_owned());
+        info!(tunnel = %name, "tunnel up on {interface}");
+        self.journal.record(now, format!("{name}: tunnel up"));
+        self.publish(now, id);
+    }
+
+    fn tunnel_down(&mut self, now: Instant, id: u32, reason: &DownReason) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let text = describe(reason);
+        if !tunnel.fall(now, text.clone()) {
+            return;
+        }
+        let name = tunnel.plan.name.clone();
+        warn!(tunnel = %name, "tunnel down: {text}");
+        self.journal.record(now, format!("{name}: tunnel down: {text}"));
+        self.publish(now, id);
+    }
+
+    /// Tells BGP whether a tunnel carries packets: its CHILD_SA is usable and its interface is up. This is the one line that ties routes
+    /// to tunnels; next hops leave and come back by it at once, not when a hold time is over.
+    pub(super) fn publish(&mut self, now: Instant, id: u32) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let link_is_up = self.facts.links.get(tunnel.plan.interface()).copied().unwrap_or(false);
+        let Some(up) = tunnel.usability(link_is_up) else { return };
+        let name = tunnel.plan.interface().to_owned();
+        self.bgp_command(now, bgpd::Command::SetInterface { name, up });
+    }
+
+    fn add_inbound(&mut self, child: &ChildSa) {
+        if let Some(tunnel) = self.tunnels.get_mut(&child.connection.0) {
+            tunnel.learn_pair(child.spi_in, child.spi_out);
+        }
+        self.plane(PlaneChange::AddInbound(TunnelId(child.connection.0), spec(child, Half::Inbound)));
+    }
+
+    fn use_outbound(&mut self, child: &ChildSa) {
+        if let Some(tunnel) = self.tunnels.get_mut(&child.connection.0) {
+            let before = tunnel.inner_mtu();
+            tunnel.set_carrier(child.suite, child.encapsulated);
+            self.desired_is_stale |= tunnel.inner_mtu() != before;
+        }
+        self.plane(PlaneChange::SetOutbound(TunnelId(child.connection.0), spec(child, Half::Outbound)));
+    }
+
+    fn note(&mut self, now: Instant, note: &Note) {
+        match note {
+            Note::Stranger { remote } => debug!(%remote, "a stranger asks for an IKE_SA"),
+            Note::CookiesDemanded { half_open } => {
+                warn!("{half_open} handshakes are half open: a flood, or many peers at once; cookies are demanded from now on");
+            }
+            Note::Collision { connection, ours_stays } => {
+                let name = self.tunnel_name(connection.0);
+                let kept = if *ours_stays { "ours" } else { "the peer's" };
+                info!(tunnel = %name, "both sides negotiated at once; {kept} stays");
+            }
+            Note::UnprotectedNotify { connection, notify } => {
+                let name = self.tunnel_name(connection.0);
+                debug!(tunnel = %name, "an unprotected {notify} says that the peer lost its SA; asking the peer");
+            }
+            Note::PeerRestarted { connection } => {
+                let name = self.tunnel_name(connection.0);
+                info!(tunnel = %name, "the peer has restarted");
+                self.journal.record(now, format!("{name}: the peer has restarted"));
+            }
+        }
+    }
+
+    fn plane(&mut self, change: PlaneChange) {
+        self.effects.push_back(Effect::Plane(change));
+    }
+
+    pub(super) fn tunnel_name(&self, id: u32) -> String {
+        self.tunnels.get(&id).map_or_else(|| format!("tunnel {id}"), |tunnel| tunnel.plan.name.clone())
+    }
+
+    /// Where in the site file the tunnel stands, for messages that ask to change it.
+    fn site_line(&self, id: u32) -> String {
+        self.tunnels
+            .get(&id)
+            .map(|tunnel| format!(" ([tunnel.{}], line {} of the site file)", tunnel.plan.name, tunnel.plan.line))
+            .unwrap_or_default()
+    }
+}
+
+fn spec(child: &ChildSa, half: Half) -> SaSpec {
+    let (spi, keys) = match half {
+        Half::Inbound => (child.spi_in, &child.keys_in),
+        Half::Outbound => (child.spi_out, &child.keys_out),
+    };
+    SaSpec {
+        spi,
+        suite: child.suite,
+        keymat: keys.keymat.clone(),
+        integrity: keys.integrity.clone(),
+        esn: child.esn,
+        encap: encap(child.encapsulated, child.local.port(), child.remote.port()),
+        local: child.local.ip(),
+        remote: child.remote.ip(),
+        limits: esp::Limits::default(),
+    }
+}
+
+/// How ESP travels on an IKE SA's path: inside UDP it uses IKE's own ports.
+pub(crate) fn encap(encapsulated: bool, local_port: u16, remote_port: u16) -> Encap {
+    if encapsulated { Encap::Udp { local_port, remote_port } } else { Encap::None }
+}
+
+fn words(role: ike::Role) -> &'static str {
+    match role {
+        ike::Role::Initiator => "initiated by us,",
+        ike::Role::Responder => "initiated by the peer,",
+    }
+}
+
+fn nat(path: &ike::Path) -> &'static str {
+    match (path.local_nat, path.remote_nat, path.encapsulated) {
+        (true, true, _) => "NAT on both sides",
+        (true, false, _) => "we are behind a NAT",
+        (false, true, _) => "the peer is behind a NAT, or says so",
+        (false, false, true) => "no NAT, ESP in UDP",
+        (false, false, false) => "no NAT",
+    }
+}
+
+/// Why something went down, as a person says it.
+pub(crate) fn describe(reason: &DownReason) -> String {
+    match reason {
+        DownReason::Administrative => "taken down on our side".into(),
+        DownReason::DeletedByPeer => "the peer deleted it".into(),
+        DownReason::NoAnswer => "the peer does not answer any more".into(),
+        DownReason::PeerRestarted => "the peer has restarted".into(),
+        DownReason::Refused(notify) => format!("the peer refused: {notify}"),
+        DownReason::Expired => "its lifetime was over before it could be replaced".into(),
+        DownReason::Duplicate => "both sides had set one up; the other one stays".into(),
+        DownReason::Replaced => "a new one took its place".into(),
+        DownReason::Local => "something failed on our side".into(),
+    }
+}

@@ -1,0 +1,385 @@
+//! Joins the cores: what IKE says about a tunnel becomes what BGP, the data plane and the host are told.
+//!
+//! A value like the cores themselves: inputs go in by method call, [`Effect`]s come out by [`Gateway::poll_effect`], `now` is an
+//! argument. The one truth about a tunnel, whether packets pass, is [`Tunnel::is_up`], and it is said in one place, so BGP's next hops
+//! and the host's routes can never disagree about it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bgpd::{FibNextHop, Speaker};
+use ike::{ConnectionId, Endpoint};
+use ipnet::IpNet;
+use tracing::{error, warn};
+use vti::host::Report;
+use vti::nft::Ruleset;
+use vti::plan::Desired;
+use vti::plane::{Direction, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
+
+use crate::plan::{Plan, TunnelPlan};
+use crate::transport;
+
+mod bgp;
+mod commands;
+mod desired;
+mod ike_events;
+mod journal;
+mod reload;
+mod tunnel;
+pub(crate) mod view;
+
+pub(crate) use journal::Journal;
+pub(crate) use tunnel::{LocalPath, Tunnel};
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The data plane has something to say.
+    Plane(PlaneEvent),
+    /// A BGP connection changed. An accepted one goes through [`Gateway::accept`], because it is not data.
+    Connected { conn: bgpd::ConnId, local: SocketAddr, remote: SocketAddr },
+    /// A dial failed.
+    ConnectFailed { conn: bgpd::ConnId, reason: String },
+    /// Octets of BGP.
+    Bytes { conn: bgpd::ConnId, octets: Vec<u8> },
+    /// A BGP connection ended.
+    Closed { conn: bgpd::ConnId, reason: String },
+    /// The socket took octets that we sent.
+    Sent { conn: bgpd::ConnId, octets: usize },
+    /// What the host's own routes and interfaces are now.
+    Host(HostFacts),
+    /// The host was brought to what is desired, or not.
+    Reconciled(Result<Report, String>),
+    /// A tunnel's peer was heard in authenticated ESP since the last time.
+    Alive(TunnelId),
+    /// The data plane did not do what it was told.
+    PlaneRefused { tunnel: TunnelId, reason: String },
+    /// The firewall was loaded, or not, and what else would drop our peers.
+    Firewall(FirewallFacts),
+    /// A deadline has come.
+    Tick,
+}
+
+/// What the daemon has to know of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HostFacts {
+    /// Routes of the host's own: prefix, where it comes from, its interface.
+    pub(crate) local_routes: Vec<(IpNet, bgpd::LocalSource, Option<String>)>,
+    /// For each peer's outer address, how it is reached.
+    pub(crate) paths: BTreeMap<IpAddr, Result<LocalPath, String>>,
+    /// Interfaces that exist, and whether they carry packets.
+    pub(crate) links: BTreeMap<String, bool>,
+}
+
+/// What became of the firewall.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FirewallFacts {
+    /// Why our own table is not as it should be.
+    pub(crate) failure: Option<String>,
+    /// What other tables would do to our peers' packets, in words, with what to do about it.
+    pub(crate) obstacles: Vec<String>,
+}
+
+/// Something to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Send a datagram from the plane's sockets.
+    Send(ike::Transmit),
+    /// Change the data plane.
+    Plane(PlaneChange),
+    /// Change a BGP connection.
+    Bgp(bgpd::Action),
+    /// Bring the host to this.
+    Host(Arc<Desired>),
+    /// Load this firewall; `None` removes ours.
+    Firewall(Option<Arc<Ruleset>>),
+    /// The peers' outer addresses, whose paths have to be known and watched.
+    WatchPaths(Vec<IpAddr>),
+    /// End the process: something cannot go on.
+    Fail(String),
+}
+
+/// A change of the data plane.
+#[derive(Debug)]
+pub(crate) enum PlaneChange {
+    AddTunnel(TunnelSpec),
+    RemoveTunnel(TunnelId),
+    AddInbound(TunnelId, SaSpec),
+    SetOutbound(TunnelId, SaSpec),
+    RemoveInbound(TunnelId, u32),
+    ClearOutbound(TunnelId),
+    UpdatePath(TunnelId, ike::Path),
+}
+
+/// The gateway.
+pub(crate) struct Gateway {
+    plan: Plan,
+    ike: Endpoint,
+    bgp: Speaker,
+    tunnels: BTreeMap<u32, Tunnel>,
+    fib: BTreeMap<IpNet, Vec<FibNextHop>>,
+    facts: HostFacts,
+    firewall: FirewallFacts,
+    host_failure: Option<String>,
+    concerns: Vec<String>,
+    effects: VecDeque<Effect>,
+    desired_is_stale: bool,
+    journal: Journal,
+    started: Instant,
+    stopping: bool,
+}
+
+impl Gateway {
+    /// A gateway that has done nothing yet.
+    ///
+    /// # Errors
+    /// When the speaker refuses a peer; the site file's checks should have caught it.
+    pub(crate) fn new(now: Instant, plan: Plan, ike_seed: [u8; 32], bgp_seed: [u8; 32]) -> Result<Self, String> {
+        let ike = Endpoint::new(plan.ike.clone(), ike_seed);
+        let bgp = Speaker::new(plan.speaker.clone(), bgp_seed);
+        let mut gateway = Self {
+            plan: Plan::default(),
+            ike,
+            bgp,
+            tunnels: BTreeMap::new(),
+            fib: BTreeMap::new(),
+            facts: HostFacts::default(),
+            firewall: FirewallFacts::default(),
+            host_failure: None,
+            concerns: Vec::new(),
+            effects: VecDeque::new(),
+            desired_is_stale: true,
+            journal: Journal::default(),
+            started: now,
+            stopping: false,
+        };
+        gateway.adopt(now, plan)?;
+        Ok(gateway)
+    }
+
+    /// Takes in something that happened. Drain [`Self::poll_effect`] afterwards.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Plane(event) => self.handle_plane(now, event),
+            Input::Connected { conn, local, remote } => self.bgp.handle_connected(now, conn, local, remote),
+            Input::ConnectFailed { conn, reason } => self.bgp.handle_connect_failed(now, conn, &reason),
+            Input::Bytes { conn, octets } => self.bgp.handle_bytes(now, conn, &octets),
+            Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
+            Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
+            Input::Host(facts) => self.handle_facts(now, facts),
+            Input::Reconciled(outcome) => self.handle_report(outcome),
+            Input::Alive(tunnel) => self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(tunnel.0))),
+            Input::PlaneRefused { tunnel, reason } => self.handle_refusal(now, tunnel, &reason),
+            Input::Firewall(facts) => self.handle_firewall(facts),
+            Input::Tick => {}
+        }
+        self.ike.handle_timeout(now);
+        self.bgp.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// Decides about a connection that somebody opened to our BGP port.
+    pub(crate) fn accept(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) -> Option<bgpd::ConnId> {
+        let accepted = self.bgp.handle_accepted(now, remote, local);
+        self.settle(now);
+        match accepted {
+            Ok(conn) => Some(conn),
+            Err(refused) => {
+                tracing::debug!(%remote, "a BGP connection was turned away: {refused}");
+                None
+            }
+        }
+    }
+
+    /// What has to be done next.
+    pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.ike.poll_timeout(), self.bgp.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Moves what one core says to the others until all are quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let mut quiet = true;
+            while let Some(event) = self.ike.poll_event() {
+                self.handle_ike(now, event);
+                quiet = false;
+            }
+            quiet &= !self.drain_bgp();
+            if quiet {
+                break;
+            }
+        }
+        while let Some(transmit) = self.ike.poll_transmit() {
+            self.effects.push_back(Effect::Send(transmit));
+        }
+        if std::mem::take(&mut self.desired_is_stale) {
+            let desired = Arc::new(self.desired());
+            self.effects.push_back(Effect::Host(desired));
+        }
+    }
+
+    fn handle_plane(&mut self, now: Instant, event: PlaneEvent) {
+        match event {
+            PlaneEvent::IkeDatagram { local, remote, payload } => {
+                self.ike.handle_datagram(now, local, remote, &payload);
+            }
+            PlaneEvent::FirstInbound { spi, .. } => self.ike_command(now, ike::Command::InboundTraffic { spi }),
+            PlaneEvent::SoftLimit { tunnel, spi, direction } => {
+                if let Some(spi) = self.inbound_spi(tunnel, spi, direction) {
+                    self.ike_command(now, ike::Command::SoftExpired { spi });
+                }
+            }
+            PlaneEvent::HardLimit { tunnel, spi, direction } => {
+                if let Some(spi) = self.inbound_spi(tunnel, spi, direction) {
+                    self.ike_command(now, ike::Command::HardExpired { spi });
+                }
+            }
+            PlaneEvent::UnknownSpi { from, .. } => {
+                self.ike_command(now, ike::Command::UnknownSpi { remote: from.ip() });
+            }
+            PlaneEvent::NatMapping { spi, from, .. } => {
+                self.ike_command(now, ike::Command::PeerMoved { spi, remote: from });
+            }
+            PlaneEvent::PathMtu { tunnel, outer_mtu } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
+                    tunnel.limit_outer_mtu(outer_mtu);
+                    self.desired_is_stale = true;
+                }
+            }
+            PlaneEvent::Failed { reason } => self.effects.push_back(Effect::Fail(reason)),
+        }
+    }
+
+    /// IKE names a CHILD_SA by its inbound SPI; the plane names each direction by its own.
+    fn inbound_spi(&self, tunnel: TunnelId, spi: u32, direction: Direction) -> Option<u32> {
+        match direction {
+            Direction::Inbound => Some(spi),
+            Direction::Outbound => self.tunnels.get(&tunnel.0)?.inbound_of(spi),
+        }
+    }
+
+    fn handle_facts(&mut self, now: Instant, facts: HostFacts) {
+        if facts == self.facts {
+            return;
+        }
+        for (name, up) in &facts.links {
+            if self.facts.links.get(name) != Some(up) && !self.is_tunnel_interface(name) {
+                self.bgp_command(now, bgpd::Command::SetInterface { name: name.clone(), up: *up });
+            }
+        }
+        // An interface that disappeared carries nothing.
+        let gone: Vec<String> =
+            self.facts.links.keys().filter(|name| !facts.links.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if !self.is_tunnel_interface(&name) {
+                self.bgp_command(now, bgpd::Command::SetInterface { name, up: false });
+            }
+        }
+        self.facts = facts;
+        self.announce_local_routes(now);
+        self.follow_paths(now);
+        let ids: Vec<u32> = self.tunnels.keys().copied().collect();
+        for id in ids {
+            self.publish(now, id);
+        }
+        self.desired_is_stale = true;
+    }
+
+    fn is_tunnel_interface(&self, name: &str) -> bool {
+        self.tunnels.values().any(|tunnel| tunnel.plan.interface() == name)
+    }
+
+    /// Starts or moves each connection whose way to its peer is known now.
+    fn follow_paths(&mut self, now: Instant) {
+        let mut commands = Vec::new();
+        for tunnel in self.tunnels.values_mut() {
+            match self.facts.paths.get(&tunnel.plan.connection.remote) {
+                Some(Ok(path)) => commands.extend(tunnel.take_path(path)),
+                Some(Err(reason)) => tunnel.lose_path(reason),
+                None => {}
+            }
+        }
+        for command in commands {
+            self.ike_command(now, command);
+        }
+    }
+
+    fn handle_report(&mut self, outcome: Result<Report, String>) {
+        let (failure, concerns) = match outcome {
+            Ok(report) => {
+                let failure = report.failed.first().map(|(_, error)| error.to_string());
+                (failure, report.concerns.iter().map(ToString::to_string).collect())
+            }
+            Err(failure) => (Some(failure), Vec::new()),
+        };
+        if failure != self.host_failure {
+            match &failure {
+                Some(failure) => error!("the host is not as the site file says: {failure}"),
+                None => tracing::info!("the host is as the site file says"),
+            }
+            self.host_failure = failure;
+        }
+        for concern in &concerns {
+            if !self.concerns.contains(concern) {
+                warn!("{concern}");
+            }
+        }
+        self.concerns = concerns;
+    }
+
+    fn handle_firewall(&mut self, facts: FirewallFacts) {
+        if facts == self.firewall {
+            return;
+        }
+        if let Some(failure) = &facts.failure {
+            error!("the firewall is not as the site file says: {failure}");
+        }
+        for obstacle in facts.obstacles.iter().filter(|one| !self.firewall.obstacles.contains(one)) {
+            warn!("{obstacle}");
+        }
+        self.firewall = facts;
+    }
+
+    fn handle_refusal(&mut self, now: Instant, tunnel: TunnelId, reason: &str) {
+        let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) else { return };
+        error!(tunnel = %tunnel.plan.name, "the data plane refuses: {reason}");
+        tunnel.note_failure(now, format!("the data plane refuses: {reason}"));
+    }
+
+    fn ike_command(&mut self, now: Instant, command: ike::Command) {
+        if let Err(error) = self.ike.command(now, command) {
+            // The connection went away while the command was on its way.
+            tracing::debug!("IKE did not take a command: {error}");
+        }
+    }
+
+    fn bgp_command(&mut self, now: Instant, command: bgpd::Command) {
+        if let Err(error) = self.bgp.command(now, command) {
+            warn!("BGP did not take a command: {error}");
+        }
+    }
+}
+
+impl From<transport::Event> for Input {
+    fn from(event: transport::Event) -> Self {
+        match event {
+            transport::Event::Connected { conn, local, remote } => Self::Connected { conn, local, remote },
+            transport::Event::ConnectFailed { conn, reason } => Self::ConnectFailed { conn, reason },
+            transport::Event::Bytes { conn, octets } => Self::Bytes { conn, octets },
+            transport::Event::Closed { conn, reason } => Self::Closed { conn, reason },
+            transport::Event::Sent { conn, octets } => Self::Sent { conn, octets },
+        }
+    }
+}
+
+/// The plan of a tunnel by its number.
+pub(crate) fn tunnel_id(plan: &TunnelPlan) -> TunnelId {
+    plan.spec.id
+}

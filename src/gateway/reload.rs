@@ -1,0 +1,165 @@
+//! From one plan to another, touching only what differs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bgpd::{EffectKind, PeerConfig, PeerName};
+use ike::ConnectionId;
+use tracing::info;
+use vti::plane::TunnelId;
+
+use super::{Effect, Gateway, PlaneChange, Tunnel};
+use crate::plan::{Plan, TunnelPlan};
+
+impl Gateway {
+    /// Becomes what `plan` says, and tells what that touched: one line for each thing, none if nothing differs.
+    ///
+    /// # Errors
+    /// When the speaker refuses a peer; what went before stays done.
+    pub(crate) fn reload(&mut self, now: Instant, plan: Plan) -> Result<Vec<String>, String> {
+        let touched = self.adopt(now, plan);
+        self.settle(now);
+        touched
+    }
+
+    pub(super) fn adopt(&mut self, now: Instant, plan: Plan) -> Result<Vec<String>, String> {
+        let mut touched = Vec::new();
+        self.adopt_tunnels(now, &plan, &mut touched);
+        self.adopt_speaker(now, &plan, &mut touched)?;
+        self.adopt_peers(now, &plan, &mut touched)?;
+        if plan.firewall != self.plan.firewall {
+            touched.push("firewall: rules replaced".into());
+            self.effects.push_back(Effect::Firewall(plan.firewall.clone().map(Arc::new)));
+        }
+        let redistribution_differs = plan.redistribute != self.plan.redistribute;
+        self.plan = plan;
+        if redistribution_differs {
+            touched.push("bgp: redistribution changed".into());
+            self.announce_local_routes(now);
+        }
+        let remotes = self.plan.tunnels.iter().map(|tunnel| tunnel.connection.remote).collect();
+        self.effects.push_back(Effect::WatchPaths(remotes));
+        self.desired_is_stale = true;
+        for line in &touched {
+            info!("{line}");
+        }
+        Ok(touched)
+    }
+
+    fn adopt_tunnels(&mut self, now: Instant, plan: &Plan, touched: &mut Vec<String>) {
+        let wanted: BTreeMap<u32, &TunnelPlan> =
+            plan.tunnels.iter().map(|tunnel| (tunnel.spec.id.0, tunnel)).collect();
+        // A tunnel whose interface changes is another tunnel.
+        let leaving: Vec<u32> = self
+            .tunnels
+            .iter()
+            .filter(|(id, tunnel)| wanted.get(*id).is_none_or(|new| new.spec != tunnel.plan.spec || new.name != tunnel.plan.name))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in leaving {
+            self.remove_tunnel(now, id, touched);
+        }
+        for (id, new) in wanted {
+            if self.tunnels.contains_key(&id) {
+                self.replace_tunnel(now, id, new, touched);
+            } else {
+                self.add_tunnel(now, id, new, touched);
+            }
+        }
+    }
+
+    fn add_tunnel(&mut self, now: Instant, id: u32, new: &TunnelPlan, touched: &mut Vec<String>) {
+        touched.push(format!("{}: tunnel added", new.name));
+        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(new.spec.clone())));
+        self.bgp_command(now, bgpd::Command::SetInterface { name: new.interface().to_owned(), up: false });
+        let mut tunnel = Tunnel::new(now, new.clone());
+        let command = match self.facts.paths.get(&new.connection.remote) {
+            Some(Ok(path)) => tunnel.take_path(path),
+            Some(Err(_)) | None => None,
+        };
+        self.tunnels.insert(id, tunnel);
+        if let Some(command) = command {
+            self.ike_command(now, command);
+        }
+    }
+
+    fn remove_tunnel(&mut self, now: Instant, id: u32, touched: &mut Vec<String>) {
+        let Some(tunnel) = self.tunnels.remove(&id) else { return };
+        touched.push(format!("{}: tunnel removed", tunnel.plan.name));
+        if tunnel.source().is_some() {
+            self.ike_command(now, ike::Command::Remove(ConnectionId(id)));
+        }
+        self.bgp_command(now, bgpd::Command::SetInterface { name: tunnel.plan.interface().to_owned(), up: false });
+        self.effects.push_back(Effect::Plane(PlaneChange::RemoveTunnel(TunnelId(id))));
+    }
+
+    fn replace_tunnel(&mut self, now: Instant, id: u32, new: &TunnelPlan, touched: &mut Vec<String>) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let differs = TunnelPlan { line: new.line, ..tunnel.plan.clone() } != *new;
+        let negotiates_anew = new.connection != tunnel.plan.connection
+            || new.local_id_follows_address != tunnel.plan.local_id_follows_address;
+        let remote_moved = new.connection.remote != tunnel.plan.connection.remote;
+        tunnel.plan = new.clone();
+        if !differs {
+            return;
+        }
+        touched.push(format!("{}: tunnel changed", new.name));
+        let source = if remote_moved {
+            self.facts.paths.get(&new.connection.remote).and_then(|path| path.as_ref().ok()).map(|path| path.source)
+        } else {
+            tunnel.source()
+        };
+        if let Some(source) = source.filter(|_| negotiates_anew) {
+            let connection = tunnel.connection(source);
+            self.ike_command(now, ike::Command::Replace(Box::new(connection)));
+        }
+    }
+
+    fn adopt_speaker(&mut self, now: Instant, plan: &Plan, touched: &mut Vec<String>) -> Result<(), String> {
+        if plan.speaker != self.plan.speaker {
+            touched.push("bgp: the speaker's own parameters changed".into());
+            self.try_bgp(now, bgpd::Command::Configure(plan.speaker.clone()))?;
+        }
+        if plan.prefix_lists != self.plan.prefix_lists {
+            touched.push("bgp: prefix lists changed; kept routes are judged anew".into());
+            self.try_bgp(now, bgpd::Command::SetPolicy(plan.prefix_lists.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn adopt_peers(&mut self, now: Instant, plan: &Plan, touched: &mut Vec<String>) -> Result<(), String> {
+        let old: BTreeMap<PeerName, PeerConfig> =
+            self.plan.peers.iter().map(|peer| (peer.name.clone(), peer.clone())).collect();
+        let new: BTreeMap<PeerName, &PeerConfig> = plan.peers.iter().map(|peer| (peer.name.clone(), peer)).collect();
+        for name in old.keys().filter(|name| !new.contains_key(*name)) {
+            touched.push(format!("{name}: neighbor removed"));
+            self.try_bgp(now, bgpd::Command::RemovePeer(name.clone()))?;
+        }
+        for (name, peer) in new {
+            let peer = Box::new(peer.clone());
+            match old.get(&name) {
+                None => {
+                    touched.push(format!("{name}: neighbor added"));
+                    self.try_bgp(now, bgpd::Command::AddPeer(peer))?;
+                }
+                Some(before) if *before != *peer => {
+                    let effect = before.effect_of(&peer);
+                    let how = match effect.kind {
+                        EffectKind::None => "without touching the session",
+                        EffectKind::Refresh => "routes judged anew, the session stays",
+                        EffectKind::Reset => "the session is reset",
+                    };
+                    touched.push(format!("{name}: neighbor changed ({}): {how}", effect.fields.join(", ")));
+                    self.try_bgp(now, bgpd::Command::ReplacePeer(peer))?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn try_bgp(&mut self, now: Instant, command: bgpd::Command) -> Result<(), String> {
+        self.bgp.command(now, command).map_err(|error| format!("BGP: {error}"))
+    }
+}

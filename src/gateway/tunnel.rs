@@ -1,0 +1,199 @@
+//! One tunnel as the gateway sees it: what was asked for, how its peer is reached, whether packets pass.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crypto::Suite;
+
+use crate::plan::TunnelPlan;
+
+/// Every IPv4 host takes packets of this size (RFC 791), so no interface is made smaller.
+const LEAST_MTU: u16 = 576;
+
+/// The way to a peer's outer address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalPath {
+    /// The address that packets to the peer come from.
+    pub(crate) source: IpAddr,
+    /// The interface that they leave through.
+    pub(crate) interface: String,
+    /// What that path carries, in octets.
+    pub(crate) mtu: u16,
+}
+
+/// A tunnel.
+pub(crate) struct Tunnel {
+    pub(crate) plan: TunnelPlan,
+    /// How its peer is reached; IKE starts when this is known.
+    pub(crate) path: Result<LocalPath, String>,
+    /// Taken down by hand.
+    pub(crate) held_down: bool,
+    /// Since when packets pass, or do not.
+    pub(crate) since: Instant,
+    /// Why packets do not pass, in words.
+    pub(crate) reason: Option<String>,
+    /// The last failure, with when it was.
+    pub(crate) failure: Option<(Instant, String)>,
+    /// How often packets stopped passing.
+    pub(crate) downs: u64,
+    up: bool,
+    /// What BGP was told last of the interface.
+    published: bool,
+    /// Where IKE was told to send from; `None` before it was told of the connection.
+    source: Option<IpAddr>,
+    /// What the present outbound SA costs each packet.
+    carrier: Option<(Suite, bool)>,
+    path_mtu: Option<u16>,
+    /// Outbound SPI to inbound SPI, for all SAs that live.
+    pairs: BTreeMap<u32, u32>,
+}
+
+impl Tunnel {
+    /// A tunnel through which nothing passes yet.
+    pub(crate) fn new(now: Instant, plan: TunnelPlan) -> Self {
+        Self {
+            plan,
+            path: Err("its peer's path is not known yet".into()),
+            held_down: false,
+            since: now,
+            reason: None,
+            failure: None,
+            downs: 0,
+            up: false,
+            published: false,
+            source: None,
+            carrier: None,
+            path_mtu: None,
+            pairs: BTreeMap::new(),
+        }
+    }
+
+    /// Whether packets pass: the one truth that routes, next hops and `status` follow.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Packets pass from now on.
+    pub(crate) fn rise(&mut self, now: Instant) {
+        self.up = true;
+        self.since = now;
+        self.reason = None;
+    }
+
+    /// Packets no longer pass. Returns whether they did before.
+    pub(crate) fn fall(&mut self, now: Instant, reason: String) -> bool {
+        let was_up = std::mem::replace(&mut self.up, false);
+        if was_up {
+            self.since = now;
+            self.downs += 1;
+        }
+        self.reason = Some(reason);
+        was_up
+    }
+
+    /// Whether BGP may use the interface, if that differs from what it was told last.
+    pub(crate) fn usability(&mut self, link_is_up: bool) -> Option<bool> {
+        let usable = self.up && link_is_up;
+        let told = std::mem::replace(&mut self.published, usable);
+        (told != usable).then_some(usable)
+    }
+
+    /// Remembers what went wrong last, until packets pass.
+    pub(crate) fn note_failure(&mut self, now: Instant, text: String) {
+        if !self.up {
+            self.reason = Some(text.clone());
+        }
+        self.failure = Some((now, text));
+    }
+
+    /// Takes the way to the peer, and says what IKE has to be told.
+    pub(crate) fn take_path(&mut self, path: &LocalPath) -> Option<ike::Command> {
+        let known = self.path.as_ref().ok();
+        if known == Some(path) {
+            return None;
+        }
+        self.path = Ok(path.clone());
+        self.path_mtu = None;
+        if self.source == Some(path.source) {
+            return None;
+        }
+        let first = self.source.replace(path.source).is_none();
+        if first {
+            self.reason = None;
+        }
+        let connection = Box::new(self.connection(path.source));
+        Some(if first { ike::Command::Add(connection) } else { ike::Command::Replace(connection) })
+    }
+
+    /// The peer cannot be reached. What runs goes on: routes come and go while links renegotiate.
+    pub(crate) fn lose_path(&mut self, reason: &str) {
+        if self.path.is_err() {
+            self.path = Err(reason.to_owned());
+            if !self.up {
+                self.reason = Some(reason.to_owned());
+            }
+        }
+    }
+
+    /// Where IKE was told to send from, once it was told of the connection.
+    pub(crate) fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
+    /// The connection as IKE wants it, from this source address.
+    pub(crate) fn connection(&self, source: IpAddr) -> ike::Connection {
+        let mut connection = self.plan.connection.clone();
+        connection.local = source;
+        if self.plan.local_id_follows_address {
+            connection.local_id = source.into();
+        }
+        connection
+    }
+
+    /// Learns what a pair of SAs is called in each direction.
+    pub(crate) fn learn_pair(&mut self, spi_in: u32, spi_out: u32) {
+        self.pairs.insert(spi_out, spi_in);
+    }
+
+    /// Forgets a pair of SAs.
+    pub(crate) fn forget_pair(&mut self, spi_in: u32) {
+        self.pairs.retain(|_, inbound| *inbound != spi_in);
+    }
+
+    /// The inbound SPI of the pair with this outbound one.
+    pub(crate) fn inbound_of(&self, spi_out: u32) -> Option<u32> {
+        self.pairs.get(&spi_out).copied()
+    }
+
+    /// What each packet costs from now on.
+    pub(crate) fn set_carrier(&mut self, suite: Suite, encapsulated: bool) {
+        self.carrier = Some((suite, encapsulated));
+    }
+
+    /// The path has turned out to carry less than its first link.
+    pub(crate) fn limit_outer_mtu(&mut self, mtu: u16) {
+        self.path_mtu = Some(mtu);
+    }
+
+    /// What the way to the peer carries, in octets.
+    pub(crate) fn outer_mtu(&self) -> u16 {
+        let link = self.path.as_ref().map_or(1500, |path| path.mtu);
+        self.path_mtu.map_or(link, |limit| limit.min(link))
+    }
+
+    /// The interface's MTU: the site file's, or what the outer path leaves room for. Before the first SA the first proposal counts, with
+    /// encapsulation, so that the value rarely changes when the tunnel comes up.
+    pub(crate) fn inner_mtu(&self) -> u16 {
+        if let Some(mtu) = self.plan.mtu {
+            return mtu;
+        }
+        let outer_is_v6 = self.plan.connection.remote.is_ipv6();
+        let (suite, encapsulated) = self.carrier.or_else(|| self.plan.first_suite().map(|suite| (suite, true))).unzip();
+        let encapsulation =
+            if encapsulated.unwrap_or(true) { esp::Encapsulation::Udp } else { esp::Encapsulation::None };
+        suite
+            .map_or(LEAST_MTU, |suite| esp::tunnel_mtu(self.outer_mtu(), suite, encapsulation, outer_is_v6))
+            .max(LEAST_MTU)
+    }
+}

@@ -1,0 +1,329 @@
+//! The daemon: one loop that builds inputs, lets the gateway decide, and carries its effects out.
+//!
+//! ```text
+//!  plane threads ──events (1024)──►┐
+//!  TCP tasks ─────events (256)────►│        ┌──────────┐ effects ┌── plane.*() ── IKE datagrams
+//!  host thread ───notices (64)────►├─select─►  Gateway ├────────►├── transport: dial, send, close
+//!  control socket ─requests (16)──►│        └──────────┘         └── host thread: Desired, firewall
+//!  signals, timer ────────────────►┘
+//! ```
+//!
+//! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+use vti::plane::{DataPlane, PlaneEvent, TunnelId};
+use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
+
+use crate::cli::Failure;
+use crate::control::{self, Query, Refusal, Request};
+use crate::gateway::view::{RuleCount, Surroundings};
+use crate::gateway::{Effect, Gateway, Input, PlaneChange, encap};
+use crate::host::{self, Order};
+use crate::site::{self, Loaded};
+use crate::transport::{self, Arrival, Dial, Transport};
+use crate::{logging, systemd};
+
+/// How often signs of life are collected and systemd's watchdog is told that the loop turns.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long peers have to take our farewell.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// [`Failure::Invalid`] when the site file is wrong; nothing was touched then. [`Failure::Failed`] when the host does not let us work.
+pub(crate) fn execute(config: &Path, socket: Option<&Path>) -> Result<(), Failure> {
+    let mut loaded = site::load(config)?;
+    if let Some(socket) = socket {
+        loaded.socket = socket.to_owned();
+    }
+    logging::start(&loaded.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(config, loaded))
+}
+
+async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
+    let socket = control::Socket::bind(&loaded.socket)
+        .map_err(|error| Failure::Failed(format!("cannot listen on {}: {error}", loaded.socket.display())))?;
+    let mut daemon = Daemon::start(config, loaded)?;
+    let (requests, mut asked) = mpsc::channel(16);
+    let control = tokio::spawn(socket.serve(requests));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    systemd::ready();
+
+    let stopped_by = loop {
+        if let Some(reason) = daemon.drain_effects() {
+            break Err(reason);
+        }
+        let deadline = daemon.gateway.poll_timeout();
+        let input = tokio::select! {
+            Some(event) = daemon.plane_events.recv() => Some(Input::Plane(event)),
+            Some(event) = daemon.connections.recv() => Some(event.into()),
+            Some(notice) = daemon.notices.recv() => Some(notice),
+            Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
+            Some(request) = asked.recv() => daemon.answer(request).await,
+            () = until(deadline) => Some(Input::Tick),
+            _ = heartbeat.tick() => daemon.beat(),
+            _ = hangup.recv() => daemon.reload_by_signal(),
+            _ = terminate.recv() => break Ok(Signal::SIGTERM),
+            _ = interrupt.recv() => break Ok(Signal::SIGINT),
+        };
+        if let Some(input) = input {
+            daemon.gateway.handle(Instant::now(), input);
+        }
+    };
+    systemd::stopping();
+    daemon.stop().await;
+    control.abort();
+    match stopped_by {
+        Ok(signal) => {
+            info!("stopped by {signal}");
+            Ok(())
+        }
+        Err(reason) => Err(Failure::Failed(reason)),
+    }
+}
+
+/// Sleeps until the deadline; for ever if there is none. Cancel-safe, as `select!` needs.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The gateway with everything that carries its effects out.
+struct Daemon {
+    config: PathBuf,
+    loaded: Loaded,
+    gateway: Gateway,
+    plane: Box<dyn DataPlane>,
+    ike: IkeSender,
+    plane_reason: String,
+    plane_events: mpsc::Receiver<PlaneEvent>,
+    transport: Transport,
+    connections: mpsc::Receiver<transport::Event>,
+    arrivals: mpsc::Receiver<Arrival>,
+    host: host::Handle,
+    notices: mpsc::Receiver<Input>,
+    heard: BTreeMap<TunnelId, Instant>,
+}
+
+impl Daemon {
+    fn start(config: &Path, loaded: Loaded) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let (events, plane_events) = mpsc::channel(1024);
+        let ports = UserPlaneConfig { ike_port: loaded.ike_port, nat_port: loaded.nat_port, ..Default::default() };
+        let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let (told, notices) = mpsc::channel(64);
+        let host = host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
+        let (happened, connections) = mpsc::channel(256);
+        let (arrived, arrivals) = mpsc::channel(16);
+        let mut transport = Transport::new(happened, arrived);
+        if let Err(error) = transport.listen(loaded.bgp_port) {
+            // Dialling works all the same, so this is no reason to stop.
+            warn!("cannot listen on TCP port {}: {error}; is another BGP daemon running? neighbors that only dial us stay down", loaded.bgp_port);
+        }
+        let seeds = (rand::random(), rand::random());
+        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), seeds.0, seeds.1).map_err(|error| failed(&error))?;
+        info!("gateway {} starts with {} tunnels and {} neighbors", loaded.plan.name, loaded.plan.tunnels.len(), loaded.plan.peers.len());
+        Ok(Self {
+            config: config.to_owned(),
+            gateway,
+            ike: plane.ike_sender(),
+            plane: Box::new(plane),
+            plane_reason: loaded.plane_reason(),
+            plane_events,
+            transport,
+            connections,
+            arrivals,
+            host,
+            notices,
+            heard: BTreeMap::new(),
+            loaded,
+        })
+    }
+
+    /// Carries out all effects. Returns why the process has to end, if it has to.
+    fn drain_effects(&mut self) -> Option<String> {
+        while let Some(effect) = self.gateway.poll_effect() {
+            match effect {
+                Effect::Send(transmit) => self.send(&transmit),
+                Effect::Plane(change) => self.change_plane(change),
+                Effect::Bgp(action) => self.change_connection(action),
+                Effect::Host(desired) => self.host.desire(desired),
+                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
+                Effect::WatchPaths(remotes) => self.host.order(Order::Watch(remotes)),
+                Effect::Fail(reason) => return Some(reason),
+            }
+        }
+        None
+    }
+
+    fn send(&self, transmit: &ike::Transmit) {
+        let sent = match transmit.kind {
+            ike::TransmitKind::Ike => self.ike.send(transmit.local, transmit.remote, &transmit.payload),
+            ike::TransmitKind::NatKeepalive => self.ike.keepalive(transmit.local, transmit.remote),
+        };
+        if let Err(error) = sent {
+            // Lost like any datagram: IKE repeats it.
+            tracing::debug!(remote = %transmit.remote, "cannot send: {error}");
+        }
+    }
+
+    fn change_plane(&mut self, change: PlaneChange) {
+        let (tunnel, outcome) = match change {
+            PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
+            PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
+            PlaneChange::AddInbound(tunnel, sa) => (tunnel, self.plane.add_inbound(tunnel, sa)),
+            PlaneChange::SetOutbound(tunnel, sa) => (tunnel, self.plane.set_outbound(tunnel, sa)),
+            PlaneChange::RemoveInbound(tunnel, spi) => (tunnel, self.plane.remove_inbound(tunnel, spi)),
+            PlaneChange::ClearOutbound(tunnel) => (tunnel, self.plane.clear_outbound(tunnel)),
+            PlaneChange::UpdatePath(tunnel, path) => {
+                let encap = encap(path.encapsulated, path.local.port(), path.remote.port());
+                (tunnel, self.plane.update_path(tunnel, path.local.ip(), path.remote.ip(), encap))
+            }
+        };
+        if let Err(error) = outcome {
+            self.gateway.handle(Instant::now(), Input::PlaneRefused { tunnel, reason: error.to_string() });
+        }
+    }
+
+    fn change_connection(&mut self, action: bgpd::Action) {
+        match action {
+            bgpd::Action::Connect { conn, local, remote, interface, ttl, .. } => {
+                self.transport.dial(Dial { conn, local, interface, remote, ttl });
+            }
+            bgpd::Action::Send { conn, bytes } => {
+                if let Err(reason) = self.transport.send(conn, bytes) {
+                    self.gateway.handle(Instant::now(), Input::Closed { conn, reason });
+                }
+            }
+            bgpd::Action::Close { conn } => self.transport.close(conn),
+        }
+    }
+
+    fn accept(&mut self, arrival: Arrival) -> Option<Input> {
+        // Without a number the stream is dropped, which closes it.
+        if let Some(conn) = self.gateway.accept(Instant::now(), arrival.local, arrival.remote) {
+            self.transport.adopt(conn, arrival.stream);
+        }
+        None
+    }
+
+    /// Tells IKE which peers were heard in ESP, and systemd that the loop turns.
+    fn beat(&mut self) -> Option<Input> {
+        systemd::watchdog();
+        for tunnel in &self.loaded.plan.tunnels {
+            let id = tunnel.spec.id;
+            let Some(last) = self.plane.counters(id).and_then(|counters| counters.last_inbound) else { continue };
+            if self.heard.insert(id, last) != Some(last) {
+                self.gateway.handle(Instant::now(), Input::Alive(id));
+            }
+        }
+        None
+    }
+
+    async fn answer(&mut self, request: Request) -> Option<Input> {
+        let now = Instant::now();
+        let answer = match request.query {
+            Query::Status => {
+                let around = self.surroundings().await;
+                self.gateway.status(now, &around)
+            }
+            Query::Tunnels => {
+                let around = self.surroundings().await;
+                self.gateway.tunnels(now, &around)
+            }
+            Query::BgpSummary => self.gateway.bgp_summary(now),
+            Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
+            Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
+            Query::Reload => self.reload().map(|touched| {
+                let message = if touched.is_empty() { "nothing has changed".to_owned() } else { touched.join("\n") };
+                serde_json::json!({ "touched": touched, "message": message })
+            }),
+            Query::Tunnel(name, command) => {
+                self.gateway.tunnel(now, &name, command).map(|message| serde_json::json!({ "message": message }))
+            }
+        };
+        // A client that went away does not want its answer.
+        let _ = request.answer.send(answer);
+        None
+    }
+
+    async fn surroundings(&self) -> Surroundings {
+        let tunnels = &self.loaded.plan.tunnels;
+        Surroundings {
+            plane: self.plane.kind().to_string(),
+            plane_reason: self.plane_reason.clone(),
+            config: self.config.display().to_string(),
+            tunnels: tunnels
+                .iter()
+                .filter_map(|tunnel| Some((tunnel.spec.id.0, self.plane.counters(tunnel.spec.id)?)))
+                .collect(),
+            stray: self.plane.stray(),
+            firewall: self.rule_counts().await,
+        }
+    }
+
+    async fn rule_counts(&self) -> Vec<RuleCount> {
+        let (answer, answered) = oneshot::channel();
+        self.host.order(Order::Count(answer));
+        // Counters are worth a moment, not a status that hangs.
+        tokio::time::timeout(Duration::from_millis(500), answered).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    fn reload_by_signal(&mut self) -> Option<Input> {
+        systemd::reloading();
+        match self.reload() {
+            Ok(touched) if touched.is_empty() => info!("reloaded: nothing has changed"),
+            Ok(touched) => info!("reloaded: {} changes", touched.len()),
+            Err(Refusal::Invalid(text) | Refusal::Failed(text) | Refusal::NotFound(text)) => {
+                error!("not reloaded, everything stays as it was:\n{text}");
+            }
+        }
+        systemd::ready();
+        None
+    }
+
+    fn reload(&mut self) -> Result<Vec<String>, Refusal> {
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let touched = self.gateway.reload(Instant::now(), loaded.plan.clone()).map_err(Refusal::Failed)?;
+        self.loaded = loaded;
+        Ok(touched)
+    }
+
+    /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host.
+    async fn stop(mut self) {
+        let clean_up = self.loaded.clean_up;
+        self.gateway.stop(Instant::now(), clean_up);
+        // The peers' last words need the tunnels, so those go last.
+        let mut removals = Vec::new();
+        while let Some(effect) = self.gateway.poll_effect() {
+            match effect {
+                Effect::Plane(removal @ PlaneChange::RemoveTunnel(_)) => removals.push(removal),
+                Effect::Bgp(action) => self.change_connection(action),
+                Effect::Send(transmit) => self.send(&transmit),
+                Effect::Plane(change) => self.change_plane(change),
+                Effect::Host(desired) => self.host.desire(desired),
+                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
+                Effect::WatchPaths(_) | Effect::Fail(_) => {}
+            }
+        }
+        tokio::time::sleep(FAREWELL).await;
+        removals.into_iter().for_each(|removal| self.change_plane(removal));
+        self.host.finish();
+    }
+}

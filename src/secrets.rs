@@ -1,0 +1,143 @@
+//! Where secrets come from: a file that only its owner reads, a systemd credential, the environment. Never the command line.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crypto::Secret;
+
+/// The longest secret file that is read, in octets; a pre-shared key is far shorter.
+const MOST_OCTETS: u64 = 4096;
+
+/// Why a secret could not be had. No variant holds any of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum SecretError {
+    #[error("cannot read {path}: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{path} may be read by others (mode {mode:04o}); expected 0600 or stricter: chmod 600 {path}", path = .path.display())]
+    TooOpen { path: PathBuf, mode: u32 },
+    #[error("{path} belongs to user {owner}; expected root or the daemon's own user", path = .path.display())]
+    ForeignOwner { path: PathBuf, owner: u32 },
+    #[error("{path} is empty")]
+    Empty { path: PathBuf },
+    #[error("{path} has more than {MOST_OCTETS} octets, which is no pre-shared key")]
+    TooLong { path: PathBuf },
+    #[error("the environment variable {0} is not set; set it, or name a file with psk = {{ file = \"…\" }}")]
+    NotInEnvironment(String),
+    #[error("no systemd credential {0}: CREDENTIALS_DIRECTORY is not set; add LoadCredential={0}:/path to the unit")]
+    NoCredentials(String),
+    #[error("the credential name {0} is not a plain file name")]
+    BadCredentialName(String),
+}
+
+/// Reads a secret from a file; one final newline is not part of it.
+///
+/// # Errors
+/// When the file cannot be read, is empty or too long, or others than its owner may read it.
+pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
+    let unreadable =
+        |error: std::io::Error| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() };
+    // The mode is asked of the open file, so that it is the mode of what is read.
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(SecretError::TooOpen { path: path.to_owned(), mode });
+    }
+    let owner = metadata.uid();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        return Err(SecretError::ForeignOwner { path: path.to_owned(), owner });
+    }
+    read(&mut file, path)
+}
+
+/// Reads a systemd credential (`LoadCredential=`), which systemd itself keeps from others.
+///
+/// # Errors
+/// When systemd passed no credentials, or not this one.
+pub(crate) fn from_credential(name: &str) -> Result<Secret, SecretError> {
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        return Err(SecretError::BadCredentialName(name.to_owned()));
+    }
+    let folder =
+        std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| SecretError::NoCredentials(name.to_owned()))?;
+    let path = Path::new(&folder).join(name);
+    let mut file = fs::File::open(&path)
+        .map_err(|error| SecretError::Unreadable { path: path.clone(), reason: error.to_string() })?;
+    read(&mut file, &path)
+}
+
+/// Takes a secret from the environment.
+///
+/// # Errors
+/// When the variable is not set.
+pub(crate) fn from_environment(name: &str) -> Result<Secret, SecretError> {
+    let value = std::env::var(name).map_err(|_| SecretError::NotInEnvironment(name.to_owned()))?;
+    Ok(Secret::new(value.into_bytes()))
+}
+
+fn read(file: &mut fs::File, path: &Path) -> Result<Secret, SecretError> {
+    // The capacity is final, so that no reallocation leaves a copy behind.
+    let mut octets = Vec::with_capacity(MOST_OCTETS as usize + 2);
+    file.take(MOST_OCTETS + 1)
+        .read_to_end(&mut octets)
+        .map_err(|error| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+    if octets.last() == Some(&b'\n') {
+        octets.pop();
+        if octets.last() == Some(&b'\r') {
+            octets.pop();
+        }
+    }
+    let long = octets.len() as u64 > MOST_OCTETS;
+    let secret = Secret::new(octets);
+    if long {
+        return Err(SecretError::TooLong { path: path.to_owned() });
+    }
+    if secret.is_empty() {
+        return Err(SecretError::Empty { path: path.to_owned() });
+    }
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn file(name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("causeway-secret-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_secret_file_gives_its_text_without_the_final_newline() {
+        let path = file("good", "correct horse\n", 0o600);
+        assert_eq!(from_file(&path).unwrap().expose(), b"correct horse");
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_secret_file_that_others_may_read_is_refused() {
+        let path = file("open", "correct horse", 0o644);
+        assert_eq!(from_file(&path), Err(SecretError::TooOpen { path: path.clone(), mode: 0o644 }));
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn an_empty_or_endless_secret_file_is_refused() {
+        let path = file("empty", "\n", 0o600);
+        assert_eq!(from_file(&path), Err(SecretError::Empty { path: path.clone() }));
+        fs::write(&path, "x".repeat(5000)).unwrap();
+        assert_eq!(from_file(&path), Err(SecretError::TooLong { path: path.clone() }));
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_credential_name_cannot_leave_its_folder() {
+        assert!(matches!(from_credential("../shadow"), Err(SecretError::BadCredentialName(_))));
+    }
+}

@@ -1,0 +1,117 @@
+//! What a BGP speaker of the bench is told, whichever program plays it.
+
+use std::collections::BTreeSet;
+
+/// A BGP speaker, to be played by FRR, BIRD or GoBGP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its AS number.
+    pub asn: u32,
+    /// Its router id, in dotted form.
+    pub router_id: String,
+    /// Prefixes that it originates.
+    pub networks: Vec<String>,
+    /// Its neighbors.
+    pub neighbors: Vec<Neighbor>,
+    /// How many equal paths it puts into the kernel as one route.
+    pub multipath: u16,
+}
+
+impl Speaker {
+    /// A speaker with nothing to say to nobody yet.
+    #[must_use]
+    pub fn new(asn: u32, router_id: &str) -> Self {
+        Self {
+            asn,
+            router_id: router_id.to_owned(),
+            networks: Vec::new(),
+            neighbors: Vec::new(),
+            multipath: 16,
+        }
+    }
+
+    /// The same, originating one more prefix.
+    #[must_use]
+    pub fn network(mut self, prefix: &str) -> Self {
+        self.networks.push(prefix.to_owned());
+        self
+    }
+
+    /// The same, with one more neighbor.
+    #[must_use]
+    pub fn neighbor(mut self, neighbor: Neighbor) -> Self {
+        self.neighbors.push(neighbor);
+        self
+    }
+}
+
+/// One neighbor of a speaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Its address.
+    pub address: String,
+    /// Its AS number; equal to the speaker's for iBGP, where the speaker sets itself as the next hop.
+    pub asn: u32,
+    /// The speaker's own address on this session; empty lets the program choose.
+    pub local: String,
+    /// Only wait for the neighbor to connect.
+    pub passive: bool,
+    /// Proposed hold time in seconds; keepalives go at a third of what is negotiated.
+    pub hold: u16,
+}
+
+impl Neighbor {
+    /// A neighbor that is connected to, with a hold time of 18 s (what Oracle accepts as the shortest).
+    #[must_use]
+    pub fn new(address: &str, asn: u32) -> Self {
+        Self {
+            address: address.to_owned(),
+            asn,
+            local: String::new(),
+            passive: false,
+            hold: 18,
+        }
+    }
+
+    /// The same, from this address of the speaker.
+    #[must_use]
+    pub fn local(mut self, address: &str) -> Self {
+        self.local = address.to_owned();
+        self
+    }
+
+    /// The same, with another hold time in seconds.
+    #[must_use]
+    pub fn hold(mut self, seconds: u16) -> Self {
+        self.hold = seconds;
+        self
+    }
+
+    /// The same, waiting for the neighbor to connect.
+    #[must_use]
+    pub fn passive(mut self) -> Self {
+        self.passive = true;
+        self
+    }
+
+    /// Seconds between keepalives: a third of the hold time (RFC 4271 section 10).
+    #[must_use]
+    pub fn keepalive(&self) -> u16 {
+        (self.hold / 3).max(1)
+    }
+}
+
+/// What a test asks of a router, whichever program it is.
+pub trait Router {
+    /// Whether the session with this neighbor is in state Established.
+    fn established(&self, neighbor: &str) -> bool;
+
+    /// The prefixes that this neighbor has announced and not withdrawn, in the router's own view.
+    fn received(&self, neighbor: &str) -> BTreeSet<String>;
+
+    /// The AS path of the best route to a prefix, as numbers.
+    fn as_path(&self, prefix: &str) -> Option<Vec<u32>>;
+
+    /// What the router says about the session, for messages.
+    fn describe(&self, neighbor: &str) -> String;
+}

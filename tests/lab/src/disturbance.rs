@@ -1,0 +1,86 @@
+//! Loss and blocks on a path, by nftables rules of their own table, lifted when dropped.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::netns::Ns;
+
+/// Where in a namespace a disturbance acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// What is for the namespace itself.
+    Input,
+    /// What the namespace forwards.
+    Forward,
+    /// What the namespace itself sends.
+    Output,
+}
+
+/// A rule that drops packets for as long as this value lives.
+#[derive(Debug)]
+pub struct Disturbance {
+    ns: Ns,
+    table: String,
+}
+
+impl Disturbance {
+    /// Drops every packet that matches (`"udp dport 4500"`, `"ip saddr 198.51.100.1"`, or `""` for all).
+    #[track_caller]
+    #[must_use]
+    pub fn block(ns: &Ns, hook: Hook, matches: &str) -> Self {
+        Self::apply(ns, hook, matches)
+    }
+
+    /// Drops a random part of the packets that match.
+    #[track_caller]
+    #[must_use]
+    pub fn lose(ns: &Ns, hook: Hook, matches: &str, percent: u8) -> Self {
+        Self::apply(
+            ns,
+            hook,
+            &format!("{matches} numgen random mod 100 < {percent}"),
+        )
+    }
+
+    #[track_caller]
+    fn apply(ns: &Ns, hook: Hook, matches: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let table = format!("disturbance{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let hook = match hook {
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+        };
+        ns.nft(&format!(
+            "table inet {table} {{\n chain c {{\n  type filter hook {hook} priority -300; policy accept;\n  \
+             {matches} counter drop\n }}\n}}\n"
+        ));
+        Self {
+            ns: ns.clone(),
+            table,
+        }
+    }
+
+    /// How many packets it has dropped.
+    #[track_caller]
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let listing = self.ns.exec(&["nft", "list", "table", "inet", &self.table]);
+        let mut words = listing
+            .split_whitespace()
+            .skip_while(|word| *word != "packets");
+        words
+            .nth(1)
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Disturbance {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = self
+                .ns
+                .try_exec(&["nft", "delete", "table", "inet", &self.table]);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! FRR's zebra and bgpd as a peer, each started directly with files and sockets in the test's own folder.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::unistd::{User, chown};
+use serde_json::Value;
+
+use crate::bgp::{Router, Speaker};
+use crate::daemon::{Daemon, Program};
+use crate::netns::Ns;
+use crate::wait::{OrFail, eventually_true};
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running FRR.
+#[derive(Debug)]
+pub struct Frr {
+    bgpd: Daemon,
+    zebra: Daemon,
+    dir: PathBuf,
+}
+
+impl Frr {
+    /// Starts zebra and bgpd in a namespace. Sessions need no policy (`no bgp ebgp-requires-policy`), originated prefixes
+    /// need no route, and inbound soft reconfiguration is on, so that what was received can be seen.
+    #[track_caller]
+    #[must_use]
+    pub fn start(ns: &Ns, speaker: &Speaker) -> Self {
+        crate::tools::require(&["vtysh", "/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"]);
+        let dir = ns.dir().join("frr");
+        std::fs::create_dir_all(&dir).or_fail("create a folder for FRR");
+        // The daemons drop root for the user that owns the vty group, and write sockets, process ids and logs.
+        let user = User::from_name("frr")
+            .or_fail("look for the user frr")
+            .or_fail("the user frr");
+        chown(&dir, Some(user.uid), Some(user.gid)).or_fail("give FRR its folder");
+        let log = |name: &str| dir.join(format!("{name}.log")).display().to_string();
+        let zebra = format!(
+            "log file {} informational\nip nht resolve-via-default\n",
+            log("zebra")
+        );
+        std::fs::write(dir.join("zebra.conf"), zebra).or_fail("write zebra.conf");
+        let mut bgpd = format!("log file {} debugging\n", log("bgpd"));
+        render(speaker, &mut bgpd);
+        std::fs::write(dir.join("bgpd.conf"), bgpd).or_fail("write bgpd.conf");
+        let start = |name: &str, extra: &[&str]| {
+            let file = |suffix: &str| dir.join(format!("{name}.{suffix}")).display().to_string();
+            let (program, config, pid) =
+                (format!("/usr/lib/frr/{name}"), file("conf"), file("pid"));
+            let (zserv, vty) = (
+                dir.join("zserv.api").display().to_string(),
+                dir.display().to_string(),
+            );
+            let mut argv = vec![program.as_str(), "-f", &config, "-i", &pid, "-z", &zserv];
+            argv.extend(["--vty_socket", &vty, "-P", "0"]);
+            argv.extend(extra);
+            Daemon::start(ns, &format!("{name}-stdio"), Program::new(&argv).own_run())
+        };
+        let zebra = start("zebra", &[]);
+        eventually_true(START_LIMIT, "zebra listens", || {
+            dir.join("zserv.api").exists()
+        });
+        let bgpd = start("bgpd", &[]);
+        let frr = Self { bgpd, zebra, dir };
+        eventually_true(START_LIMIT, "FRR answers", || {
+            frr.try_vtysh(&["show bgp summary json"]).is_some()
+        });
+        frr
+    }
+
+    fn try_vtysh(&self, commands: &[&str]) -> Option<String> {
+        let dir = self.dir.display().to_string();
+        let mut argv = vec!["vtysh", "--vty_socket", dir.as_str()];
+        for command in commands {
+            argv.extend(["-c", command]);
+        }
+        let finished = self.bgpd.ns().try_exec(&argv);
+        finished.ok().then_some(finished.stdout)
+    }
+
+    /// Runs commands in one vtysh session.
+    ///
+    /// # Panics
+    /// When vtysh refuses.
+    #[track_caller]
+    pub fn vtysh(&self, commands: &[&str]) -> String {
+        self.try_vtysh(commands)
+            .or_fail(format_args!("vtysh {commands:?}"))
+    }
+
+    /// The answer of a `show … json` command.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self, command: &str) -> Value {
+        let text = self.vtysh(&[command]);
+        serde_json::from_str(&text).or_fail(format_args!("read the answer to `{command}`: {text}"))
+    }
+
+    /// Originates one more prefix.
+    #[track_caller]
+    pub fn announce(&self, asn: u32, prefix: &str) {
+        self.edit(asn, &format!("network {prefix}"));
+    }
+
+    /// Originates a prefix no longer.
+    #[track_caller]
+    pub fn withdraw(&self, asn: u32, prefix: &str) {
+        self.edit(asn, &format!("no network {prefix}"));
+    }
+
+    #[track_caller]
+    fn edit(&self, asn: u32, line: &str) {
+        let router = format!("router bgp {asn}");
+        self.vtysh(&[
+            "configure terminal",
+            &router,
+            "address-family ipv4 unicast",
+            line,
+        ]);
+    }
+
+    /// Ends both programs without a word to their peers.
+    pub fn kill(&mut self) {
+        self.bgpd.kill();
+        self.zebra.kill();
+    }
+
+    /// The bgpd process.
+    #[must_use]
+    pub fn bgpd(&self) -> &Daemon {
+        &self.bgpd
+    }
+
+    /// The zebra process.
+    #[must_use]
+    pub fn zebra(&self) -> &Daemon {
+        &self.zebra
+    }
+}
+
+impl Router for Frr {
+    fn established(&self, neighbor: &str) -> bool {
+        self.json("show bgp ipv4 unicast summary json")["peers"][neighbor]["state"] == "Established"
+    }
+
+    fn received(&self, neighbor: &str) -> BTreeSet<String> {
+        let table = self.json(&format!(
+            "show bgp ipv4 unicast neighbors {neighbor} received-routes json"
+        ));
+        let routes = table["receivedRoutes"].as_object();
+        routes
+            .into_iter()
+            .flatten()
+            .map(|(prefix, _)| prefix.clone())
+            .collect()
+    }
+
+    fn as_path(&self, prefix: &str) -> Option<Vec<u32>> {
+        let table = self.json(&format!("show bgp ipv4 unicast {prefix} json"));
+        let paths = table["paths"].as_array()?;
+        let best = paths
+            .iter()
+            .find(|path| path["bestpath"]["overall"] == true)?;
+        let path = best["aspath"]["string"].as_str()?;
+        Some(
+            path.split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect(),
+        )
+    }
+
+    fn describe(&self, neighbor: &str) -> String {
+        let commands = [
+            "show bgp ipv4 unicast summary",
+            &format!("show bgp neighbors {neighbor}"),
+        ];
+        self.try_vtysh(&commands).unwrap_or_default()
+    }
+}
+
+fn render(speaker: &Speaker, out: &mut String) {
+    let _ = write!(
+        out,
+        "router bgp {}\n bgp router-id {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n \
+         no bgp network import-check\n",
+        speaker.asn, speaker.router_id
+    );
+    for neighbor in &speaker.neighbors {
+        let address = &neighbor.address;
+        let _ = write!(
+            out,
+            " neighbor {address} remote-as {}\n neighbor {address} timers {} {}\n \
+             neighbor {address} timers connect 1\n neighbor {address} advertisement-interval 0\n",
+            neighbor.asn,
+            neighbor.keepalive(),
+            neighbor.hold
+        );
+        if !neighbor.local.is_empty() {
+            let _ = writeln!(out, " neighbor {address} update-source {}", neighbor.local);
+        }
+        if neighbor.passive {
+            let _ = writeln!(out, " neighbor {address} passive");
+        }
+    }
+    let _ = write!(
+        out,
+        " address-family ipv4 unicast\n  maximum-paths {0}\n  maximum-paths ibgp {0}\n",
+        speaker.multipath
+    );
+    for network in &speaker.networks {
+        let _ = writeln!(out, "  network {network}");
+    }
+    for neighbor in &speaker.neighbors {
+        let address = &neighbor.address;
+        let _ = write!(
+            out,
+            "  neighbor {address} activate\n  neighbor {address} soft-reconfiguration inbound\n"
+        );
+        if neighbor.asn == speaker.asn {
+            let _ = writeln!(out, "  neighbor {address} next-hop-self");
+        }
+    }
+    out.push_str(" exit-address-family\nexit\n");
+}

@@ -1,0 +1,72 @@
+//! Waiting for a condition, and giving up with a sentence.
+
+use std::fmt::{Debug, Display};
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at: short beside what the tests measure, long beside what a look costs.
+const POLL: Duration = Duration::from_millis(25);
+
+/// Waits until `look` gives something, looking every 25 ms.
+///
+/// # Panics
+/// When `limit` has passed: the message names `what` was waited for.
+#[track_caller]
+pub fn eventually<T>(
+    limit: Duration,
+    what: impl Display,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            started.elapsed() < limit,
+            "after {:.1} s still not: {what}",
+            started.elapsed().as_secs_f64()
+        );
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Waits until `holds` says true, and returns how long that took.
+///
+/// # Panics
+/// When `limit` has passed: the message names `what` was waited for.
+#[track_caller]
+pub fn eventually_true(
+    limit: Duration,
+    what: impl Display,
+    mut holds: impl FnMut() -> bool,
+) -> Duration {
+    let started = Instant::now();
+    eventually(limit, what, || holds().then_some(()));
+    started.elapsed()
+}
+
+/// A value, or the end of the test with a sentence that says what was being done.
+pub trait OrFail<T> {
+    /// The value; panics with `what` and the error when there is none.
+    fn or_fail(self, what: impl Display) -> T;
+}
+
+impl<T, E: Debug> OrFail<T> for Result<T, E> {
+    #[track_caller]
+    fn or_fail(self, what: impl Display) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => panic!("{what}: {error:?}"),
+        }
+    }
+}
+
+impl<T> OrFail<T> for Option<T> {
+    #[track_caller]
+    fn or_fail(self, what: impl Display) -> T {
+        match self {
+            Some(value) => value,
+            None => panic!("{what}: nothing there"),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The host behind a trait, and the loop that brings it to what is desired:
+//! `observe → diff → apply`.
+//!
+//! The daemon holds one [`Reconciler`] over [`crate::kernel::KernelHost`]. It calls
+//! [`Reconciler::reconcile`] when its wishes change, and [`Reconciler::invalidate`] before that when
+//! [`crate::monitor`] says that somebody else changed the host, and now and then besides: the kernel
+//! removes routes and nexthop objects with an interface that goes down, and does not always say so.
+
+use std::{io, path::Path};
+
+use nix::errno::Errno;
+
+use crate::{
+    diff::{Concern, Plan, diff},
+    observed::Observed,
+    op::Op,
+    plan::Desired,
+};
+
+/// A host that can be looked at and changed.
+pub trait Host {
+    /// Looks at all that [`Observed`] has room for.
+    ///
+    /// # Errors
+    /// The kernel can't be asked, or its answer can't be read.
+    fn observe(&mut self) -> impl Future<Output = Result<Observed, Error>>;
+
+    /// Applies the operations in order, each one whatever became of those before it, and returns as
+    /// many results. Deleting what is gone already is success.
+    fn apply(&mut self, ops: &[Op]) -> impl Future<Output = Vec<Result<(), Error>>>;
+}
+
+/// Why the host could not be observed or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused an operation.
+    #[error("`{command}`: {errno}{}{}", with_colon(.said), with_colon(.advice))]
+    Refused {
+        /// The operation, as a command.
+        command: String,
+        /// The kernel's error number.
+        errno: Errno,
+        /// The kernel's explanation, where it gave one.
+        said: String,
+        /// What to do about it; empty if there is nothing general to say.
+        advice: &'static str,
+    },
+    /// The kernel refused a question.
+    #[error("cannot list or look up {what}: {errno}{}", with_colon(.said))]
+    Unanswered {
+        /// What was asked for.
+        what: &'static str,
+        /// The kernel's error number.
+        errno: Errno,
+        /// The kernel's explanation, where it gave one.
+        said: String,
+    },
+    /// A netlink socket does not work.
+    #[error("netlink socket: cannot {doing}: {errno}")]
+    Socket {
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's error number.
+        errno: Errno,
+    },
+    /// The kernel's answer does not have the form that it should have.
+    #[error("the kernel's answer about {what} can't be read: {why}")]
+    Malformed {
+        /// What was asked for.
+        what: &'static str,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// A file can't be read or written.
+    #[error("cannot {doing} {path}: {errno}")]
+    File {
+        /// What was tried: `read`, `write` …
+        doing: &'static str,
+        /// The file.
+        path: String,
+        /// The kernel's error number.
+        errno: Errno,
+    },
+    /// A network namespace can't be made, entered or removed.
+    #[error("network namespace {name}: cannot {doing}: {errno}")]
+    Namespace {
+        /// Its name.
+        name: String,
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's error number.
+        errno: Errno,
+    },
+    /// A name that the kernel or the file system would not take.
+    #[error("`{name}` can't be the name of {what}")]
+    BadName {
+        /// The kind of thing.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn refused(op: &Op, errno: Errno, said: impl Into<String>) -> Self {
+        let advice = advice(op, errno);
+        Self::Refused {
+            command: op.to_string(),
+            errno,
+            said: said.into(),
+            advice,
+        }
+    }
+
+    pub(crate) fn file(doing: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::File {
+            doing,
+            path: path.display().to_string(),
+            errno: errno_of(error),
+        }
+    }
+
+    pub(crate) fn socket(doing: &'static str, error: &io::Error) -> Self {
+        Self::Socket {
+            doing,
+            errno: errno_of(error),
+        }
+    }
+
+    /// The kernel's error number, if the kernel had a say.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { errno, .. }
+            | Self::Unanswered { errno, .. }
+            | Self::Socket { errno, .. }
+            | Self::File { errno, .. }
+            | Self::Namespace { errno, .. } => Some(*errno),
+            Self::Malformed { .. } | Self::BadName { .. } => None,
+        }
+    }
+}
+
+pub(crate) fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn with_colon(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
+}
+
+/// What a person can do about the refusals that happen in practice.
+fn advice(op: &Op, errno: Errno) -> &'static str {
+    match (op, errno) {
+        (_, Errno::EPERM | Errno::EACCES) => "run as root or with CAP_NET_ADMIN",
+        (Op::AddRoute { .. }, Errno::EEXIST) => {
+            "a route that is not ours has the same prefix, metric and table: remove it, or give ours another metric"
+        }
+        (Op::AddNexthop { .. } | Op::AddGroup { .. }, Errno::EEXIST) => {
+            "another program uses nexthop ids from 210000000 on, which are ours"
+        }
+        (_, Errno::ENETDOWN) => "the interface is down or has no carrier",
+        (_, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => {
+            "the gateway is not on a network of that interface"
+        }
+        (_, Errno::ENODEV) => "the interface does not exist",
+        (Op::AddRoute { route, .. } | Op::ReplaceRoute { route, .. }, Errno::EINVAL)
+            if route.prefsrc.is_some() =>
+        {
+            "the source address may not be one of this host's"
+        }
+        _ => "",
+    }
+}
+
+/// What became of one reconciliation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What was done, in order.
+    pub applied: Vec<Op>,
+    /// What was tried in vain. It is tried again the next time.
+    pub failed: Vec<(Op, Error)>,
+    /// What was put off, because clearing away after a failure could cut routes that still work.
+    pub deferred: Vec<Op>,
+    /// What can't be had now, and why.
+    pub concerns: Vec<Concern>,
+}
+
+impl Report {
+    /// The host is as desired, as far as it can be now.
+    pub fn is_settled(&self) -> bool {
+        self.failed.is_empty() && self.deferred.is_empty()
+    }
+}
+
+/// Brings a host to what is desired, again and again.
+///
+/// Between two looks at the host it remembers what it saw and did. So a change of one route costs a
+/// comparison in memory and one request, not a dump of the kernel's tables.
+#[derive(Debug)]
+pub struct Reconciler<H> {
+    host: H,
+    believed: Option<Observed>,
+}
+
+impl<H: Host> Reconciler<H> {
+    /// Nothing is looked at before it is needed.
+    pub fn new(host: H) -> Self {
+        Self {
+            host,
+            believed: None,
+        }
+    }
+
+    /// The host itself.
+    pub fn host(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// The host as it was seen last, with what was done since; `None` if it must be looked at anew.
+    pub fn believed(&self) -> Option<&Observed> {
+        self.believed.as_ref()
+    }
+
+    /// Looks at the host anew before the next plan.
+    pub fn invalidate(&mut self) {
+        self.believed = None;
+    }
+
+    /// What it would take, without doing it.
+    ///
+    /// # Errors
+    /// The host can't be observed.
+    pub async fn plan(&mut self, desired: &Desired) -> Result<Plan, Error> {
+        let observed = match self.believed.take() {
+            Some(observed) => observed,
+            None => self.host.observe().await?,
+        };
+        Ok(diff(self.believed.insert(observed), desired))
+    }
+
+    /// Does what it takes. With [`Desired::default`] that removes all that is ours and gives every
+    /// sysctl back.
+    ///
+    /// # Errors
+    /// The host can't be observed. Refused operations are no error here: they are in the report.
+    pub async fn reconcile(&mut self, desired: &Desired) -> Result<Report, Error> {
+        let Plan { ops, concerns } = self.plan(desired).await?;
+        let mut report = Report {
+            concerns,
+            ..Report::default()
+        };
+        let clearing = ops.iter().position(Op::clears_nexthop).unwrap_or(ops.len());
+        let (building, clearing) = ops.split_at(clearing);
+        self.apply(building, &mut report).await;
+        if report.failed.is_empty() {
+            self.apply(clearing, &mut report).await;
+        } else {
+            // Deleting a nexthop object deletes the routes that still point at it, and after a
+            // failure some may.
+            let (nexthops, rest): (Vec<Op>, Vec<Op>) =
+                clearing.iter().cloned().partition(Op::clears_nexthop);
+            report.deferred = nexthops;
+            self.apply(&rest, &mut report).await;
+        }
+        if !report.is_settled() {
+            self.believed = None;
+        }
+        Ok(report)
+    }
+
+    async fn apply(&mut self, ops: &[Op], report: &mut Report) {
+        let results = self.host.apply(ops).await;
+        for (op, result) in ops.iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    let agrees = self.believed.as_mut().is_none_or(|b| b.apply(op).is_ok());
+                    if !agrees {
+                        self.believed = None;
+                    }
+                    report.applied.push(op.clone());
+                }
+                Err(error) => report.failed.push((op.clone(), error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The userspace data plane: TUN interfaces and ESP in this process.
+//!
+//! ```text
+//!              home network                                 peers
+//!                   │                                         ▲
+//!   outbound:   TUN interface ──► clamp, check, seal ──► UDP 4500 or raw ESP
+//!   inbound:    TUN interface ◄── check, open, clamp ◄── UDP 4500 or raw ESP
+//! ```
+//!
+//! Two threads, one per direction, each asleep in poll or epoll while nothing happens. Both look at
+//! one published [`State`] (tunnels and SAs), which the control side, [`UserPlane`], replaces; they
+//! never wait for it. Everything is bounded: buffers are allocated once, the queues are the
+//! kernel's, and what does not fit is dropped and counted.
+//!
+//! What is not here: addresses, MTU and state of the interfaces (the host's part), and any decision
+//! about IKE.
+
+mod holder;
+mod ike;
+mod inbound;
+mod outbound;
+mod sockets;
+mod state;
+mod tunnel;
+mod worker;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use esp::{InboundSa, OutboundSa, Published, Spi};
+use tokio::sync::mpsc;
+
+pub use self::ike::{IkeSender, SendError};
+use self::inbound::Inbound;
+use self::outbound::Outbound;
+use self::sockets::Sockets;
+use self::state::{InboundEntry, OutboundEntry, Path, State, Stray};
+use self::tunnel::{Clock, Tunnel};
+use self::worker::Workers;
+use crate::plane::{
+    DataPlane, Direction, Encap, Error, PlaneEvent, PlaneKind, SaCounters, SaSpec, StrayCounters,
+    TunnelCounters, TunnelId, TunnelSpec,
+};
+
+/// Where the plane's sockets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserPlaneConfig {
+    /// Our outer address, or the unspecified one for any. It decides the outer address family.
+    pub bind: IpAddr,
+    /// The IKE port: 500 unless in a test.
+    pub ike_port: u16,
+    /// The port that IKE and ESP share with NAT traversal: 4500 unless in a test.
+    pub nat_port: u16,
+}
+
+impl Default for UserPlaneConfig {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::from([0, 0, 0, 0]),
+            ike_port: 500,
+            nat_port: 4500,
+        }
+    }
+}
+
+/// The userspace data plane. Dropping it ends its threads and removes its interfaces.
+#[derive(Debug)]
+pub struct UserPlane {
+    sockets: Arc<Sockets>,
+    state: Arc<Published<State>>,
+    stray: Arc<Stray>,
+    workers: Workers,
+    clock: Clock,
+}
+
+impl UserPlane {
+    /// Opens the sockets and starts the threads, in the network namespace of the calling thread.
+    /// Nothing is received for any tunnel yet, but IKE messages are: as events.
+    ///
+    /// # Errors
+    /// [`Error::PortInUse`], [`Error::NotPermitted`], or what else the system says.
+    pub fn new(config: &UserPlaneConfig, events: mpsc::Sender<PlaneEvent>) -> Result<Self, Error> {
+        let sockets = Arc::new(Sockets::open(config)?);
+        let state = Arc::new(Published::new(State::default()));
+        let stray = Arc::new(Stray::default());
+        let clock = Clock::starting(Instant::now());
+        let mut workers = Workers::default();
+
+        let inbound = Inbound::new(
+            &sockets,
+            state.reader(),
+            events.clone(),
+            Arc::clone(&stray),
+            clock,
+        );
+        workers.start("esp-in", events.clone(), move |worker| inbound.run(worker))?;
+        let outbound = Outbound::new(&sockets, state.reader(), events.clone(), clock)?;
+        workers.start("esp-out", events, move |worker| outbound.run(worker))?;
+        Ok(Self {
+            sockets,
+            state,
+            stray,
+            workers,
+            clock,
+        })
+    }
+
+    /// Publishes a changed state.
+    fn edit<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+        let mut state = State::clone(&self.state.load());
+        let result = change(&mut state)?;
+        self.state.store(state);
+        // Sleeping threads must look too: to poll a new interface, and to let go of keys that are
+        // no longer used.
+        self.workers.wake();
+        Ok(result)
+    }
+
+    fn check_path(&self, local: IpAddr, remote: IpAddr, encap: Encap) -> Result<(), Error> {
+        self.sockets.check_family(local)?;
+        self.sockets.check_family(remote)?;
+        let UserPlaneConfig {
+            ike_port, nat_port, ..
+        } = self.sockets.config;
+        match encap {
+            Encap::Udp { local_port, .. } if local_port != nat_port => Err(Error::Port {
+                port: local_port,
+                ike_port,
+                nat_port,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl DataPlane for UserPlane {
+    fn kind(&self) -> PlaneKind {
+        PlaneKind::Userspace
+    }
+
+    fn add_tunnel(&mut self, spec: &TunnelSpec) -> Result<(), Error> {
+        let tunnel = spec.id;
+        if self.state.load().tunnels.contains_key(&tunnel) {
+            return Err(Error::TunnelExists { tunnel });
+        }
+        let added = Arc::new(Tunnel::create(spec)?);
+        self.edit(|state| {
+            state.tunnels.insert(tunnel, added);
+            Ok(())
+        })
+    }
+
+    fn remove_tunnel(&mut self, tunnel: TunnelId) -> Result<(), Error> {
+        self.edit(|state| {
+            state.tunnel(tunnel)?;
+            state.tunnels.remove(&tunnel);
+            state.sas.remove_tunnel(tunnel);
+            Ok(())
+        })?;
+        // The interface goes with the last reference to it: when this returns, its name is free.
+        self.workers.synchronize();
+        Ok(())
+    }
+
+    fn add_inbound(&mut self, tunnel: TunnelId, sa: SaSpec) -> Result<(), Error> {
+        self.check_path(sa.local, sa.remote, sa.encap)?;
+        self.edit(|state| {
+            let of = Arc::clone(state.tunnel(tunnel)?);
+            let spi = Spi(sa.spi);
+            let inbound = InboundSa::new(&sa.parameters(), of.spec.replay_window)?;
+            let path = Path::of(sa.local, sa.remote, sa.encap);
+            let entry = Arc::new(InboundEntry::new(inbound, of, path));
+            state
+                .sas
+                .add_inbound(spi, tunnel, entry)
+                .map_err(|holder| Error::SpiInUse { spi, holder })
+        })
+    }
+
+    fn set_outbound(&mut self, tunnel: TunnelId, sa: SaSpec) -> Result<(), Error> {
+        self.check_path(sa.local, sa.remote, sa.encap)?;
+        self.edit(|state| {
+            let of = state.tunnel(tunnel)?;
+            let outbound = OutboundSa::new(&sa.parameters())?;
+            let path = Path::of(sa.local, sa.remote, sa.encap);
+            let entry = OutboundEntry::new(outbound, path);
+            of.set_inner_mtu(entry.inner_mtu(of.outer_mtu(self.clock.now())));
+            state.sas.set_outbound(tunnel, Arc::new(entry));
+            Ok(())
+        })
+    }
+
+    fn remove_inbound(&mut self, tunnel: TunnelId, spi: u32) -> Result<(), Error> {
+        let spi = Spi(spi);
+        self.edit(|state| {
+            state
+                .sas
+                .remove_inbound(spi, tunnel)
+                .map(drop)
+                .ok_or(Error::NoSuchSa { tunnel, spi })
+        })
+    }
+
+    fn clear_outbound(&mut self, tunnel: TunnelId) -> Result<(), Error> {
+        self.edit(|state| {
+            state.tunnel(tunnel)?;
+            state.sas.clear_outbound(tunnel);
+            Ok(())
+        })
+    }
+
+    fn update_path(
+        &mut self,
+        tunnel: TunnelId,
+        local: IpAddr,
+        remote: IpAddr,
+        encap: Encap,
+    ) -> Result<(), Error> {
+        self.check_path(local, remote, encap)?;
+        let path = Path::of(local, remote, encap);
+        self.edit(|state| {
+            let of = Arc::clone(state.tunnel(tunnel)?);
+            of.forget_path_mtu();
+            for (_, inbound) in state.sas.inbound_of(tunnel) {
+                inbound.expect_from(path);
+            }
+            if let Some(outbound) = state.sas.outbound(tunnel) {
+                let moved = outbound.on_path(path);
+                of.set_inner_mtu(moved.inner_mtu(of.outer_mtu(self.clock.now())));
+                state.sas.set_outbound(tunnel, Arc::new(moved));
+            }
+            Ok(())
+        })
+    }
+
+    fn counters(&self, tunnel: TunnelId) -> Option<TunnelCounters> {
+        self.state
+            .load()
+            .tunnels
+            .get(&tunnel)
+            .map(|tunnel| tunnel.counters(self.clock))
+    }
+
+    fn sa_counters(&self, tunnel: TunnelId) -> Vec<SaCounters> {
+        let state = self.state.load();
+        let inbound = state.sas.inbound_of(tunnel).map(|(spi, entry)| SaCounters {
+            spi: spi.0,
+            direction: Direction::Inbound,
+            packets: entry.sa.usage().packets(),
+            bytes: entry.sa.usage().bytes(),
+            sequence: entry.sa.highest_sequence(),
+        });
+        let outbound = state.sas.outbound(tunnel).map(|entry| SaCounters {
+            spi: entry.sa.spi().0,
+            direction: Direction::Outbound,
+            packets: entry.sa.usage().packets(),
+            bytes: entry.sa.usage().bytes(),
+            sequence: entry.sa.last_sequence(),
+        });
+        inbound.chain(outbound).collect()
+    }
+
+    fn inner_mtu(&self, tunnel: TunnelId) -> Option<u16> {
+        let state = self.state.load();
+        let outer_mtu = state.tunnels.get(&tunnel)?.outer_mtu(self.clock.now());
+        Some(state.sas.outbound(tunnel)?.inner_mtu(outer_mtu))
+    }
+
+    fn stray(&self) -> StrayCounters {
+        self.stray.snapshot()
+    }
+
+    fn ike_sender(&self) -> IkeSender {
+        IkeSender::new(Arc::clone(&self.sockets))
+    }
+}
