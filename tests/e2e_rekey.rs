@@ -57,7 +57,7 @@ fn a_child_rekeyed_by_the_peer_loses_no_packet() {
             || assert!(scene.cloud.swan[index].rekey_child("cpe").ok()),
             || child_number(&scene, index).is_some_and(|now| Some(now) != before),
         );
-        assert!(scene.child(index).suite.ends_with("MODP_2048"), "with PFS");
+        assert!(scene.child(index).suite.ends_with("ECP_384"), "with PFS");
     }
 }
 
