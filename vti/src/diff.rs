@@ -21,6 +21,7 @@ mod tests;
 use std::{collections::BTreeSet, fmt};
 
 use ipnet::IpNet;
+use serde::{Serialize, Serializer};
 
 use crate::{
     ifname::IfName,
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// What is to be done, and what can't be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// The operations, in order.
     pub ops: Vec<Op>,
@@ -97,7 +98,7 @@ pub enum HopTrouble {
     NoCarrier,
     /// Its gateway is on no network of its interface.
     Unreachable,
-    /// Its gateway's address family is not the route's.
+    /// Its address family is not the route's. One without a gateway counts as IPv4.
     WrongFamily,
 }
 
@@ -144,8 +145,17 @@ impl fmt::Display for HopTrouble {
             Self::Down => "its interface is down",
             Self::NoCarrier => "its interface has no carrier",
             Self::Unreachable => "its gateway is on no network of its interface",
-            Self::WrongFamily => "its gateway is of another address family than the route",
+            Self::WrongFamily => {
+                "its address family is not the route's; one without a gateway is IPv4"
+            }
         })
+    }
+}
+
+impl Serialize for Concern {
+    /// As its text.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

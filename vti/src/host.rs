@@ -92,12 +92,12 @@ pub enum Error {
         /// The kernel's error number.
         errno: Errno,
     },
-    /// A name or path that the operation needs is not there.
-    #[error("there is no {what} `{name}`")]
-    Missing {
+    /// A name that the kernel or the file system would not take.
+    #[error("`{name}` can't be the name of {what}")]
+    BadName {
         /// The kind of thing.
         what: &'static str,
-        /// Its name.
+        /// The name.
         name: String,
     },
 }
@@ -136,7 +136,7 @@ impl Error {
             | Self::Socket { errno, .. }
             | Self::File { errno, .. }
             | Self::Namespace { errno, .. } => Some(*errno),
-            Self::Malformed { .. } | Self::Missing { .. } => None,
+            Self::Malformed { .. } | Self::BadName { .. } => None,
         }
     }
 }

@@ -345,16 +345,16 @@ impl Drop for NetNs {
 }
 
 fn if_name(name: &str) -> Result<IfName, Error> {
-    name.parse().map_err(|_| Error::Missing {
-        what: "possible interface name",
+    name.parse().map_err(|_| Error::BadName {
+        what: "an interface",
         name: name.to_owned(),
     })
 }
 
 fn path_of(name: &str) -> Result<PathBuf, Error> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-        return Err(Error::Missing {
-            what: "possible namespace name",
+        return Err(Error::BadName {
+            what: "a network namespace",
             name: name.to_owned(),
         });
     }

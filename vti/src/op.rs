@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
+use serde::{Serialize, Serializer};
 
 use crate::{
     ifname::IfName,
@@ -150,6 +151,13 @@ impl fmt::Display for Op {
                 write_key(f, "", key)
             }
         }
+    }
+}
+
+impl Serialize for Op {
+    /// As the command.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -276,8 +276,6 @@ async fn the_reconciler_believes_what_the_host_then_shows() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn from_any_state_the_host_arrives_and_stays(start in states(), desired in wishes()) {
         let mut host = FakeHost::new(start);

@@ -28,6 +28,9 @@ mod text;
 mod trace;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::Error;
 pub use firewall::{Applied, Firewall};
 pub use observe::{Count, Difference, Observed};

@@ -99,7 +99,10 @@ fn a_policy_of_drop_is_found_and_its_chain_named_with_a_remedy_that_works() {
             ("input", &At::Policy, When::Always)
         );
         let command = remedy.strip_prefix("nft ").unwrap();
-        let passages = trace(&format!("{host}\n{command}\n"), &[passage.flow.clone()]);
+        let passages = trace(
+            &format!("{host}\n{command}\n"),
+            std::slice::from_ref(&passage.flow),
+        );
         assert_all_pass(&passages);
     }
     let text = peers(host)[1].to_string();

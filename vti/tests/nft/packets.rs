@@ -8,17 +8,23 @@ use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use vti::nft::{Alias, Count, Firewall, Ruleset, WanRules};
+use vti::nft::{
+    Action, Alias, BgpPeer, CloudRule, Count, Firewall, PortRange, Ports, Protocol, Ruleset, Scope,
+    WanRules,
+};
 
-use crate::sandbox::{enter_new_namespace, in_namespace, run};
+use crate::sandbox::{enter_new_namespace, in_namespace, nft, run};
 
 pub(crate) const PEER: &str = "192.0.2.1";
 const STRANGER: &str = "192.0.2.66";
 pub(crate) const GATEWAY: &str = "192.0.2.7";
 
+/// A datagram to send: from, to, port at both ends, size.
+type Order = (String, String, u16, usize);
+
 /// A namespace on the far side of a veth pair, which sends what it is asked to.
 pub(crate) struct FarSide {
-    orders: mpsc::Sender<(String, u16, usize)>,
+    orders: mpsc::Sender<Order>,
     done: mpsc::Receiver<()>,
 }
 
@@ -26,7 +32,7 @@ impl FarSide {
     /// Makes the pair: `wan0` here with the gateway's address, `far0` there with the peer's and a
     /// stranger's.
     pub(crate) fn connect() -> Self {
-        let (orders, inbox) = mpsc::channel::<(String, u16, usize)>();
+        let (orders, inbox) = mpsc::channel::<Order>();
         let (finished, done) = mpsc::channel();
         let (hello, tid) = mpsc::channel();
         let (go, ready) = mpsc::channel::<()>();
@@ -43,9 +49,12 @@ impl FarSide {
             }
             run("ip", &["link", "set", "far0", "up"]);
             finished.send(()).unwrap();
-            for (from, port, size) in inbox {
+            run("ip", &["route", "add", "default", "via", GATEWAY]);
+            for (from, to, port, size) in inbox {
                 let socket = UdpSocket::bind((from.as_str(), port)).unwrap();
-                socket.send_to(&vec![0x5a; size], (GATEWAY, port)).unwrap();
+                socket
+                    .send_to(&vec![0x5a; size], (to.as_str(), port))
+                    .unwrap();
                 finished.send(()).unwrap();
             }
         });
@@ -68,7 +77,14 @@ impl FarSide {
 
     /// Sends a datagram from and to the same port. It arrives after those that were sent before it.
     pub(crate) fn send(&self, from: &str, port: u16, size: usize) {
-        self.orders.send((from.to_owned(), port, size)).unwrap();
+        self.send_to(from, GATEWAY, port, size);
+    }
+
+    /// As [`Self::send`], to somebody behind the gateway.
+    fn send_to(&self, from: &str, to: &str, port: u16, size: usize) {
+        self.orders
+            .send((from.to_owned(), to.to_owned(), port, size))
+            .unwrap();
         self.done.recv().unwrap();
     }
 }
@@ -204,5 +220,108 @@ fn a_peer_that_is_added_is_heard_and_one_that_is_removed_is_not_and_counters_go_
             socket.recv(&mut [0; 9]).unwrap_err().kind(),
             ErrorKind::WouldBlock
         );
+    });
+}
+
+/// `wan0` as a tunnel: a cloud from which only the peer's port 7000 is let in.
+fn cloud_site() -> Ruleset {
+    let from_peer = CloudRule {
+        name: "seven thousand".to_owned(),
+        action: Action::Accept,
+        source: Scope::Networks(vec![format!("{PEER}/32").parse().unwrap()]),
+        destination: Scope::Any,
+        protocol: Protocol::Udp,
+        ports: Ports::Ranges(vec![PortRange::single(7000)]),
+        log: true,
+    };
+    Ruleset {
+        tunnel_interfaces: vec!["wan0".to_owned()],
+        cloud: vec![from_peer],
+        cloud_default: Action::Drop,
+        bgp: vec![BgpPeer {
+            interface: "wan0".to_owned(),
+            address: PEER.parse().unwrap(),
+        }],
+        ..Ruleset::default()
+    }
+}
+
+#[test]
+fn what_comes_from_the_cloud_to_us_obeys_the_cloud_rules() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&cloud_site()).unwrap();
+        let socket = listen(7000);
+        far.send(STRANGER, 7000, 10);
+        far.send(PEER, 7000, 20);
+        assert_eq!(receive(&socket), (PEER.to_owned(), 20));
+        assert_eq!(packets(&mut firewall, "seven thousand"), 1);
+        assert_eq!(packets(&mut firewall, "cloud-default"), 1);
+    });
+}
+
+#[test]
+fn bfd_is_heard_from_the_tunnels_peer_only() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&cloud_site()).unwrap();
+        let socket = listen(3784);
+        far.send(STRANGER, 3784, 10);
+        far.send(PEER, 3784, 20);
+        assert_eq!(receive(&socket), (PEER.to_owned(), 20));
+        assert_eq!(packets(&mut firewall, "bfd"), 1);
+    });
+}
+
+#[test]
+fn an_answer_to_what_we_asked_the_cloud_is_let_in() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&cloud_site()).unwrap();
+        let socket = listen(7777);
+        socket.send_to(b"question", (PEER, 7777)).unwrap();
+        far.send(STRANGER, 7777, 10);
+        far.send(PEER, 7777, 20);
+        assert_eq!(receive(&socket), (PEER.to_owned(), 20));
+        assert_eq!(packets(&mut firewall, "established"), 1);
+        assert_eq!(packets(&mut firewall, "cloud-default"), 1);
+    });
+}
+
+#[test]
+fn what_comes_from_the_cloud_into_the_home_network_obeys_the_same_rules() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        run(
+            "ip",
+            &[
+                "link", "add", "lan0", "type", "veth", "peer", "name", "lan1",
+            ],
+        );
+        run("ip", &["address", "add", "192.168.2.1/24", "dev", "lan0"]);
+        run("ip", &["link", "set", "lan0", "up"]);
+        run("ip", &["link", "set", "lan1", "up"]);
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&cloud_site()).unwrap();
+        nft("table inet witness {
+            chain left {
+                type filter hook postrouting priority 0; policy accept;
+                oifname \"lan0\" udp dport 7000 counter
+            }
+        }");
+        far.send_to(STRANGER, "192.168.2.250", 7000, 10);
+        far.send_to(PEER, "192.168.2.250", 7000, 20);
+        // When this one is here, the others were forwarded or dropped.
+        let sentinel = listen(7000);
+        far.send(PEER, 7000, 30);
+        receive(&sentinel);
+        assert_eq!(packets(&mut firewall, "seven thousand"), 2);
+        assert_eq!(packets(&mut firewall, "cloud-default"), 1);
+        let witness = run("nft", &["list", "table", "inet", "witness"]);
+        assert!(witness.contains("counter packets 1 bytes 48"), "{witness}");
     });
 }

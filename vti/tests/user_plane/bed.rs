@@ -1,6 +1,7 @@
 //! Two gateways in two network namespaces, joined by a veth, with static keys.
 
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use crypto::{Encryption, Integrity, Secret, Suite};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use vti::plane::{DataPlane as _, Encap, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
 use vti::user::{UserPlane, UserPlaneConfig};
 
@@ -240,7 +242,8 @@ impl Wiring {
         ends
     }
 
-    /// Adds both inbound SAs, then switches both outbound ones: SPI `base` goes to end 0, `base + 1` to end 1.
+    /// Adds both inbound SAs, then switches both outbound ones: SPI `base` goes to end 0, `base +
+    /// 1` to end 1.
     pub(crate) fn install(&self, ends: &mut [End; 2], base: u32) {
         for (to, end) in ends.iter_mut().enumerate() {
             end.plane
@@ -275,7 +278,8 @@ pub(crate) fn spec() -> TunnelSpec {
     }
 }
 
-/// Sends datagrams of these sizes through the tunnel and back, and asserts that all arrive as they were.
+/// Sends datagrams of these sizes through the tunnel and back, and asserts that all arrive as they
+/// were.
 pub(crate) fn echo(ends: &[End; 2], addresses: [&str; 2], sizes: &[usize]) {
     let near = ends[0].namespace.udp(addresses[0]);
     let far = ends[1].namespace.udp(addresses[1]);
@@ -297,6 +301,21 @@ pub(crate) fn echo(ends: &[End; 2], addresses: [&str; 2], sizes: &[usize]) {
             "{size} bytes come back as they were"
         );
     }
+}
+
+/// The type of service of the next packet, for a socket that asks for it.
+pub(crate) fn received_tos(socket: &UdpSocket) -> u8 {
+    let mut control = nix::cmsg_space!(u8);
+    let mut buffer = [0; 100];
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::empty();
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags).unwrap();
+    let tos = message.cmsgs().unwrap().find_map(|message| match message {
+        ControlMessageOwned::Ipv4Tos(tos) => Some(tos),
+        _ => None,
+    });
+    tos.expect("the kernel tells the type of service")
 }
 
 pub(crate) const V4: [&str; 2] = ["10.1.0.0:0", "10.1.0.1:0"];
