@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -95,6 +97,15 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
+/// Randomness for a core, from the kernel.
+fn seed() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    SysRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|error| Failure::Failed(format!("the kernel gives no randomness: {error}")))?;
+    Ok(seed)
+}
+
 /// Sleeps until the deadline; for ever if there is none. Cancel-safe, as `select!` needs.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -135,8 +146,9 @@ impl Daemon {
             // Dialling works all the same, so this is no reason to stop.
             warn!("cannot listen on TCP port {}: {error}; is another BGP daemon running? neighbors that only dial us stay down", loaded.bgp_port);
         }
-        let seeds = (rand::random(), rand::random());
-        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), seeds.0, seeds.1).map_err(|error| failed(&error))?;
+        let (ike_seed, bgp_seed) = (seed()?, seed()?);
+        let gateway =
+            Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed).map_err(|error| failed(&error))?;
         info!("gateway {} starts with {} tunnels and {} neighbors", loaded.plan.name, loaded.plan.tunnels.len(), loaded.plan.peers.len());
         Ok(Self {
             config: config.to_owned(),

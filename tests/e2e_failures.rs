@@ -136,11 +136,11 @@ fn no_common_esp_proposal_is_named() {
         &SiteFile::reference(),
         |index, connection| {
             if index == 0 {
-                "aes256gcm16".clone_into(&mut connection.esp);
+                "aes128-sha256".clone_into(&mut connection.esp);
             }
         },
     );
-    tunnel_says(&scene, &["NO_PROPOSAL_CHOSEN", "ESP", "aes256-sha1"]);
+    tunnel_says(&scene, &["NO_PROPOSAL_CHOSEN", "ESP", "aes256gcm16"]);
     the_other_tunnel_works(&scene);
 }
 

@@ -166,7 +166,6 @@ impl Arguments {
             Command::Tunnel { name, action, output } => {
                 act(socket, &format!("/v1/tunnels/{name}/{}", action.path()), output)
             }
-            Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.output.json),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -354,10 +354,7 @@ impl Gateway {
     }
 
     fn ike_command(&mut self, now: Instant, command: ike::Command) {
-        if let Err(error) = self.ike.command(now, command) {
-            // The connection went away while the command was on its way.
-            tracing::debug!("IKE did not take a command: {error}");
-        }
+        self.ike.command(now, command);
     }
 
     fn bgp_command(&mut self, now: Instant, command: bgpd::Command) {

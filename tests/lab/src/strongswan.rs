@@ -91,8 +91,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The reference site's parameters: pre-shared key, aes256-sha1-modp2048, selectors 0.0.0.0/0, and no rekey of its
-    /// own within a test.
+    /// The reference site's parameters: pre-shared key, aes256-sha1-modp2048 for IKE, Oracle's aes256gcm16 for ESP with
+    /// PFS at rekeys, selectors 0.0.0.0/0, and no rekey of its own within a test.
     #[must_use]
     pub fn new(name: &str, local: &str, remote: &str, psk: &str) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Connection {
             remote_id: remote.to_owned(),
             psk: psk.to_owned(),
             ike: "aes256-sha1-modp2048".to_owned(),
-            esp: "aes256-sha1,aes256-sha1-modp2048".to_owned(),
+            esp: "aes256gcm16-ecp384-modp2048,aes256gcm16".to_owned(),
             local_ts: "0.0.0.0/0".to_owned(),
             remote_ts: "0.0.0.0/0".to_owned(),
             ike_rekey: 28_800,

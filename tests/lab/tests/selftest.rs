@@ -18,6 +18,7 @@ const SOON: Duration = Duration::from_secs(15);
 fn gateway_connection(index: usize) -> Connection {
     let name = format!("drg{}", index + 1);
     let mut connection = Connection::new(&name, at::GATEWAY, at::HEAD_ENDS[index], at::PSKS[index]);
+    "aes256-sha1".clone_into(&mut connection.esp);
     connection.local_ts = format!("{}/32", at::INSIDE_OURS[index]);
     connection.remote_ts = format!("{}/32", at::INSIDE_THEIRS[index]);
     connection
@@ -28,7 +29,9 @@ fn strongswan_frr_and_bird_play_the_reference_site() {
     let site = ReferenceSite::new();
     site.gateway.forward();
     let started = Instant::now();
-    let cloud = Cloud::start(&site);
+    let cloud = Cloud::start_with(&site, |_, connection| {
+        "aes256-sha1".clone_into(&mut connection.esp);
+    });
     println!("the cloud is up after {:?}", started.elapsed());
 
     let inside: Vec<_> = at::INSIDE_OURS.iter().map(|a| format!("{a}/31")).collect();
