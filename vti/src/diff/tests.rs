@@ -585,6 +585,12 @@ fn wishes() -> impl Strategy<Value = Desired> {
         8 => next_hops().prop_map(RouteDesired::via),
         1 => Just(RouteDesired::blackhole()),
     ];
+    let sources = ["192.168.1.1", "10.1.0.0", "192.0.2.1"].map(|s| s.parse().ok());
+    let route = (
+        route,
+        prop::sample::select([sources.to_vec(), vec![None; 6]].concat()),
+    )
+        .prop_map(|(route, prefsrc)| RouteDesired { prefsrc, ..route });
     let routes = prop::collection::btree_map(prop::sample::select(prefixes.to_vec()), route, 0..6);
     (links, routes, any::<bool>()).prop_map(|(links, routes, gateway)| {
         let mut desired = Desired::default();
