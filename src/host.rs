@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use vti::host::{Host, Reconciler};
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
-use vti::nft::{Firewall, Ruleset};
+use vti::nft::{Firewall, Flow, Outcome, Passage, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
 
@@ -281,10 +281,18 @@ impl Worker {
         }
     }
 
+    /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
         let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &self.ruleset) else { return Vec::new() };
-        match firewall.obstacles(ruleset) {
-            Ok(obstacles) => obstacles.iter().map(ToString::to_string).collect(),
+        let flows = flows(ruleset, &self.watched);
+        match firewall.trace(&flows) {
+            Ok(trace) => {
+                let stopped = |passage: &&Passage| passage.outcome != Outcome::Passes;
+                let legacy = trace.legacy_tables.iter().map(|table| {
+                    format!("iptables-legacy has rules in its table {table}, which cannot be looked at from here: see iptables-legacy-save")
+                });
+                trace.passages.iter().filter(stopped).map(ToString::to_string).chain(legacy).collect()
+            }
             Err(error) => vec![format!("cannot look at other firewall tables: {error}")],
         }
     }
@@ -298,4 +306,19 @@ impl Worker {
             .map(|(rule, count)| RuleCount { rule: rule.clone(), packets: count.packets, octets: count.bytes })
             .collect()
     }
+}
+
+/// What has to get through for the site to work.
+fn flows(ruleset: &Ruleset, peers: &[IpAddr]) -> Vec<Flow> {
+    let wan = ruleset.wan.as_ref().and_then(|wan| wan.interface.as_deref());
+    let outer = peers.iter().flat_map(|peer| {
+        let both = [Flow::from_peer(*peer, wan, None), Flow::to_peer(*peer, wan, None)];
+        both.into_iter().flatten()
+    });
+    let sessions = ruleset.bgp.iter().map(|peer| Flow::bgp_from(peer.address, &peer.interface));
+    let inner = ruleset
+        .tunnel_interfaces
+        .iter()
+        .flat_map(|tunnel| [Flow::from_cloud(tunnel, None, None), Flow::to_cloud(tunnel, None, None)]);
+    outer.chain(sessions).chain(inner).collect()
 }

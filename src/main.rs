@@ -10,8 +10,15 @@ use clap::Parser;
 
 mod cli;
 mod control;
+mod gateway;
+mod host;
 mod logging;
+mod plan;
+mod run;
 mod secrets;
+mod site;
+mod systemd;
+mod transport;
 
 fn main() -> ExitCode {
     cli::Arguments::parse().execute()

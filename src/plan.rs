@@ -1,6 +1,7 @@
 //! The site, translated into what each core takes. The cores do not know the site file; this is where the two meet.
 
-use bgpd::{Asn, PeerConfig, PrefixList, SpeakerConfig};
+use bgpd::policy::PrefixList;
+use bgpd::{Asn, PeerConfig, SpeakerConfig};
 use crypto::Suite;
 use ipnet::IpNet;
 use vti::ifname::IfName;
@@ -91,5 +92,29 @@ impl Default for Plan {
             redistribute: Redistribute::default(),
             firewall: None,
         }
+    }
+}
+
+pub(crate) use tunnel::Keys;
+
+impl Plan {
+    /// What the site asks of each core.
+    ///
+    /// # Errors
+    /// What a core would refuse and the site file's checks did not see, with the line.
+    pub(crate) fn of(site: &config::Site, keys: &Keys) -> Result<Self, String> {
+        Ok(Self {
+            name: site.gateway.name.clone(),
+            ike: ike::EndpointConfig {
+                ports: ike::Ports { ike: site.daemon.ike_port, nat: site.daemon.nat_port },
+                ..ike::EndpointConfig::default()
+            },
+            tunnels: tunnel::plan(site, keys)?,
+            speaker: bgp::speaker(site),
+            peers: bgp::peers(site)?,
+            prefix_lists: bgp::prefix_lists(site),
+            redistribute: bgp::redistribute(site),
+            firewall: firewall::ruleset(site)?,
+        })
     }
 }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -40,8 +42,11 @@ const FAREWELL: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// [`Failure::Invalid`] when the site file is wrong; nothing was touched then. [`Failure::Failed`] when the host does not let us work.
-pub(crate) fn execute(config: &Path) -> Result<(), Failure> {
-    let loaded = site::load(config)?;
+pub(crate) fn execute(config: &Path, socket: Option<&Path>) -> Result<(), Failure> {
+    let mut loaded = site::load(config)?;
+    if let Some(socket) = socket {
+        loaded.socket = socket.to_owned();
+    }
     logging::start(&loaded.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(config, loaded))
@@ -92,6 +97,15 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
+/// Randomness for a core, from the kernel.
+fn seed() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    SysRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|error| Failure::Failed(format!("the kernel gives no randomness: {error}")))?;
+    Ok(seed)
+}
+
 /// Sleeps until the deadline; for ever if there is none. Cancel-safe, as `select!` needs.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -132,8 +146,9 @@ impl Daemon {
             // Dialling works all the same, so this is no reason to stop.
             warn!("cannot listen on TCP port {}: {error}; is another BGP daemon running? neighbors that only dial us stay down", loaded.bgp_port);
         }
-        let seeds = (rand::random(), rand::random());
-        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), seeds.0, seeds.1).map_err(|error| failed(&error))?;
+        let (ike_seed, bgp_seed) = (seed()?, seed()?);
+        let gateway =
+            Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed).map_err(|error| failed(&error))?;
         info!("gateway {} starts with {} tunnels and {} neighbors", loaded.plan.name, loaded.plan.tunnels.len(), loaded.plan.peers.len());
         Ok(Self {
             config: config.to_owned(),
@@ -295,8 +310,8 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
-        let loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
-        self.loaded.check_reload(&loaded).map_err(Refusal::Invalid)?;
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
         let touched = self.gateway.reload(Instant::now(), loaded.plan.clone()).map_err(Refusal::Failed)?;
         self.loaded = loaded;
         Ok(touched)

@@ -13,22 +13,36 @@ const MOST_OCTETS: u64 = 4096;
 /// Why a secret could not be had. No variant holds any of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SecretError {
-    #[error("cannot read {path}: {reason}")]
+    #[error("cannot read {path}: {reason}", path = .path.display())]
     Unreadable { path: PathBuf, reason: String },
-    #[error("{path} may be read by others (mode {mode:04o}); expected 0600 or stricter: chmod 600 {path}", path = .path.display())]
+    #[error("{path} may be read by others (mode {mode:04o}); expected 0600 or stricter", path = .path.display())]
     TooOpen { path: PathBuf, mode: u32 },
     #[error("{path} belongs to user {owner}; expected root or the daemon's own user", path = .path.display())]
     ForeignOwner { path: PathBuf, owner: u32 },
-    #[error("{path} is empty")]
+    #[error("{path} is empty", path = .path.display())]
     Empty { path: PathBuf },
-    #[error("{path} has more than {MOST_OCTETS} octets, which is no pre-shared key")]
+    #[error("{path} has more than {MOST_OCTETS} octets, which is no pre-shared key", path = .path.display())]
     TooLong { path: PathBuf },
-    #[error("the environment variable {0} is not set; set it, or name a file with psk = {{ file = \"…\" }}")]
+    #[error("the environment variable {0} is not set")]
     NotInEnvironment(String),
-    #[error("no systemd credential {0}: CREDENTIALS_DIRECTORY is not set; add LoadCredential={0}:/path to the unit")]
+    #[error("no systemd credential {0}: CREDENTIALS_DIRECTORY is not set")]
     NoCredentials(String),
     #[error("the credential name {0} is not a plain file name")]
     BadCredentialName(String),
+}
+
+impl SecretError {
+    /// What to do about it, where the message does not say so already.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { path, .. } => Some(format!("put the key into {}, readable by root alone (mode 0600)", path.display())),
+            Self::TooOpen { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::ForeignOwner { path, .. } => Some(format!("chown root {}", path.display())),
+            Self::Empty { .. } | Self::TooLong { .. } | Self::BadCredentialName(_) => None,
+            Self::NotInEnvironment(_) => Some("name a file instead: psk = { file = \"/etc/causeway/name.psk\" }".into()),
+            Self::NoCredentials(name) => Some(format!("add LoadCredential={name}:/path to the unit")),
+        }
+    }
 }
 
 /// Reads a secret from a file; one final newline is not part of it.

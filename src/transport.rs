@@ -35,6 +35,9 @@ pub(crate) struct Arrival {
     pub(crate) remote: SocketAddr,
 }
 
+/// The longest pause between two attempts to get a segment through.
+const RETRANSMISSION_PAUSE: Duration = Duration::from_secs(1);
+
 /// What happens on a connection.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -209,6 +212,8 @@ fn prepare(stream: &TcpStream) {
     // A kernel that refuses either still carries the session.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tos_v4(0xc0);
+    // A tunnel may be away for a moment; the session goes on as soon as it is back.
+    let _ = vti::tcp::limit_retransmission_pause(stream, RETRANSMISSION_PAUSE);
 }
 
 async fn carry(

@@ -1,6 +1,7 @@
 //! Encryption and integrity algorithms: sizes, names and IANA numbers.
 //!
-//! Source of the numbers: IANA, "Internet Key Exchange Version 2 (IKEv2) Parameters", transform types 1 and 3.
+//! Source of the numbers: IANA, "Internet Key Exchange Version 2 (IKEv2) Parameters", transform
+//! types 1 and 3.
 
 use std::fmt;
 
@@ -99,8 +100,8 @@ impl Encryption {
         }
     }
 
-    /// The algorithm of a transform, or `None` where we have none. The Key Length attribute decides as much as
-    /// the ID does (RFC 7296 §3.3.5).
+    /// The algorithm of a transform, or `None` where we have none. The Key Length attribute decides
+    /// as much as the ID does (RFC 7296 §3.3.5).
     #[must_use]
     pub fn from_transform(id: u16, key_bits: Option<u16>) -> Option<Self> {
         Self::ALL

@@ -9,7 +9,8 @@ use crate::{Encryption, Group, Integrity};
 #[non_exhaustive]
 pub enum Error {
     // The peer, or somebody between us and the peer.
-    /// The integrity check value does not belong to this packet and key. The body is still encrypted.
+    /// The integrity check value does not belong to this packet and key. The body is still
+    /// encrypted.
     #[error("the integrity check value does not match")]
     Authentication,
     /// A received packet's body is not a whole number of cipher blocks.
@@ -48,8 +49,8 @@ pub enum Error {
         /// Octets received.
         got: usize,
     },
-    /// A public value is outside the group's range or not on its curve (RFC 6989 §2), or, for Curve25519,
-    /// leads to an all-zero shared secret (RFC 8031 §5).
+    /// A public value is outside the group's range or not on its curve (RFC 6989 §2), or, for
+    /// Curve25519, leads to an all-zero shared secret (RFC 7748 §6.1).
     #[error("the public value is not acceptable for {group}")]
     PublicInvalid {
         /// The group.
@@ -57,7 +58,8 @@ pub enum Error {
     },
 
     // The configuration, or a proposal.
-    /// An AEAD protects integrity itself: a separate algorithm must not be negotiated (RFC 5282 §8).
+    /// An AEAD protects integrity itself: a separate algorithm must not be negotiated (RFC 5282
+    /// §8).
     #[error("{encryption} authenticates by itself and takes no {integrity}")]
     IntegrityUnwanted {
         /// The AEAD.
@@ -97,8 +99,8 @@ pub enum Error {
         /// Octets given.
         got: usize,
     },
-    /// Octets to authenticate after the body, with an AEAD: RFC 4106 §5 puts the high half of an extended
-    /// sequence number inside the additional authenticated data.
+    /// Octets to authenticate after the body, with an AEAD: RFC 4106 §5 puts the high half of an
+    /// extended sequence number inside the additional authenticated data.
     #[error("an AEAD authenticates nothing after the body, but was given {got} octets")]
     TailWithAead {
         /// Octets given.

@@ -1,7 +1,8 @@
 //! Diffie-Hellman groups (IKEv2 transform type 4): their numbers, names, and key agreement.
 //!
-//! Public values are as a KE payload carries them, shared secrets as the key schedule takes them (RFC 7296 §2.14,
-//! RFC 5903 §7, RFC 8031 §3). A peer's public value is validated before it meets our private one.
+//! Public values are as a KE payload carries them, shared secrets as the key schedule takes them
+//! (RFC 7296 §2.14, RFC 5903 §7, RFC 8031 §3.1). A peer's public value is validated before it meets
+//! our private one.
 
 mod ecp;
 mod modp;
@@ -81,18 +82,19 @@ impl Group {
         }
     }
 
-    /// Whether it is too weak to be offered unless the peer can do nothing else: RFC 8247 §2.4 says SHOULD NOT of
-    /// both.
+    /// Whether it is too weak to be offered unless the peer can do nothing else: RFC 8247 §2.4 says
+    /// SHOULD NOT of both.
     #[must_use]
     pub const fn is_legacy(self) -> bool {
         matches!(self, Self::Modp1024 | Self::Modp1536)
     }
 
-    /// A fresh key pair. A MODP pair costs one modular exponentiation, milliseconds for the large groups.
+    /// A fresh key pair. A MODP pair costs one modular exponentiation, milliseconds for the large
+    /// groups.
     #[must_use]
     pub fn generate(self, rng: &mut dyn CryptoRng) -> KeyPair {
-        // On an elliptic curve a draw can be 0, or not below the order, and is then no private value: practically
-        // never, but for P-521 every other time.
+        // On an elliptic curve a draw can be 0, or not below the order, and is then no private
+        // value: practically never, but for P-521 every other time.
         loop {
             let private = self.draw_private(rng);
             if let Some(public) = self.public_of(private.expose()) {
@@ -124,9 +126,9 @@ impl Group {
         private
     }
 
-    /// The length of a private value in octets. Exponents have twice the bits of the group's strength, by the
-    /// larger of the two estimates of RFC 3526 §8, rounded up to whole words: more would cost time
-    /// and add nothing.
+    /// The length of a private value in octets. Exponents have twice the bits of the group's
+    /// strength, by the larger of the two estimates of RFC 3526 §8, rounded up to whole words: more
+    /// would cost time and add nothing.
     const fn private_len(self) -> usize {
         match self {
             Self::Modp1024 | Self::Modp1536 | Self::Ecp256 | Self::Curve25519 => 32,
@@ -157,7 +159,8 @@ impl Group {
         }
     }
 
-    /// The shared secret of `private` and `peer`, or `None` where `peer` is not an acceptable public value.
+    /// The shared secret of `private` and `peer`, or `None` where `peer` is not an acceptable
+    /// public value.
     fn shared_of(self, private: &[u8], peer: &[u8]) -> Option<Secret> {
         match self {
             Self::Ecp256 => ecp::shared::<p256::NistP256>(private, peer),
@@ -167,7 +170,8 @@ impl Group {
                 let scalar = Zeroizing::new(<[u8; 32]>::try_from(private).ok()?);
                 let shared = x25519_dalek::x25519(*scalar, peer.try_into().ok()?);
                 let shared = Zeroizing::new(shared);
-                // A point of small order leads to zero whatever our private value is (RFC 8031 §5, RFC 7748 §6.1).
+                // A point of small order leads to zero whatever our private value is. The check is
+                // optional in RFC 7748 §6.1; a peer that fails it is not worth a tunnel.
                 let zero = constant_time_eq(&*shared, &[0; 32]);
                 (!zero).then(|| Secret::from_slice(&*shared))
             }
@@ -228,15 +232,16 @@ impl KeyPair {
         &self.public
     }
 
-    /// The shared secret with the owner of the public value `peer`: g^ir of the key schedule. For MODP it is as
-    /// long as the prime (RFC 7296 §2.14), on an elliptic curve it is the x coordinate (RFC 5903 §7).
+    /// The shared secret with the owner of the public value `peer`: g^ir of the key schedule. For
+    /// MODP it is as long as the prime (RFC 7296 §2.14), on an elliptic curve it is the x
+    /// coordinate (RFC 5903 §7).
     ///
     /// It costs what [`Group::generate`] does: run it off the event loop.
     ///
     /// # Errors
     ///
-    /// [`Error::PublicLength`] where `peer` has the wrong length, [`Error::PublicInvalid`] where it fails the tests of
-    /// RFC 6989 §2 or RFC 8031 §5.
+    /// [`Error::PublicLength`] where `peer` has the wrong length, [`Error::PublicInvalid`] where it
+    /// fails the tests of RFC 6989 §2 or RFC 7748 §6.1.
     pub fn agree(&self, peer: &[u8]) -> Result<Secret, Error> {
         let (group, expected) = (self.group, self.group.public_len());
         if peer.len() != expected {

@@ -1,9 +1,10 @@
-//! The key schedule of IKEv2 (RFC 7296 §2.13–§2.18), as functions of what was negotiated and exchanged.
+//! The key schedule of IKEv2 (RFC 7296 §2.13–§2.18), as functions of what was negotiated and
+//! exchanged.
 
 use crate::{Error, Prf, Secret, Suite};
 
-/// The seven keys of an IKE SA (RFC 7296 §2.14). `i` is for the direction from the original initiator, `r` for
-/// the other one.
+/// The seven keys of an IKE SA (RFC 7296 §2.14). `i` is for the direction from the original
+/// initiator, `r` for the other one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkKeys {
     /// SK_d: the keys of CHILD_SAs and of the next IKE SA come from it.
@@ -31,8 +32,8 @@ pub struct DirectionKeys {
     pub integrity: Secret,
 }
 
-/// The keys of a pair of CHILD_SAs. Initiator is who sent the request of the exchange that made the pair, which for
-/// CREATE_CHILD_SA need not be the initiator of the IKE SA.
+/// The keys of a pair of CHILD_SAs. Initiator is who sent the request of the exchange that made the
+/// pair, which for CREATE_CHILD_SA need not be the initiator of the IKE SA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildKeys {
     /// For what the initiator sends.
@@ -41,7 +42,8 @@ pub struct ChildKeys {
     pub responder: DirectionKeys,
 }
 
-/// The keys of an IKE SA after IKE_SA_INIT (RFC 7296 §2.14). `shared` is g^ir, `ni` and `nr` the nonces' data.
+/// The keys of an IKE SA after IKE_SA_INIT (RFC 7296 §2.14). `shared` is g^ir, `ni` and `nr` the
+/// nonces' data.
 ///
 /// # Errors
 ///
@@ -55,15 +57,15 @@ pub fn initial_keys(
     spi_i: [u8; 8],
     spi_r: [u8; 8],
 ) -> Result<SkKeys, Error> {
-    // SKEYSEED = prf(Ni | Nr, g^ir). The whole nonces are the key: only PRFs with keys of a fixed length take the
-    // first half of each, and none of ours is one.
+    // SKEYSEED = prf(Ni | Nr, g^ir). The whole nonces are the key: only PRFs with keys of a fixed
+    // length take the first half of each, and none of ours is one.
     let nonces = concat(ni, nr);
     let skeyseed = prf.compute(nonces.expose(), &[shared.expose()]);
     sk_keys(prf, suite, &skeyseed, ni, nr, spi_i, spi_r)
 }
 
-/// The keys of an IKE SA that replaces one whose SK_d was `old_d` and whose PRF was `old_prf` (RFC 7296 §2.18).
-/// The nonces, SPIs and `shared` are those of the CREATE_CHILD_SA exchange.
+/// The keys of an IKE SA that replaces one whose SK_d was `old_d` and whose PRF was `old_prf` (RFC
+/// 7296 §2.18). The nonces, SPIs and `shared` are those of the CREATE_CHILD_SA exchange.
 ///
 /// # Errors
 ///
@@ -88,9 +90,9 @@ pub fn rekeyed_keys(
     sk_keys(new_prf, suite, &skeyseed, ni, nr, spi_i, spi_r)
 }
 
-/// The keys of a pair of CHILD_SAs (RFC 7296 §2.17). `d` is SK_d and `prf` the PRF of the IKE SA; `shared` is g^ir of
-/// the CREATE_CHILD_SA exchange if that had a KE payload. The nonces are those of the exchange: of IKE_SA_INIT for
-/// the pair that comes with IKE_AUTH.
+/// The keys of a pair of CHILD_SAs (RFC 7296 §2.17). `d` is SK_d and `prf` the PRF of the IKE SA;
+/// `shared` is g^ir of the CREATE_CHILD_SA exchange if that had a KE payload. The nonces are those
+/// of the exchange: of IKE_SA_INIT for the pair that comes with IKE_AUTH.
 ///
 /// # Errors
 ///
@@ -107,16 +109,17 @@ pub fn child_keys(
     let direction = suite.keymat_len() + suite.integrity_key_len();
     let keymat = prf.plus(d.expose(), &[shared, ni, nr], 2 * direction)?;
     let mut keys = KeyStream(keymat.expose());
-    // Initiator to responder first; in each direction the encryption key precedes the integrity key.
+    // Initiator to responder first; in each direction the encryption key precedes the integrity
+    // key.
     Ok(ChildKeys {
         initiator: keys.direction(suite),
         responder: keys.direction(suite),
     })
 }
 
-/// The AUTH data of the pre-shared key method (RFC 7296 §2.15). `signed_octets` is the concatenation of the first
-/// message of the side that authenticates itself, the other side's nonce, and [`Prf::compute`] under SK_pi or
-/// SK_pr of its ID payload's body.
+/// The AUTH data of the pre-shared key method (RFC 7296 §2.15). `signed_octets` is the
+/// concatenation of the first message of the side that authenticates itself, the other side's
+/// nonce, and [`Prf::compute`] under SK_pi or SK_pr of its ID payload's body.
 ///
 /// Compare it with [`Secret`]'s `==`, which takes constant time.
 #[must_use]

@@ -1,25 +1,27 @@
 //! The cryptography of Causeway, and the only crate that names a cryptography library.
 //!
-//! IKE and ESP see algorithms as values of small enums ([`Encryption`], [`Integrity`], [`Prf`], [`Group`]), each
-//! of which knows its sizes and its IANA transform number, and keys as [`Secret`]. The work is done by:
+//! IKE and ESP see algorithms as values of small enums ([`Encryption`], [`Integrity`], [`Prf`],
+//! [`Group`]), each of which knows its sizes and its IANA transform number, and keys as [`Secret`].
+//! The work is done by:
 //!
-//! - [`Sealer`] and [`Opener`]: one direction of an ESP SA or of an IKE SA, in place, without allocation;
+//! - [`Sealer`] and [`Opener`]: one direction of an ESP SA or of an IKE SA, in place, without
+//!   allocation;
 //! - [`Group::generate`] and [`KeyPair::agree`]: Diffie-Hellman;
 //! - [`ikev2`]: the key schedule of RFC 7296 §2.13–§2.18.
 //!
 //! # Invariants
 //!
-//! - Nothing here reads the clock, the operating system's randomness or a file. Randomness comes in as a
-//!   [`CryptoRng`], so a seed decides every key of a test.
+//! - Nothing here reads the clock, the operating system's randomness or a file. Randomness comes in
+//!   as a [`CryptoRng`], so a seed decides every key of a test.
 //! - Keys are zeroed when dropped, and no `Debug` shows one.
-//! - Comparisons of secrets and of integrity check values, and arithmetic on private values, take a time that
-//!   does not depend on their contents.
+//! - Comparisons of secrets and of integrity check values, and arithmetic on private values, take a
+//!   time that does not depend on their contents.
 //! - Lengths that come from the wire are checked and become an [`Error`]; nothing panics on input.
 //!
 //! # What is not here
 //!
-//! Packet formats, padding, the choice of IVs and the replay window belong to `esp` and `ike`. Which
-//! algorithms are acceptable is the site's policy; this crate says at most that one is legacy
+//! Packet formats, padding, the choice of IVs and the replay window belong to `esp` and `ike`.
+//! Which algorithms are acceptable is the site's policy; this crate says at most that one is legacy
 //! ([`Group::is_legacy`]).
 
 mod aead;

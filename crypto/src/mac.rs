@@ -1,4 +1,5 @@
-//! HMAC (RFC 2104) with the key schedule done once: the midstates are kept and copied for each message.
+//! HMAC (RFC 2104) with the key schedule done once: the midstates are kept and copied for each
+//! message.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
@@ -31,8 +32,8 @@ impl KeyedMac {
         }
     }
 
-    /// Writes the leftmost octets of the MAC over the concatenation of `parts` into `out`. Where `out` is longer
-    /// than the MAC the rest is left alone.
+    /// Writes the leftmost octets of the MAC over the concatenation of `parts` into `out`. Where
+    /// `out` is longer than the MAC the rest is left alone.
     pub(crate) fn compute(&self, parts: &[&[u8]], out: &mut [u8]) {
         match self {
             Self::Sha1(mac) => write_leftmost(over(mac, parts), out),
@@ -42,8 +43,8 @@ impl KeyedMac {
         }
     }
 
-    /// Whether `tag` is the leftmost part of the MAC over the concatenation of `parts`, in constant time. An
-    /// empty `tag` never is.
+    /// Whether `tag` is the leftmost part of the MAC over the concatenation of `parts`, in constant
+    /// time. An empty `tag` never is.
     pub(crate) fn verify(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
         match self {
             Self::Sha1(mac) => over(mac, parts).verify_truncated_left(tag),

@@ -7,7 +7,8 @@ use crate::{Error, Secret};
 
 /// A pseudorandom function (IKEv2 transform type 2). All lengths are in octets.
 ///
-/// All are HMACs: they take a key of any length, and prefer one as long as their output (RFC 7296 §2.14).
+/// All are HMACs: they take a key of any length, and prefer one as long as their output (RFC 7296
+/// §2.14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Prf {
     /// HMAC-SHA-1 (RFC 2104).

@@ -1,8 +1,8 @@
 //! One direction of an SA: sealing what we send, opening what we receive.
 //!
-//! Both work in place on the caller's buffer, allocate nothing and expand no key per packet. They are `Sync`:
-//! an SA may be used from several threads, and the uniqueness of AEAD IVs (RFC 4106 §3.1) is the caller's to
-//! keep.
+//! Both work in place on the caller's buffer, allocate nothing and expand no key per packet. They
+//! are `Sync`: an SA may be used from several threads, and the uniqueness of AEAD IVs (RFC 4106
+//! §3.1) is the caller's to keep.
 
 use std::fmt;
 
@@ -35,7 +35,8 @@ impl Sealer {
     /// # Errors
     ///
     /// [`Error::KeymatLength`] or [`Error::IntegrityKeyLength`] where a key does not fit the suite;
-    /// [`Error::IntegrityUnwanted`] or [`Error::IntegrityMissing`] for a suite that [`Suite::new`] would refuse.
+    /// [`Error::IntegrityUnwanted`] or [`Error::IntegrityMissing`] for a suite that [`Suite::new`]
+    /// would refuse.
     pub fn new(suite: Suite, keymat: &Secret, integrity_key: &Secret) -> Result<Self, Error> {
         let transform = Transform::new(suite, keymat, integrity_key, CbcEncryptor::new)?;
         Ok(Self { suite, transform })
@@ -49,16 +50,16 @@ impl Sealer {
 
     /// Encrypts `body` in place and writes the integrity check value to `icv`.
     ///
-    /// Authenticated are `aad`, `iv`, the ciphertext and `tail`, in this order. The tail is for the high half of
-    /// an extended sequence number, which a separate integrity algorithm covers after the packet (RFC 4303
-    /// §2.2.1); it must be empty for an AEAD. The IV must be unpredictable for CBC (RFC 3602 §3) and
-    /// never used twice for an AEAD.
+    /// Authenticated are `aad`, `iv`, the ciphertext and `tail`, in this order. The tail is for the
+    /// high half of an extended sequence number, which a separate integrity algorithm covers after
+    /// the packet (RFC 4303 §2.2.1); it must be empty for an AEAD. The IV must be unpredictable for
+    /// CBC (RFC 3602 §3) and never used twice for an AEAD.
     ///
     /// # Errors
     ///
-    /// [`Error::IvLength`], [`Error::IcvLength`], [`Error::BodyLength`] or [`Error::TailWithAead`] where an argument
-    /// does not fit the suite, [`Error::BodyTooLong`] for a body beyond the AEAD's limit. The buffers are then
-    /// as they were.
+    /// [`Error::IvLength`], [`Error::IcvLength`], [`Error::BodyLength`] or [`Error::TailWithAead`]
+    /// where an argument does not fit the suite, [`Error::BodyTooLong`] for a body beyond the
+    /// AEAD's limit. The buffers are then as they were.
     pub fn seal(
         &self,
         aad: &[u8],
@@ -106,9 +107,9 @@ impl Opener {
     ///
     /// # Errors
     ///
-    /// [`Error::Authentication`] where any authenticated octet or the ICV was changed, or the keys differ; the
-    /// body then is still the ciphertext. [`Error::IvLength`], [`Error::IcvLength`], [`Error::BodyLength`] or
-    /// [`Error::TailWithAead`] where an argument does not fit the suite.
+    /// [`Error::Authentication`] where any authenticated octet or the ICV was changed, or the keys
+    /// differ; the body then is still the ciphertext. [`Error::IvLength`], [`Error::IcvLength`],
+    /// [`Error::BodyLength`] or [`Error::TailWithAead`] where an argument does not fit the suite.
     pub fn open(
         &self,
         aad: &[u8],
@@ -130,7 +131,8 @@ impl Opener {
             }
             Transform::EncryptThenMac { cipher, mac } => {
                 let block_iv = fixed_iv(self.suite, iv)?;
-                // First the MAC: no decrypted octet influences anything until the packet is authentic.
+                // First the MAC: no decrypted octet influences anything until the packet is
+                // authentic.
                 if !mac.verify(&[aad, iv, body, tail], icv) {
                     return Err(Error::Authentication);
                 }

@@ -7,8 +7,9 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 /// Octets that nobody else may see: keys, shared secrets, pre-shared keys.
 ///
-/// `Debug` shows the length only, `==` takes a time that depends on the lengths only, and dropping one
-/// overwrites it. [`Secret::expose`] is the single way to the octets, so that it can be searched for.
+/// `Debug` shows the length only, `==` takes a time that depends on the lengths only, and dropping
+/// one overwrites it. [`Secret::expose`] is the single way to the octets, so that it can be
+/// searched for.
 #[derive(Clone, Default)]
 pub struct Secret(Vec<u8>);
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::{Encryption, Error, Integrity};
 
-/// An encryption algorithm with the integrity algorithm that it needs, if any. All lengths are in octets.
+/// An encryption algorithm with the integrity algorithm that it needs, if any. All lengths are in
+/// octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Suite {
     /// The cipher.
@@ -18,8 +19,8 @@ impl Suite {
     ///
     /// # Errors
     ///
-    /// [`Error::IntegrityUnwanted`] for an AEAD with an integrity algorithm, [`Error::IntegrityMissing`] for
-    /// another cipher without one.
+    /// [`Error::IntegrityUnwanted`] for an AEAD with an integrity algorithm,
+    /// [`Error::IntegrityMissing`] for another cipher without one.
     pub const fn new(encryption: Encryption, integrity: Option<Integrity>) -> Result<Self, Error> {
         match integrity {
             Some(integrity) if encryption.is_aead() => Err(Error::IntegrityUnwanted {

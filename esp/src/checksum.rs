@@ -1,7 +1,7 @@
 //! The Internet checksum (RFC 1071), whole and incremental (RFC 1624).
 
-/// The one's complement sum of some bytes, not yet complemented, added to `sum`. An odd last byte counts as the high half
-/// of a word, so only the last of several calls may have one.
+/// The one's complement sum of some bytes, not yet complemented, added to `sum`. An odd last byte
+/// counts as the high half of a word, so only the last of several calls may have one.
 pub(crate) fn add(sum: u32, bytes: &[u8]) -> u32 {
     let (words, last) = bytes.as_chunks::<2>();
     let mut sum = words.iter().fold(u64::from(sum), |sum, word| {
@@ -24,7 +24,8 @@ pub(crate) fn finish(sum: u32) -> [u8; 2] {
     (!(folded as u16)).to_be_bytes()
 }
 
-/// The checksum after one 16-bit word that it covers has changed: RFC 1624 equation 3, HC' = ~(~HC + ~m + m').
+/// The checksum after one 16-bit word that it covers has changed: RFC 1624 equation 3, HC' = ~(~HC
+/// + ~m + m').
 pub(crate) fn update(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
     let word = |bytes| u32::from(u16::from_be_bytes(bytes));
     let not = |bytes| u32::from(!u16::from_be_bytes(bytes));

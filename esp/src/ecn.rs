@@ -8,9 +8,9 @@ const ECT_1: u8 = 0b01;
 const ECT_0: u8 = 0b10;
 const CE: u8 = 0b11;
 
-/// The outer header's type of service or traffic class for a packet that enters the tunnel: RFC 6040's normal mode, in which the
-/// ECN field is copied. The DSCP is copied if the tunnel is configured so; it is a covert channel otherwise
-/// (RFC 4301 section 5.1.2.1 note 6).
+/// The outer header's type of service or traffic class for a packet that enters the tunnel: RFC
+/// 6040's normal mode, in which the ECN field is copied. The DSCP is copied if the tunnel is
+/// configured so; it is a covert channel otherwise (RFC 4301 section 5.1.2.1 note 6).
 #[must_use]
 pub const fn outer_tos(inner: &InnerPacket, copy_dscp: bool) -> u8 {
     if copy_dscp {
@@ -20,11 +20,12 @@ pub const fn outer_tos(inner: &InnerPacket, copy_dscp: bool) -> u8 {
     }
 }
 
-/// Combines the outer ECN field with the inner one for a packet that leaves the tunnel: the table of RFC 6040 section 4.2.
-/// The inner DSCP stays as it is.
+/// Combines the outer ECN field with the inner one for a packet that leaves the tunnel: the table
+/// of RFC 6040 section 4.2. The inner DSCP stays as it is.
 ///
 /// # Errors
-/// [`DropReason::CongestionMark`] if congestion was marked on a packet whose transport cannot react to it.
+/// [`DropReason::CongestionMark`] if congestion was marked on a packet whose transport cannot react
+/// to it.
 pub fn decapsulate_ecn(
     packet: &mut [u8],
     inner: &InnerPacket,

@@ -1,5 +1,5 @@
-//! Fragmentation of IPv4 packets before encryption (RFC 791 section 3.2, RFC 4303 section 3.3.4): the far end host reassembles them,
-//! not the tunnel's other end.
+//! Fragmentation of IPv4 packets before encryption (RFC 791 section 3.2, RFC 4303 section 3.3.4):
+//! the far end host reassembles them, not the tunnel's other end.
 
 use std::ops::Range;
 
@@ -29,7 +29,8 @@ impl Fragment {
         self.header_len + (self.data.end - self.data.start)
     }
 
-    /// Writes the fragment of `packet`, which is the one that was given to [`fragments`]. `None` if it does not fit `out`.
+    /// Writes the fragment of `packet`, which is the one that was given to [`fragments`]. `None` if
+    /// it does not fit `out`.
     #[must_use]
     pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
         let (header, data) = out
@@ -41,10 +42,11 @@ impl Fragment {
     }
 }
 
-/// The fragments of an IPv4 packet for this MTU, in order. Nothing if the packet must not be fragmented, is IPv6, or if the
-/// MTU has no room for 8 bytes of data.
+/// The fragments of an IPv4 packet for this MTU, in order. Nothing if the packet must not be
+/// fragmented, is IPv6, or if the MTU has no room for 8 bytes of data.
 ///
-/// Whether the packet fits in one piece is for the caller to know; it would be its only fragment then.
+/// Whether the packet fits in one piece is for the caller to know; it would be its only fragment
+/// then.
 pub fn fragments(
     packet: &[u8],
     inner: &InnerPacket,
@@ -113,7 +115,8 @@ impl Plan {
             self.later_header
         };
         let more = self.more || index + 1 < self.count;
-        // At most 65535 / 8, so it fits; an offset beyond 13 bits is the sender's packet's own overflow.
+        // At most 65535 / 8, so it fits; an offset beyond 13 bits is the sender's packet's own
+        // overflow.
         let units = (start / 8) as u16;
         let flags =
             self.offset.wrapping_add(units) & OFFSET_MASK | if more { MORE_FRAGMENTS } else { 0 };
@@ -136,8 +139,8 @@ impl Plan {
     }
 }
 
-/// Only options with the copied flag belong into later fragments (RFC 791 section 3.1); the others become no-operations,
-/// so that all headers have the same length.
+/// Only options with the copied flag belong into later fragments (RFC 791 section 3.1); the others
+/// become no-operations, so that all headers have the same length.
 fn blank_uncopied_options(options: &mut [u8]) {
     const COPIED: u8 = 0x80;
     const END: u8 = 0;

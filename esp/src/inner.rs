@@ -36,11 +36,12 @@ const V4_HEADER_LEN: usize = 20;
 const V6_HEADER_LEN: usize = 40;
 
 impl InnerPacket {
-    /// Reads the header of the packet that the buffer begins with. The IPv4 header's checksum is left to the end host.
+    /// Reads the header of the packet that the buffer begins with. The IPv4 header's checksum is
+    /// left to the end host.
     ///
     /// # Errors
-    /// [`DropReason::InnerVersion`] if it is not IP, [`DropReason::InnerLength`] if the lengths contradict each other or the
-    /// packet is incomplete.
+    /// [`DropReason::InnerVersion`] if it is not IP, [`DropReason::InnerLength`] if the lengths
+    /// contradict each other or the packet is incomplete.
     pub fn parse(packet: &[u8]) -> Result<Self, DropReason> {
         match packet.first().map(|byte| byte >> 4) {
             Some(4) => Self::parse_v4(packet).ok_or(DropReason::InnerLength),
@@ -114,8 +115,8 @@ impl InnerPacket {
         }
     }
 
-    /// The transport protocol and where its header begins; `None` behind a fragment header, or if an IPv6 extension header
-    /// is cut short.
+    /// The transport protocol and where its header begins; `None` behind a fragment header, or if
+    /// an IPv6 extension header is cut short.
     #[must_use]
     pub fn transport(&self, packet: &[u8]) -> Option<(u8, usize)> {
         match self.version {
@@ -125,8 +126,8 @@ impl InnerPacket {
     }
 }
 
-/// Hop-by-hop options, routing header and destination options (RFC 8200 section 4) share a layout: next header, then the
-/// length in units of 8 bytes, not counting the first 8.
+/// Hop-by-hop options, routing header and destination options (RFC 8200 section 4) share a layout:
+/// next header, then the length in units of 8 bytes, not counting the first 8.
 fn skip_extension_headers(packet: &[u8], mut protocol: u8) -> Option<(u8, usize)> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;

@@ -1,17 +1,21 @@
-//! IP Encapsulating Security Payload in tunnel mode (RFC 4303): the packet hot path, and nothing else.
+//! IP Encapsulating Security Payload in tunnel mode (RFC 4303): the packet hot path, and nothing
+//! else.
 //!
 //! The crate turns inner IP packets into ESP packets and back, in the caller's buffers, without an
 //! allocation per packet. What it holds:
 //!
-//! - [`OutboundSa`] and [`InboundSa`]: one security association each, usable from several threads by
-//!   shared reference; sequence numbers (with ESN), anti-replay, lifetimes;
-//! - [`SaTable`] in a [`Published`] snapshot: which SA a packet belongs to, readable without blocking;
-//! - what a tunnel's end point owes to the packets it carries: [`InnerPacket`] checks, MSS clamping,
-//!   "packet too big" replies, fragmentation before encryption, ECN (RFC 6040), MTU arithmetic;
+//! - [`OutboundSa`] and [`InboundSa`]: one security association each, usable from several threads
+//!   by shared reference; sequence numbers (with ESN), anti-replay, lifetimes;
+//! - [`SaTable`] in a [`Published`] snapshot: which SA a packet belongs to, readable without
+//!   blocking;
+//! - what a tunnel's end point owes to the packets it carries: [`InnerPacket`] checks, MSS
+//!   clamping, "packet too big" replies, fragmentation before encryption, ECN (RFC 6040), MTU
+//!   arithmetic;
 //! - [`Datagram`]: what a datagram on UDP port 4500 is (RFC 3948).
 //!
-//! What it is not: it opens no socket, reads no clock (`now` is an argument where time matters), has no
-//! source of randomness of its own and negotiates nothing. `ike` makes the keys, `vti` moves the bytes.
+//! What it is not: it opens no socket, reads no clock (`now` is an argument where time matters),
+//! has no source of randomness of its own and negotiates nothing. `ike` makes the keys, `vti` moves
+//! the bytes.
 //!
 //! A packet that cannot be handled is not an error but a [`DropReason`], which is a counter.
 
@@ -30,6 +34,8 @@ mod reason;
 mod replay;
 mod seal;
 mod table;
+#[cfg(test)]
+mod tests;
 mod too_big;
 mod udp;
 

@@ -1,4 +1,5 @@
-//! Lifetimes by packets and bytes (RFC 4301 section 4.4.2.1). Lifetimes by time belong to whoever has the clock.
+//! Lifetimes by packets and bytes (RFC 4301 section 4.4.2.1). Lifetimes by time belong to whoever
+//! has the clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +25,9 @@ impl Limits {
     /// (RFC 4303 section 3.3.3).
     const WITHOUT_ESN: u64 = u32::MAX as u64;
 
-    /// These limits, and for an SA without ESN those that its sequence numbers set: hard at the last number,
-    /// soft at seven eighths of them, which leaves a gigabit link of small packets several minutes.
+    /// These limits, and for an SA without ESN those that its sequence numbers set: hard at the
+    /// last number, soft at seven eighths of them, which leaves a gigabit link of small packets
+    /// several minutes.
     #[must_use]
     pub fn within_sequence_space(self, esn: bool) -> Self {
         if esn {

@@ -9,11 +9,11 @@ const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_MSS: u8 = 2;
 
-/// Lowers the maximum segment size that a SYN announces (RFC 9293 section 3.7.1) to what fits `mtu`, and corrects the checksum.
-/// Returns whether the packet was changed.
+/// Lowers the maximum segment size that a SYN announces (RFC 9293 section 3.7.1) to what fits
+/// `mtu`, and corrects the checksum. Returns whether the packet was changed.
 ///
-/// Nothing is ever raised, and a SYN without the option is left alone: its sender then gets segments of 536
-/// (or 1220) bytes, which fit.
+/// Nothing is ever raised, and a SYN without the option is left alone: its sender then gets
+/// segments of 536 (or 1220) bytes, which fit.
 pub fn clamp_mss(packet: &mut [u8], inner: &InnerPacket, mtu: u16) -> bool {
     let Some((TCP, offset)) = inner.transport(packet) else {
         return false;
@@ -46,8 +46,8 @@ fn clamp_segment(segment: &mut [u8], most: u16) -> Option<()> {
         .get_mut(at..)?
         .first_chunk_mut::<2>()
         .map(|mss| *mss = new)?;
-    // At an odd offset the value's two bytes belong to two words, which is the same as one word with its bytes
-    // exchanged (RFC 1071 section 2 (B)).
+    // At an odd offset the value's two bytes belong to two words, which is the same as one word
+    // with its bytes exchanged (RFC 1071 section 2 (B)).
     let [old, new] = if at % 2 == 0 {
         [old, new]
     } else {

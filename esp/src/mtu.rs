@@ -26,9 +26,11 @@ impl Encapsulation {
     }
 }
 
-/// The tunnel's MTU: the largest inner packet whose outer packet is at most `outer_mtu` bytes. 0 if there is none.
+/// The tunnel's MTU: the largest inner packet whose outer packet is at most `outer_mtu` bytes. 0 if
+/// there is none.
 ///
-/// The encrypted part (payload, padding and trailer) is a whole number of cipher blocks, so the MTU moves in steps.
+/// The encrypted part (payload, padding and trailer) is a whole number of cipher blocks, so the MTU
+/// moves in steps.
 #[must_use]
 pub fn tunnel_mtu(
     outer_mtu: u16,

@@ -10,8 +10,8 @@ use crate::{
     DropReason, Error, InnerPacket, Layout, NextHeader, ReplayWindow, SaParameters, Spi, Usage,
 };
 
-/// A security association to receive on. Shared by reference; the replay window has a lock, held for some
-/// nanoseconds before and after the decryption.
+/// A security association to receive on. Shared by reference; the replay window has a lock, held
+/// for some nanoseconds before and after the decryption.
 #[derive(Debug)]
 pub struct InboundSa {
     spi: Spi,
@@ -40,7 +40,8 @@ impl InboundSa {
     /// An SA that has received nothing. `replay_window` is in packets, see [`ReplayWindow::new`].
     ///
     /// # Errors
-    /// [`Error::Keys`] if the keys do not fit the suite, [`Error::ReservedSpi`] for an SPI below 256.
+    /// [`Error::Keys`] if the keys do not fit the suite, [`Error::ReservedSpi`] for an SPI below
+    /// 256.
     pub fn new(parameters: &SaParameters, replay_window: u32) -> Result<Self, Error> {
         let &SaParameters {
             spi,
@@ -91,9 +92,9 @@ impl InboundSa {
 
     /// Checks, decrypts and unwraps an ESP packet, which begins with its SPI.
     ///
-    /// The replay window is asked before the packet is authenticated and moved only after
-    /// (RFC 4303 section 3.4.3), so a forged packet changes nothing but a counter. A packet that is dropped after
-    /// authentication, [`DropReason::Dummy`] included, has used up its sequence number.
+    /// The replay window is asked before the packet is authenticated and moved only after (RFC 4303
+    /// section 3.4.3), so a forged packet changes nothing but a counter. A packet that is dropped
+    /// after authentication, [`DropReason::Dummy`] included, has used up its sequence number.
     ///
     /// # Errors
     /// Why the packet must be dropped. The buffer may have been changed.
@@ -134,7 +135,8 @@ impl InboundSa {
         if NextHeader::from(inner.version) != next_header {
             return Err(DropReason::InnerVersion);
         }
-        // Bytes behind the inner packet are padding for traffic flow confidentiality (RFC 4303 section 2.7).
+        // Bytes behind the inner packet are padding for traffic flow confidentiality (RFC 4303
+        // section 2.7).
         let start = HEADER_LEN + self.layout.iv_len;
         Ok(Opened {
             payload: start..start + inner.total_len,
@@ -157,7 +159,8 @@ impl InboundSa {
     }
 
     fn with_window<T>(&self, f: impl FnOnce(&mut ReplayWindow) -> T) -> T {
-        // The window is consistent between any two of its operations, so a poisoned lock is harmless.
+        // The window is consistent between any two of its operations, so a poisoned lock is
+        // harmless.
         f(&mut self.window.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

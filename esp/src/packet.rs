@@ -14,8 +14,8 @@ use crate::{DropReason, IpVersion};
 /// The length of SPI and sequence number, in bytes.
 pub const HEADER_LEN: usize = 8;
 
-/// The most bytes that any suite adds in front of the payload, and behind it. A buffer with this much room
-/// on both sides of the payload can be sealed in place whatever was negotiated.
+/// The most bytes that any suite adds in front of the payload, and behind it. A buffer with this
+/// much room on both sides of the payload can be sealed in place whatever was negotiated.
 pub const MAX_OVERHEAD: usize = 64;
 
 /// Pad length and next header, in bytes.
@@ -99,8 +99,8 @@ pub struct Layout {
     pub iv_len: usize,
     /// The integrity check value.
     pub icv_len: usize,
-    /// What the encrypted part is a multiple of: the cipher's block, and never less than 4 because the
-    /// ICV is aligned (RFC 4303 section 2.4).
+    /// What the encrypted part is a multiple of: the cipher's block, and never less than 4 because
+    /// the ICV is aligned (RFC 4303 section 2.4).
     pub alignment: usize,
     /// What an arriving encrypted part must be a multiple of: the cipher's block alone.
     pub block_len: usize,
@@ -139,9 +139,9 @@ impl Layout {
 
 /// The additional authenticated data of a packet, and what the MAC covers behind the ciphertext.
 ///
-/// AEAD suites authenticate SPI, then the sequence number in full (RFC 4106 section 5); suites with a separate MAC
-/// authenticate the header as sent, with the high half of an extended number behind the ciphertext, though it
-/// is not sent (RFC 4303 section 2.2.1).
+/// AEAD suites authenticate SPI, then the sequence number in full (RFC 4106 section 5); suites with
+/// a separate MAC authenticate the header as sent, with the high half of an extended number behind
+/// the ciphertext, though it is not sent (RFC 4303 section 2.2.1).
 pub(crate) struct Associated {
     bytes: [u8; 12],
     aad_len: usize,

@@ -1,7 +1,9 @@
-//! A value that one thread replaces and many read on every packet, without ever waiting for each other.
+//! A value that one thread replaces and many read on every packet, without ever waiting for each
+//! other.
 //!
-//! Readers keep the snapshot that they saw last, and look at one atomic number to learn whether there is a newer one.
-//! Only then do they take the lock, which is held for as long as it takes to copy a pointer.
+//! Readers keep the snapshot that they saw last, and look at one atomic number to learn whether
+//! there is a newer one. Only then do they take the lock, which is held for as long as it takes to
+//! copy a pointer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,8 +70,8 @@ impl<T> Published<T> {
 
 /// One thread's view of a [`Published`] value.
 ///
-/// It keeps the snapshot that it saw last alive. A thread that sleeps must be woken after a replacement and ask again
-/// if what was replaced (keys, sockets) has to go at once.
+/// It keeps the snapshot that it saw last alive. A thread that sleeps must be woken after a
+/// replacement and ask again if what was replaced (keys, sockets) has to go at once.
 #[derive(Debug)]
 pub struct Reader<T> {
     published: Arc<Published<T>>,

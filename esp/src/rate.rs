@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Permits `burst` events at once and one more every `interval` (RFC 4443 section 2.4 (f) asks for such a limit on ICMP errors).
+/// Permits `burst` events at once and one more every `interval` (RFC 4443 section 2.4 (f) asks for
+/// such a limit on ICMP errors).
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     interval: Duration,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)+) => {
-        /// Why a packet was dropped. Each reason is a counter ([`DropCounters`]) and a label in metrics.
+        /// Why a packet was dropped. Each reason is a counter ([`DropCounters`]) and a label in
+        /// metrics.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum DropReason {
             $($(#[$doc])* $name,)+
@@ -43,7 +44,8 @@ reasons! {
     NextHeader = "next_header",
     /// Inbound: a dummy packet for traffic flow confidentiality (RFC 4303 section 2.6): no fault.
     Dummy = "dummy",
-    /// Inbound: the outer header says "congestion experienced", the inner packet cannot (RFC 6040 section 4.2).
+    /// Inbound: the outer header says "congestion experienced", the inner packet cannot (RFC 6040
+    /// section 4.2).
     CongestionMark = "congestion_mark",
     /// Either way: the inner packet is not IP, or its version is not what was announced.
     InnerVersion = "inner_version",
@@ -55,7 +57,8 @@ reasons! {
     NoOutboundSa = "no_outbound_sa",
     /// Outbound: without ESN, 2^32 - 1 packets are all there is (RFC 4303 section 3.3.3).
     SequenceExhausted = "sequence_exhausted",
-    /// Outbound: larger than the tunnel's MTU and not to be fragmented; the sender was told if possible.
+    /// Outbound: larger than the tunnel's MTU and not to be fragmented; the sender was told if
+    /// possible.
     TooBig = "too_big",
     /// Outbound: the outer packet was larger than what the path is known to carry.
     PathMtu = "path_mtu",
@@ -111,8 +114,14 @@ impl DropCounters {
 }
 
 /// The values of [`DropCounters`] at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DropCounts([u64; COUNT]);
+
+impl fmt::Debug for DropCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 impl Default for DropCounts {
     fn default() -> Self {

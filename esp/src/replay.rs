@@ -1,13 +1,13 @@
-//! The anti-replay window (RFC 4303 section 3.4.3) as a ring of words (RFC 6479), and the reconstruction of the
-//! sequence number's high half (RFC 4303 appendix A).
+//! The anti-replay window (RFC 4303 section 3.4.3) as a ring of words (RFC 6479), and the
+//! reconstruction of the sequence number's high half (RFC 4303 appendix A).
 
 use crate::DropReason;
 
 /// The sequence numbers that were received lately.
 ///
-/// Numbers right of the highest one seen move the window; numbers in it are accepted once; numbers left
-/// of it never. The ring has at least one word more than the window, so that moving it clears whole words and never
-/// shifts (RFC 6479 section 2).
+/// Numbers right of the highest one seen move the window; numbers in it are accepted once; numbers
+/// left of it never. The ring has at least one word more than the window, so that moving it clears
+/// whole words and never shifts (RFC 6479 section 2).
 ///
 /// Use: [`infer`](Self::infer) and [`check`](Self::check) before a packet is authenticated,
 /// [`accept`](Self::accept) after, which checks again because another thread may have been faster.
@@ -17,7 +17,8 @@ pub struct ReplayWindow {
     size: u64,
     /// The highest number accepted; 0 before the first.
     top: u64,
-    /// Bit `n % 64` of word `n / 64 % words.len()` is set if `n` was accepted. The length is a power of two.
+    /// Bit `n % 64` of word `n / 64 % words.len()` is set if `n` was accepted. The length is a
+    /// power of two.
     words: Box<[u64]>,
 }
 
@@ -53,8 +54,8 @@ impl ReplayWindow {
         self.top
     }
 
-    /// The full sequence number that a packet's low half stands for (RFC 4303 appendix A2.1 and A2.2): the one in the
-    /// window or, failing that, the next one right of it.
+    /// The full sequence number that a packet's low half stands for (RFC 4303 appendix A2.1 and
+    /// A2.2): the one in the window or, failing that, the next one right of it.
     ///
     /// # Errors
     /// [`DropReason::TooOld`] for a number that would lie before the first one.
@@ -89,8 +90,8 @@ impl ReplayWindow {
     /// Whether a packet with this number could be accepted.
     ///
     /// # Errors
-    /// [`DropReason::Replayed`] if it was accepted before (or is 0, which is never sent), [`DropReason::TooOld`] if the window
-    /// has moved past it.
+    /// [`DropReason::Replayed`] if it was accepted before (or is 0, which is never sent),
+    /// [`DropReason::TooOld`] if the window has moved past it.
     pub fn check(&self, sequence: u64) -> Result<(), DropReason> {
         if sequence == 0 {
             return Err(DropReason::Replayed);

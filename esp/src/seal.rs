@@ -8,7 +8,8 @@ use crypto::{CryptoRng, Sealer};
 use crate::packet::{Associated, Parts, TRAILER_LEN};
 use crate::{DropReason, Error, Layout, NextHeader, SaParameters, Spi, Usage};
 
-/// A security association to send on. Shared by reference; each packet takes the next sequence number.
+/// A security association to send on. Shared by reference; each packet takes the next sequence
+/// number.
 #[derive(Debug)]
 pub struct OutboundSa {
     spi: Spi,
@@ -34,7 +35,8 @@ impl OutboundSa {
     /// An SA that has sent nothing.
     ///
     /// # Errors
-    /// [`Error::Keys`] if the keys do not fit the suite, [`Error::ReservedSpi`] for an SPI below 256.
+    /// [`Error::Keys`] if the keys do not fit the suite, [`Error::ReservedSpi`] for an SPI below
+    /// 256.
     pub fn new(parameters: &SaParameters) -> Result<Self, Error> {
         let &SaParameters {
             spi,
@@ -92,12 +94,13 @@ impl OutboundSa {
     /// Makes an ESP packet of the inner packet at `payload`. The buffer must have room around it:
     /// [`crate::MAX_OVERHEAD`] bytes on both sides suffice for every suite.
     ///
-    /// `rng` gives the IV of CBC suites, which must be unpredictable (RFC 3602 section 3). Counter-mode suites need a
-    /// unique one, and take the sequence number (RFC 4106 section 3.1, RFC 7634 section 2).
+    /// `rng` gives the IV of CBC suites, which must be unpredictable (RFC 3602 section 3).
+    /// Counter-mode suites need a unique one, and take the sequence number (RFC 4106 section 3.1,
+    /// RFC 7634 section 2).
     ///
     /// # Errors
-    /// [`DropReason::LifetimeOver`] and [`DropReason::SequenceExhausted`] end the SA; [`DropReason::NoRoom`] if the
-    /// buffer is too small.
+    /// [`DropReason::LifetimeOver`] and [`DropReason::SequenceExhausted`] end the SA;
+    /// [`DropReason::NoRoom`] if the buffer is too small.
     pub fn seal(
         &self,
         buffer: &mut [u8],
@@ -151,7 +154,8 @@ impl OutboundSa {
         }
     }
 
-    /// Fills in everything around the payload, which lies behind the room for header and IV, and encrypts.
+    /// Fills in everything around the payload, which lies behind the room for header and IV, and
+    /// encrypts.
     pub(crate) fn seal_with(
         &self,
         packet: &mut [u8],

@@ -7,11 +7,12 @@ use crate::{InboundSa, OutboundSa, Spi};
 
 /// All SAs of a data plane.
 ///
-/// A tunnel can have several inbound SAs at once, so that at a rekey the new one receives before the old one ends
-/// (make before break), and one outbound SA, which is replaced at once.
+/// A tunnel can have several inbound SAs at once, so that at a rekey the new one receives before
+/// the old one ends (make before break), and one outbound SA, which is replaced at once.
 ///
-/// The table is a value: an edit is made on a clone (which copies pointers, not SAs), then published with
-/// [`Published::store`](crate::Published::store). `I` and `O` are what the caller keeps for an SA; `T` names a tunnel.
+/// The table is a value: an edit is made on a clone (which copies pointers, not SAs), then
+/// published with [`Published::store`](crate::Published::store). `I` and `O` are what the caller
+/// keeps for an SA; `T` names a tunnel.
 #[derive(Debug)]
 pub struct SaTable<T, I = InboundSa, O = OutboundSa> {
     /// Sorted by SPI.
@@ -66,7 +67,8 @@ impl<T: Ord + Copy, I, O> SaTable<T, I, O> {
             .map(|(spi, _, sa)| (*spi, sa))
     }
 
-    /// Adds an inbound SA. If the SPI is taken nothing changes, and the tunnel that has it is returned.
+    /// Adds an inbound SA. If the SPI is taken nothing changes, and the tunnel that has it is
+    /// returned.
     ///
     /// # Errors
     /// The tunnel whose SA has this SPI.

@@ -1,4 +1,5 @@
-//! "This packet is too big": what the tunnel answers to the sender of a packet that does not fit and must not be fragmented.
+//! "This packet is too big": what the tunnel answers to the sender of a packet that does not fit
+//! and must not be fragmented.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,16 +16,19 @@ const V6_MIN_MTU: u16 = 1280;
 /// RFC 1812 section 4.3.2.3: as much of the packet as fits, but the reply is at most 576 bytes.
 const V4_REPLY_LEN: usize = 576;
 
-/// Writes the reply to `packet` into `reply` and returns its length: "fragmentation needed and DF set" with the next-hop MTU
-/// (RFC 792, RFC 1191 section 4), or "packet too big" (RFC 4443 section 3.2).
+/// Writes the reply to `packet` into `reply` and returns its length: "fragmentation needed and DF
+/// set" with the next-hop MTU (RFC 792, RFC 1191 section 4), or "packet too big" (RFC 4443 section
+/// 3.2).
 ///
-/// The reply comes from the address that the packet was going to. A router's own address would be the usual source, but the reply
-/// enters the host through the tunnel interface, and a packet that arrives with one of the host's own
-/// addresses as its source is refused as a martian. The quoted packet is what the sender's stack goes by.
+/// The reply comes from the address that the packet was going to. A router's own address would be
+/// the usual source, but the reply enters the host through the tunnel interface, and a packet that
+/// arrives with one of the host's own addresses as its source is refused as a martian. The quoted
+/// packet is what the sender's stack goes by.
 ///
-/// `None` if no reply may be sent: to an ICMP error, to a later fragment, or where an address is not
-/// a single host's (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)); or if `reply` is shorter than [`MAX_TOO_BIG_LEN`];
-/// or if an IPv6 packet is within 1280 bytes, where its sender cannot help.
+/// `None` if no reply may be sent: to an ICMP error, to a later fragment, or where an address is
+/// not a single host's (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)); or if `reply` is shorter
+/// than [`MAX_TOO_BIG_LEN`]; or if an IPv6 packet is within 1280 bytes, where its sender cannot
+/// help.
 #[must_use]
 pub fn too_big(packet: &[u8], inner: &InnerPacket, mtu: u16, reply: &mut [u8]) -> Option<usize> {
     let packet = packet.get(..inner.total_len)?;
@@ -36,8 +40,9 @@ pub fn too_big(packet: &[u8], inner: &InnerPacket, mtu: u16, reply: &mut [u8]) -
         (IpAddr::V4(to), IpAddr::V4(from)) if is_host_v4(to) && is_host_v4(from) => {
             fragmentation_needed(packet, from, to, mtu, reply)
         }
-        // RFC 4443 section 2.4 (e.3): sent for multicast destinations too, so that they can discover the path's MTU; it needs
-        // a source that is not multicast, which we do not have then.
+        // RFC 4443 section 2.4 (e.3): sent for multicast destinations too, so that they can
+        // discover the path's MTU; it needs a source that is not multicast, which we do not have
+        // then.
         (IpAddr::V6(to), IpAddr::V6(from)) if is_host_v6(to) && is_host_v6(from) => {
             if packet.len() <= usize::from(V6_MIN_MTU) {
                 return None;
@@ -61,7 +66,8 @@ fn fragmentation_needed(
     let [l0, l1] = u16::try_from(total_len).ok()?.to_be_bytes();
     let [f0, f1, f2, f3] = from.octets();
     let [t0, t1, t2, t3] = to.octets();
-    // Version and length, TOS "internetwork control" (RFC 1812 section 4.3.2.5), no ID: it is not a fragment.
+    // Version and length, TOS "internetwork control" (RFC 1812 section 4.3.2.5), no ID: it is not a
+    // fragment.
     *header = [
         0x45, 0xc0, l0, l1, 0, 0, 0, 0, HOP_LIMIT, ICMP, 0, 0, f0, f1, f2, f3, t0, t1, t2, t3,
     ];

@@ -1,6 +1,7 @@
 //! UDP encapsulation (RFC 3948): IKE, ESP and NAT keepalives share port 4500.
 
-/// What precedes an IKE message on port 4500: the SPI that no ESP packet has (RFC 3948 section 2.2).
+/// What precedes an IKE message on port 4500: the SPI that no ESP packet has (RFC 3948 section
+/// 2.2).
 pub const NON_ESP_MARKER: [u8; 4] = [0; 4];
 
 /// The payload of a NAT keepalive (RFC 3948 section 2.3).

@@ -9,6 +9,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use crate::connection::{Connection, ConnectionId, Ports};
 use crate::event::{DownReason, Event, Path, Transmit, TransmitKind};
+use crate::sa::Effect;
 use crate::status::Counters;
 use crate::wire::IkeSpi;
 
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) connections: BTreeMap<ConnectionId, Arc<Connection>>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) transmits: VecDeque<Transmit>,
+    pub(crate) effects: VecDeque<Effect>,
     pub(crate) counters: Counters,
     /// Why the last SA of a connection went, for the event that says so.
     pub(crate) reasons: BTreeMap<ConnectionId, DownReason>,
@@ -40,6 +42,7 @@ impl Context {
             connections: BTreeMap::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
+            effects: VecDeque::new(),
             counters: Counters::default(),
             reasons: BTreeMap::new(),
             spis: BTreeSet::new(),

@@ -1,12 +1,30 @@
 //! The endpoint: every connection and every IKE SA of this host.
+//!
+//! Here a datagram finds its SA, and a command its connection. What follows from that for other SAs
+//! is in [`settle`]; what a connection wants over time is in [`tunnel`].
 
+mod command;
+mod init;
+mod settle;
+mod snapshot;
+mod tunnel;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::connection::{Command, Ports};
+use crate::connection::{ConnectionId, Ports};
 use crate::context::Context;
-use crate::event::{Event, Transmit};
-use crate::status::Status;
+use crate::cookie::Cookies;
+use crate::event::{Event, Transmit, TransmitKind};
+use crate::sa::{Addresses, Sa, State};
+use crate::wire::{
+    Exchange, Flags, Header, IkeSpi, Message, Notify, NotifyType, Payload, WireError,
+};
+use tunnel::Tunnel;
+
+/// Unprotected error messages are sent at most this often, all peers together.
+const COMPLAINT: Duration = Duration::from_millis(100);
 
 /// Parameters of the endpoint as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +51,21 @@ impl Default for EndpointConfig {
 pub struct Endpoint {
     config: EndpointConfig,
     cx: Context,
+    tunnels: BTreeMap<ConnectionId, Tunnel>,
+    /// IKE SAs by our SPI.
+    sas: BTreeMap<IkeSpi, Sa>,
+    cookies: Cookies,
+    complained: Option<Instant>,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("connections", &self.tunnels.len())
+            .field("sas", &self.sas.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
@@ -43,6 +76,11 @@ impl Endpoint {
         Self {
             config,
             cx: Context::new(config.ports, seed),
+            tunnels: BTreeMap::new(),
+            sas: BTreeMap::new(),
+            cookies: Cookies::default(),
+            complained: None,
+            stopping: false,
         }
     }
 
@@ -54,18 +92,101 @@ impl Endpoint {
         remote: SocketAddr,
         payload: &[u8],
     ) {
-        let _ = (now, local, remote, payload, self.config);
         self.cx.counters.received += 1;
+        let from = Addresses { local, remote };
+        match Header::decode(payload) {
+            Ok((header, _)) => self.dispatch(now, from, header, payload),
+            Err(WireError::Version { .. }) => self.refuse_version(now, from, payload),
+            Err(_) => self.cx.counters.malformed += 1,
+        }
+        self.settle(now);
+    }
+
+    fn dispatch(&mut self, now: Instant, from: Addresses, header: Header, bytes: &[u8]) {
+        let Flags {
+            initiator,
+            response,
+        } = header.flags;
+        if header.exchange == Exchange::IkeSaInit && !response {
+            return self.handle_init(now, from, header, bytes);
+        }
+        let (ours, theirs) = if initiator {
+            (header.spi_r, header.spi_i)
+        } else {
+            (header.spi_i, header.spi_r)
+        };
+        let sa = self
+            .sas
+            .get_mut(&ours)
+            .filter(|sa| sa.link.peer_spi == theirs || matches!(sa.state, State::InitSent(_)));
+        match sa {
+            Some(sa) => sa.handle(&mut self.cx, now, from, header, bytes),
+            None => {
+                self.cx.counters.unknown_spi += 1;
+                if !response {
+                    let notify = Notify::new(NotifyType::INVALID_IKE_SPI);
+                    self.complain(now, from, header, notify);
+                }
+            }
+        }
+    }
+
+    /// Another major version (RFC 7296 section 2.5): the answer says which one we speak.
+    fn refuse_version(&mut self, now: Instant, from: Addresses, bytes: &[u8]) {
+        self.cx.counters.bad_version += 1;
+        // The header's layout is the same in all versions; read it as if it were ours.
+        let mut ours = bytes.to_vec();
+        if let Some(version) = ours.get_mut(17) {
+            *version = 0x20;
+        }
+        if let Ok((header, _)) = Header::decode(&ours)
+            && !header.flags.response
+        {
+            let notify = Notify::new(NotifyType::INVALID_MAJOR_VERSION);
+            self.complain(now, from, header, notify);
+        }
+    }
+
+    /// Answers a request without protection: only to the address of a connection, and rarely,
+    /// since anybody may have sent it.
+    fn complain(&mut self, now: Instant, from: Addresses, header: Header, notify: Notify) {
+        let known = self
+            .cx
+            .connections
+            .values()
+            .any(|c| c.remote == from.remote.ip());
+        let recently = self.complained.is_some_and(|at| now < at + COMPLAINT);
+        if known && !recently && !self.stopping {
+            self.complained = Some(now);
+            self.answer_unprotected(from, header, notify);
+        }
+    }
+
+    fn answer_unprotected(&mut self, from: Addresses, request: Header, notify: Notify) {
+        let flags = Flags {
+            initiator: !request.flags.initiator,
+            response: true,
+        };
+        let message = Message {
+            header: Header { flags, ..request },
+            payloads: vec![Payload::Notify(notify)],
+        };
+        self.cx.counters.sent += 1;
+        self.cx.transmits.push_back(Transmit {
+            local: from.local,
+            remote: from.remote,
+            payload: message.encode(),
+            kind: TransmitKind::Ike,
+        });
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.cx.exhume(now, None);
-    }
-
-    /// Takes a command.
-    pub fn command(&mut self, now: Instant, command: Command) {
-        let _ = (now, command);
+        for sa in self.sas.values_mut() {
+            sa.handle_timeout(&mut self.cx, now);
+        }
+        self.settle(now);
     }
 
     /// The next datagram to send.
@@ -81,17 +202,22 @@ impl Endpoint {
     /// When [`Self::handle_timeout`] has to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.cx.next_grave()
+        let sas = self.sas.values().filter_map(Sa::timeout);
+        let tunnels = self.tunnels.iter().filter_map(|(id, tunnel)| {
+            let attempt = if self.needs_attempt(*id, tunnel) {
+                tunnel.next_attempt
+            } else {
+                None
+            };
+            [attempt, tunnel.dedupe_at].into_iter().flatten().min()
+        });
+        sas.chain(tunnels).chain(self.cx.next_grave()).min()
     }
 
-    /// The picture at `now`.
+    /// Whether every SA is gone: after [`crate::Command::Shutdown`] there is nothing left to wait
+    /// for.
     #[must_use]
-    pub fn status(&self, now: Instant) -> Status {
-        let _ = now;
-        Status {
-            connections: Vec::new(),
-            half_open: 0,
-            counters: self.cx.counters,
-        }
+    pub fn is_idle(&self) -> bool {
+        self.sas.is_empty()
     }
 }

@@ -19,12 +19,16 @@
 //! What is not here: ESP packets, interfaces, configuration files. MODP arithmetic is done inline;
 //! should it ever hurt, it leaves as a job at the two calls of `KeyPair::agree`.
 
+mod child;
 mod connection;
 mod context;
+mod cookie;
 mod describe;
 mod endpoint;
 mod error;
 mod event;
+mod nat;
+mod sa;
 mod select;
 mod status;
 pub mod wire;

@@ -42,18 +42,18 @@ pub(super) fn summary_lines(summary: &Value, paint: Paint) -> Vec<String> {
     )];
     let mut table = Table::new(&["NEIGHBOR", "ADDRESS", "AS", "STATE", "FOR", "RECEIVED", "ACCEPTED", "ADVERTISED"]);
     let mut problems = Vec::new();
-    for peer in list(summary, "peers") {
+    for peer in list(summary, "neighbors") {
         table.row(vec![
             text(peer, "name").to_owned(),
             text(peer, "address").to_owned(),
             number(peer, "remote_asn").to_string(),
             state(text(peer, "state"), paint),
-            span(duration(&peer["since"])),
+            span(number(peer, "seconds_in_state")),
             number(peer, "received").to_string(),
             number(peer, "accepted").to_string(),
             number(peer, "advertised").to_string(),
         ]);
-        if let Some(problem) = peer["problem"].as_str() {
+        if let Some(problem) = peer["reason"].as_str() {
             problems.push(format!("{}: {}", text(peer, "name"), paint.bad(problem)));
         }
     }

@@ -28,9 +28,9 @@ pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The daemon's control socket.
-    #[arg(long, global = true, env = "CAUSEWAY_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
-    socket: PathBuf,
+    /// The daemon's control socket: /run/causeway/causeway.sock, or what the site file says for `run`.
+    #[arg(long, global = true, env = "CAUSEWAY_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -154,9 +154,9 @@ impl TunnelAction {
 impl Arguments {
     /// Carries out the command and says how it went.
     pub(crate) fn execute(self) -> ExitCode {
-        let socket = self.socket.as_path();
+        let socket = self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
         let outcome = match self.command {
-            Command::Run(arguments) => crate::run::execute(&arguments.config),
+            Command::Run(arguments) => crate::run::execute(&arguments.config, self.socket.as_deref()),
             Command::Check(arguments) => check::execute(&arguments),
             Command::Explain { code } => check::explain(&code),
             Command::Status { output, watch } => status::execute(socket, output, watch),
@@ -166,7 +166,6 @@ impl Arguments {
             Command::Tunnel { name, action, output } => {
                 act(socket, &format!("/v1/tunnels/{name}/{}", action.path()), output)
             }
-            Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.output.json),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

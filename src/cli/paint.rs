@@ -15,6 +15,11 @@ impl Paint {
         Self { colour: !refused && io::stdout().is_terminal() }
     }
 
+    /// Whether anything is coloured.
+    pub(crate) fn is_on(self) -> bool {
+        self.colour
+    }
+
     /// For what is as it should be.
     pub(crate) fn good(self, text: &str) -> String {
         self.wrap("32", text)

@@ -82,8 +82,7 @@ impl Gateway {
         let (name, interface) = (tunnel.plan.name.clone(), tunnel.plan.interface().to_owned());
         info!(tunnel = %name, "tunnel up on {interface}");
         self.journal.record(now, format!("{name}: tunnel up"));
-        self.bgp_command(now, bgpd::Command::SetInterface { name: interface, up: true });
-        self.desired_is_stale = true;
+        self.publish(now, id);
     }
 
     fn tunnel_down(&mut self, now: Instant, id: u32, reason: &DownReason) {
@@ -92,12 +91,20 @@ impl Gateway {
         if !tunnel.fall(now, text.clone()) {
             return;
         }
-        let (name, interface) = (tunnel.plan.name.clone(), tunnel.plan.interface().to_owned());
+        let name = tunnel.plan.name.clone();
         warn!(tunnel = %name, "tunnel down: {text}");
         self.journal.record(now, format!("{name}: tunnel down: {text}"));
-        // The one line that ties routes to tunnels: its next hops leave now, not when a hold time is over.
-        self.bgp_command(now, bgpd::Command::SetInterface { name: interface, up: false });
-        self.desired_is_stale = true;
+        self.publish(now, id);
+    }
+
+    /// Tells BGP whether a tunnel carries packets: its CHILD_SA is usable and its interface is up. This is the one line that ties routes
+    /// to tunnels; next hops leave and come back by it at once, not when a hold time is over.
+    pub(super) fn publish(&mut self, now: Instant, id: u32) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let link_is_up = self.facts.links.get(tunnel.plan.interface()).copied().unwrap_or(false);
+        let Some(up) = tunnel.usability(link_is_up) else { return };
+        let name = tunnel.plan.interface().to_owned();
+        self.bgp_command(now, bgpd::Command::SetInterface { name, up });
     }
 
     fn add_inbound(&mut self, child: &ChildSa) {

@@ -285,6 +285,10 @@ impl Gateway {
         self.facts = facts;
         self.announce_local_routes(now);
         self.follow_paths(now);
+        let ids: Vec<u32> = self.tunnels.keys().copied().collect();
+        for id in ids {
+            self.publish(now, id);
+        }
         self.desired_is_stale = true;
     }
 
@@ -350,10 +354,7 @@ impl Gateway {
     }
 
     fn ike_command(&mut self, now: Instant, command: ike::Command) {
-        if let Err(error) = self.ike.command(now, command) {
-            // The connection went away while the command was on its way.
-            tracing::debug!("IKE did not take a command: {error}");
-        }
+        self.ike.command(now, command);
     }
 
     fn bgp_command(&mut self, now: Instant, command: bgpd::Command) {

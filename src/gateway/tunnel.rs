@@ -38,6 +38,8 @@ pub(crate) struct Tunnel {
     /// How often packets stopped passing.
     pub(crate) downs: u64,
     up: bool,
+    /// What BGP was told last of the interface.
+    published: bool,
     /// Where IKE was told to send from; `None` before it was told of the connection.
     source: Option<IpAddr>,
     /// What the present outbound SA costs each packet.
@@ -59,6 +61,7 @@ impl Tunnel {
             failure: None,
             downs: 0,
             up: false,
+            published: false,
             source: None,
             carrier: None,
             path_mtu: None,
@@ -87,6 +90,13 @@ impl Tunnel {
         }
         self.reason = Some(reason);
         was_up
+    }
+
+    /// Whether BGP may use the interface, if that differs from what it was told last.
+    pub(crate) fn usability(&mut self, link_is_up: bool) -> Option<bool> {
+        let usable = self.up && link_is_up;
+        let told = std::mem::replace(&mut self.published, usable);
+        (told != usable).then_some(usable)
     }
 
     /// Remembers what went wrong last, until packets pass.

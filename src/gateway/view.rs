@@ -1,7 +1,7 @@
 //! What `status` and the control API show. The schema is documented in `docs/status.md`; [`VERSION`] counts its incompatible changes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use ike::{ConnectionStatus, IkeSaStatus, Phase};
@@ -44,7 +44,7 @@ struct Status<'a> {
     config: &'a str,
     data_plane: DataPlane<'a>,
     tunnels: Vec<TunnelView<'a>>,
-    bgp: Value,
+    bgp: BgpView,
     routes: Vec<RouteView>,
     firewall: FirewallView<'a>,
     problems: Vec<String>,
@@ -132,6 +132,31 @@ struct TrafficView {
     drops: BTreeMap<String, u64>,
 }
 
+/// BGP at a glance.
+#[derive(Serialize)]
+struct BgpView {
+    asn: u32,
+    router_id: Ipv4Addr,
+    prefixes: usize,
+    paths: usize,
+    routes: usize,
+    neighbors: Vec<NeighborView>,
+}
+
+#[derive(Serialize)]
+struct NeighborView {
+    name: String,
+    address: IpAddr,
+    remote_asn: u32,
+    role: bgpd::Role,
+    state: bgpd::State,
+    reason: Option<String>,
+    seconds_in_state: u64,
+    received: u32,
+    accepted: u32,
+    advertised: u32,
+}
+
 #[derive(Serialize)]
 struct RouteView {
     prefix: IpNet,
@@ -172,11 +197,11 @@ impl Gateway {
             data_plane: DataPlane {
                 kind: &around.plane,
                 reason: &around.plane_reason,
-                unknown_spi: around.stray.drops.get(esp::Reason::UnknownSpi),
+                unknown_spi: around.stray.drops.get(esp::DropReason::UnknownSpi),
                 ike_dropped: around.stray.ike_dropped,
             },
             tunnels: self.tunnel_views(now, around, &ike),
-            bgp: to_value(&self.bgp.summary(now))?,
+            bgp: self.bgp_view(now),
             routes: self.route_views(),
             firewall: FirewallView {
                 enabled: self.plan.firewall.is_some(),
@@ -203,7 +228,53 @@ impl Gateway {
 
     /// One line for each neighbor.
     pub(crate) fn bgp_summary(&self, now: Instant) -> Result<Value, Refusal> {
-        to_value(&self.bgp.summary(now))
+        to_value(&self.bgp_view(now))
+    }
+
+    fn bgp_view(&self, now: Instant) -> BgpView {
+        let summary = self.bgp.summary(now);
+        BgpView {
+            asn: summary.asn.0,
+            router_id: summary.router_id,
+            prefixes: summary.prefixes,
+            paths: summary.paths,
+            routes: summary.fib_prefixes,
+            neighbors: summary.peers.iter().map(|peer| self.neighbor_view(peer)).collect(),
+        }
+    }
+
+    fn neighbor_view(&self, peer: &bgpd::view::PeerSummary) -> NeighborView {
+        NeighborView {
+            name: peer.name.to_string(),
+            address: peer.address,
+            remote_asn: peer.remote_asn.0,
+            role: peer.role,
+            state: peer.state,
+            reason: self.neighbor_reason(peer),
+            seconds_in_state: seconds(peer.since),
+            received: peer.received,
+            accepted: peer.accepted,
+            advertised: peer.advertised,
+        }
+    }
+
+    /// Why the neighbor is not as it should be. What the speaker sees is completed by what only the tunnel can tell.
+    fn neighbor_reason(&self, peer: &bgpd::view::PeerSummary) -> Option<String> {
+        let tunnel = self.tunnels.values().find(|tunnel| tunnel.plan.peer_inside == peer.address);
+        match (tunnel, &peer.problem) {
+            (Some(tunnel), _) if !tunnel.is_up() => {
+                let why = tunnel.reason.as_deref().unwrap_or("it is being negotiated");
+                Some(format!("tunnel {} is not up: {why}", tunnel.plan.name))
+            }
+            (Some(tunnel), Some(problem)) if peer.state != bgpd::State::Established && !answers(problem) => {
+                let ours = tunnel.plan.inside.addr();
+                Some(format!(
+                    "{problem}; the tunnel is up, so see that {} is the peer's inside address and {ours} ours, not the other way round, and that BGP runs there",
+                    peer.address
+                ))
+            }
+            (_, problem) => problem.clone(),
+        }
     }
 
     /// One neighbor, by name or address, with what it sent, what we believe of it and what it is told.
@@ -224,7 +295,7 @@ impl Gateway {
 
     /// Routes with their paths, or those of one prefix.
     pub(crate) fn bgp_routes(&self, prefix: Option<IpNet>) -> Result<Value, Refusal> {
-        let filter = prefix.map_or(bgpd::RouteFilter::All, bgpd::RouteFilter::Exact);
+        let filter = bgpd::view::RouteFilter { within: prefix, ..Default::default() };
         Ok(json!({ "version": VERSION, "routes": to_value(&self.bgp.routes(&filter))? }))
     }
 
@@ -260,6 +331,11 @@ impl Gateway {
             })
             .collect()
     }
+}
+
+/// Whether a session's problem shows that somebody answers there.
+fn answers(problem: &str) -> bool {
+    !problem.contains("cannot reach")
 }
 
 fn view<'a>(
@@ -381,7 +457,7 @@ fn traffic_view(counters: &TunnelCounters) -> TrafficView {
             .drops
             .iter()
             .filter(|(_, count)| *count > 0)
-            .map(|(reason, count)| (reason.to_string(), count))
+            .map(|(reason, count)| (reason.label().to_owned(), count))
             .collect(),
     }
 }

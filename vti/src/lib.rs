@@ -20,4 +20,5 @@ pub mod query;
 mod route;
 mod sys;
 pub mod sysctl;
+pub mod tcp;
 pub mod user;

@@ -1,15 +1,19 @@
-//! The seam between the daemon and a data plane: what carries packets between tunnel interfaces and peers.
+//! The seam between the daemon and a data plane: what carries packets between tunnel interfaces and
+//! peers.
 //!
-//! The daemon negotiates, then says here which tunnels and security associations exist; a plane makes it so, and tells what happens
-//! through [`PlaneEvent`]s. There is the userspace plane ([`crate::user`]); a kernel plane (XFRM) fits the same trait. Nothing
-//! outside this crate can tell them apart but by [`DataPlane::kind`].
+//! The daemon negotiates, then says here which tunnels and security associations exist; a plane
+//! makes it so, and tells what happens through [`PlaneEvent`]s. There is the userspace plane
+//! ([`crate::user`]); a kernel plane (XFRM) fits the same trait. Nothing outside this crate can
+//! tell them apart but by [`DataPlane::kind`].
 //!
 //! Invariants:
-//! - A tunnel may have several inbound SAs and has at most one outbound SA. [`DataPlane::set_outbound`] switches at once, so
-//!   a rekey is: add the new inbound SA, switch the outbound one, remove the old inbound SA when the peer has switched too.
-//! - What is not routed into a tunnel's interface is never encrypted, and only authentic packets leave it.
-//! - The interface exists from [`DataPlane::add_tunnel`] to [`DataPlane::remove_tunnel`], whatever happens to SAs; its addresses,
-//!   MTU and state belong to the host ([`crate`]'s other half).
+//! - A tunnel may have several inbound SAs and has at most one outbound SA.
+//!   [`DataPlane::set_outbound`] switches at once, so a rekey is: add the new inbound SA, switch
+//!   the outbound one, remove the old inbound SA when the peer has switched too.
+//! - What is not routed into a tunnel's interface is never encrypted, and only authentic packets
+//!   leave it.
+//! - The interface exists from [`DataPlane::add_tunnel`] to [`DataPlane::remove_tunnel`], whatever
+//!   happens to SAs; its addresses, MTU and state belong to the host ([`crate`]'s other half).
 
 use std::fmt;
 use std::io;
@@ -42,7 +46,8 @@ pub struct TunnelSpec {
     pub mss_clamp: bool,
     /// The anti-replay window of its inbound SAs, in packets: 64 to 8192.
     pub replay_window: u32,
-    /// The MTU of the path to the peer as the outer packets see it. A smaller one that the kernel learns is respected as well.
+    /// The MTU of the path to the peer as the outer packets see it. A smaller one that the kernel
+    /// learns is respected as well.
     pub outer_mtu: u16,
     /// Whether the outer packets carry the inner ones' DSCP. ECN is always copied (RFC 6040).
     pub copy_dscp: bool,
@@ -137,9 +142,11 @@ pub struct TunnelCounters {
     pub packets_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
-    /// Packets dropped, by reason. Inbound packets whose SPI is unknown belong to no tunnel: [`DataPlane::stray`].
+    /// Packets dropped, by reason. Inbound packets whose SPI is unknown belong to no tunnel:
+    /// [`DataPlane::stray`].
     pub drops: DropCounts,
-    /// When the last authentic packet came in: a sign of life of the peer, so that IKE need not ask (RFC 7296 section 2.4).
+    /// When the last authentic packet came in: a sign of life of the peer, so that IKE need not ask
+    /// (RFC 7296 section 2.4).
     pub last_inbound: Option<Instant>,
     /// When the last packet was sent.
     pub last_outbound: Option<Instant>,
@@ -171,8 +178,9 @@ pub struct SaCounters {
 
 /// Something that the daemon wants to know.
 ///
-/// Events that a stranger can cause ([`UnknownSpi`](Self::UnknownSpi), [`IkeDatagram`](Self::IkeDatagram)) may be lost when the channel is full, counted. The
-/// others come again with the next packet until they were delivered, then never again for the same SA.
+/// Events that a stranger can cause ([`UnknownSpi`](Self::UnknownSpi),
+/// [`IkeDatagram`](Self::IkeDatagram)) may be lost when the channel is full, counted. The others
+/// come again with the next packet until they were delivered, then never again for the same SA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlaneEvent {
     /// The first authentic packet on an inbound SA: the peer has switched to it.
@@ -200,15 +208,16 @@ pub enum PlaneEvent {
         /// Which way it goes.
         direction: Direction,
     },
-    /// An ESP packet for no SA that we know: perhaps the peer still has one that we forgot. At most one a second.
+    /// An ESP packet for no SA that we know: perhaps the peer still has one that we forgot. At most
+    /// one a second.
     UnknownSpi {
         /// The SPI.
         spi: u32,
         /// Where it came from; the port is 0 without UDP encapsulation.
         from: SocketAddr,
     },
-    /// An authentic packet came from another address or port than the tunnel sends to: the peer's NAT has changed its mapping
-    /// (RFC 7296 section 2.23). Told once per change.
+    /// An authentic packet came from another address or port than the tunnel sends to: the peer's
+    /// NAT has changed its mapping (RFC 7296 section 2.23). Told once per change.
     NatMapping {
         /// Whose.
         tunnel: TunnelId,
@@ -217,15 +226,17 @@ pub enum PlaneEvent {
         /// Where it came from.
         from: SocketAddr,
     },
-    /// The kernel has learned that the path to the peer carries less than [`TunnelSpec::outer_mtu`]. The plane answers packets that
-    /// no longer fit with "too big" by itself.
+    /// The kernel has learned that the path to the peer carries less than
+    /// [`TunnelSpec::outer_mtu`]. The plane answers packets that no longer fit with "too big" by
+    /// itself.
     PathMtu {
         /// Whose.
         tunnel: TunnelId,
         /// What the path carries, in bytes of outer packets.
         outer_mtu: u16,
     },
-    /// The tunnel's interface has been deleted by somebody else. Nothing passes until the tunnel is removed and added again.
+    /// The tunnel's interface has been deleted by somebody else. Nothing passes until the tunnel is
+    /// removed and added again.
     InterfaceLost {
         /// Whose.
         tunnel: TunnelId,
@@ -239,7 +250,8 @@ pub enum PlaneEvent {
         /// The message.
         payload: Vec<u8>,
     },
-    /// A thread of the plane has ended because of an error that it cannot go on after. The daemon should end too.
+    /// A thread of the plane has ended because of an error that it cannot go on after. The daemon
+    /// should end too.
     Failed {
         /// What happened.
         reason: String,
@@ -298,7 +310,8 @@ pub trait DataPlane: Send {
     /// [`Error::NoSuchTunnel`].
     fn clear_outbound(&mut self, tunnel: TunnelId) -> Result<(), Error>;
 
-    /// Sends to, and from, other outer addresses: MOBIKE, or a NAT mapping that changed. No error without an outbound SA.
+    /// Sends to, and from, other outer addresses: MOBIKE, or a NAT mapping that changed. No error
+    /// without an outbound SA.
     ///
     /// # Errors
     /// [`Error::NoSuchTunnel`].
@@ -316,8 +329,8 @@ pub trait DataPlane: Send {
     /// What the tunnel's SAs have carried, inbound ones first, in the order of their SPIs.
     fn sa_counters(&self, tunnel: TunnelId) -> Vec<SaCounters>;
 
-    /// The largest inner packet that the tunnel carries now, for the interface's MTU: from outer MTU, suite and encapsulation. `None`
-    /// without an outbound SA.
+    /// The largest inner packet that the tunnel carries now, for the interface's MTU: from outer
+    /// MTU, suite and encapsulation. `None` without an outbound SA.
     fn inner_mtu(&self, tunnel: TunnelId) -> Option<u16>;
 
     /// Packets that belong to no tunnel.
@@ -398,7 +411,7 @@ pub enum Error {
         nat_port: u16,
     },
     /// Somebody else has the port.
-    #[error("UDP port {port} is in use on {address}{}", holder.as_deref().map(|h| format!(" by {h}")).unwrap_or_else(|| ": is another IKE daemon running?".to_owned()))]
+    #[error("UDP port {port} on {address} is in use by {}", name_of(holder.as_deref()))]
     PortInUse {
         /// The address that was to be bound.
         address: IpAddr,
@@ -433,4 +446,8 @@ pub enum Error {
         /// What the kernel says.
         cause: io::Error,
     },
+}
+
+fn name_of(holder: Option<&str>) -> &str {
+    holder.unwrap_or("a process that we may not see; another IKE daemon?")
 }

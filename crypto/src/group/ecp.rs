@@ -1,4 +1,5 @@
-//! The elliptic curves modulo a prime of RFC 5903: a public value is `x | y`, the shared secret is `x`.
+//! The elliptic curves modulo a prime of RFC 5903: a public value is `x | y`, the shared secret is
+//! `x`.
 
 use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey, SecretKey};
@@ -21,7 +22,8 @@ where
     Some(coordinates.to_vec())
 }
 
-/// The x coordinate of the product, or `None` where `peer` is not a point of the curve (RFC 6989 §2.3).
+/// The x coordinate of the product, or `None` where `peer` is not a point of the curve (RFC 6989
+/// §2.3).
 pub(super) fn shared<C>(private: &[u8], peer: &[u8]) -> Option<Secret>
 where
     C: CurveArithmetic,

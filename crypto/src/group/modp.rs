@@ -8,11 +8,11 @@ use super::Group;
 use super::primes::{MODP_1024, MODP_1536, MODP_2048, MODP_3072, MODP_4096};
 use crate::Secret;
 
-/// `base ^ exponent` modulo the group's prime, as long as the prime is: leading zeros are kept (RFC 7296
-/// §2.14). Both arguments are big-endian, and `exponent` has at most 64 octets.
+/// `base ^ exponent` modulo the group's prime, as long as the prime is: leading zeros are kept (RFC
+/// 7296 §2.14). Both arguments are big-endian, and `exponent` has at most 64 octets.
 ///
-/// `None` unless `1 < base < p - 1` (RFC 6989 §2.1): the other values would reveal the result. Also `None` for a
-/// group that is not MODP and for arguments of a wrong length.
+/// `None` unless `1 < base < p - 1` (RFC 6989 §2.1): the other values would reveal the result. Also
+/// `None` for a group that is not MODP and for arguments of a wrong length.
 pub(super) fn power(group: Group, base: &[u8], exponent: &[u8]) -> Option<Secret> {
     match group {
         Group::Modp1024 => power_modulo(MODP_1024, base, exponent),
@@ -43,8 +43,8 @@ fn power_modulo<const LIMBS: usize>(
     let bits = u32::try_from(8 * exponent.len()).ok()?;
     let exponent = Zeroizing::new(U512::from_be_slice(&*padded));
 
-    // The prime is public, so its parameters may be found in variable time. The exponentiation reveals the
-    // number of the exponent's bits, which is fixed for a group, and nothing else.
+    // The prime is public, so its parameters may be found in variable time. The exponentiation
+    // reveals the number of the exponent's bits, which is fixed for a group, and nothing else.
     let params = FixedMontyParams::new_vartime(prime);
     let base = FixedMontyForm::new(&base, &params);
     let power = Zeroizing::new(base.pow_bounded_exp(&*exponent, bits));

@@ -1,8 +1,8 @@
 //! The primes of the MODP groups: RFC 2409 §6.2 and RFC 3526 §2–§5, as big-endian hexadecimal.
 //!
-//! Each is `2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) * pi) + c)`, with the constant `c` of its RFC:
-//! nobody could have chosen them. `p` and `(p-1)/2` are both prime and 2 generates the subgroup of
-//! order `(p-1)/2`.
+//! Each is `2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) * pi) + c)`, with the constant `c` of its
+//! RFC: nobody could have chosen them. `p` and `(p-1)/2` are both prime and 2 generates the
+//! subgroup of order `(p-1)/2`.
 
 use crypto_bigint::{Odd, U1024, U1536, U2048, U3072, U4096};
 

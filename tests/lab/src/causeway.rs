@@ -150,6 +150,22 @@ impl Gateway {
         member(&self.status()["bgp"]["neighbors"], "address", address)
     }
 
+    /// What the status says that somebody may have to act upon, one after the other.
+    #[track_caller]
+    #[must_use]
+    pub fn problems(&self) -> String {
+        let status = self.status();
+        let problems = status["problems"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        problems
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
     /// Waits until the tunnels of these names are up, and gives the time since the launch.
     #[track_caller]
     pub fn wait_for_tunnels(&self, names: &[&str], limit: Duration) -> Duration {
@@ -195,10 +211,21 @@ impl Gateway {
     /// Starts the daemon again after [`Gateway::kill9`] or [`Gateway::stop`], and waits until it answers.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.launched = Instant::now();
-        let _ = std::fs::remove_file(socket(&self.dir));
-        self.daemon.restart();
+        self.spawn_again();
         self.wait_for_answer();
+    }
+
+    /// As [`Gateway::restart`], without waiting.
+    #[track_caller]
+    pub fn spawn_again(&mut self) {
+        self.launched = Instant::now();
+        self.daemon.restart();
+    }
+
+    /// Its exit status, when it has ended by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.daemon.ended()
     }
 
     /// Asks the daemon to end (SIGTERM) and gives its exit status.
@@ -223,6 +250,20 @@ impl Gateway {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Drop for Gateway {
+    /// When the test fails: what the daemon itself says about it, as far as it still can.
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.daemon.pid().is_some() {
+            let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.command(&["status"])
+            }));
+            if let Ok(status) = asked {
+                eprintln!("--- causeway status\n{}{}", status.stdout, status.stderr);
+            }
+        }
     }
 }
 

@@ -10,6 +10,18 @@
 //! - What goes wrong is a panic that says what was expected, with the command's own words; when a test fails, the end of
 //!   each daemon's log is printed.
 //!
+//! ```no_run
+//! use lab::{Net, ping};
+//!
+//! let net = Net::new();
+//! let (left, right) = (net.ns("left"), net.ns("right"));
+//! net.veth((&left, "eth0", "192.0.2.1/24"), (&right, "eth0", "192.0.2.2/24"));
+//! assert!(ping(&left, "192.0.2.2", 3, &[]).all());
+//! ```
+//!
+//! Start reading at [`Scene`], which is the reference site with our daemon in its middle. With `CAUSEWAY_LAB_KEEP` in the
+//! environment a network's folder (logs, configurations) stays.
+//!
 //! Not here: what a test asserts, and anything that a release of the daemon would contain.
 
 mod bgp;
@@ -21,7 +33,9 @@ mod disturbance;
 mod frr;
 mod gobgp;
 mod netns;
+mod scene;
 mod site;
+mod site_file;
 mod strongswan;
 mod tools;
 mod traffic;
@@ -37,7 +51,9 @@ pub use disturbance::{Disturbance, Hook};
 pub use frr::Frr;
 pub use gobgp::GoBgp;
 pub use netns::{Finished, Net, Ns};
+pub use scene::Scene;
 pub use site::{ReferenceSite, addresses};
+pub use site_file::SiteFile;
 pub use strongswan::{ChildSa, Connection, IkeSa, StartAction, StrongSwan};
 pub use tools::{Route, kernel_route, kernel_routes, require};
 pub use traffic::{Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_transfer};

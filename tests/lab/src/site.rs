@@ -3,7 +3,7 @@
 //! ```text
 //!  home 192.168.2.250 ──lan0┐                              ┌─ drg1 198.51.100.1 (inside 10.1.0.1) ─┐
 //!  lab  172.24.0.250 ───lan1┤ gateway ──wan0──(nat)── internet                                     vcn ── instance
-//!  node1…3 ── switch ─vlan200┘ 203.0.113.10       │        └─ drg2 198.51.100.2 (inside 10.2.0.1) ─┘     10.0.0.9
+//!  node1…3 ── switch ─lan200┘ 203.0.113.10       │        └─ drg2 198.51.100.2 (inside 10.2.0.1) ─┘     10.0.0.9
 //!  192.168.200.31–.33                              └─ stranger 192.0.2.66
 //! ```
 //!
@@ -65,7 +65,7 @@ pub struct ReferenceSite {
     pub home: Ns,
     /// A machine on the second home network, 172.24.0.250.
     pub lab: Ns,
-    /// The gateway: `wan0`, `lan0` 192.168.2.1/24, `lan1` 172.24.0.1/24, `vlan200` 192.168.200.1/24.
+    /// The gateway: `wan0`, `lan0` 192.168.2.1/24, `lan1` 172.24.0.1/24, `lan200` 192.168.200.1/24.
     pub gateway: Ns,
     /// The NAT between the gateway and the internet, where there is one.
     pub nat: Option<Ns>,
@@ -205,7 +205,7 @@ fn build_cloud(net: &Net, internet: &Ns) -> ([Ns; 2], Ns, Ns) {
 fn build_nodes(net: &Net, gateway: &Ns) -> ([Ns; 3], Ns) {
     let switch = net.ns("switch");
     net.veth(
-        (gateway, "vlan200", "192.168.200.1/24"),
+        (gateway, "lan200", "192.168.200.1/24"),
         (&switch, "gateway", ""),
     );
     let nodes = [1, 2, 3].map(|n| {

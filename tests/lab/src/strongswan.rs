@@ -10,10 +10,12 @@
 //! - With narrow selectors the inside address must be on an interface before the CHILD_SA, else `TS_UNACCEPTABLE`.
 //! - It always encapsulates ESP in UDP: it announces a NAT that is not there (RFC 7296 section 2.23) and goes to
 //!   port 4500, as initiator and as responder. Plain protocol 50 is not available.
+//! - Debian confines `charon-systemd` and `swanctl` by AppArmor, by their paths, to files in `/etc`. Copies in the test's
+//!   folder are not confined.
 //! - A restarted daemon makes a new `ipsec0`: the inside addresses are put back.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,6 +34,9 @@ const CREDENTIAL_FOLDERS: [&str; 13] = [
     "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa",
     "ecdsa", "bliss", "pkcs8", "pkcs12",
 ];
+
+/// strongSwan's own two programs.
+const PROGRAMS: [&str; 2] = ["/usr/sbin/charon-systemd", "/usr/sbin/swanctl"];
 
 /// How long the daemon may take to answer after its start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -86,8 +91,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The reference site's parameters: pre-shared key, aes256-sha1-modp2048, selectors 0.0.0.0/0, and no rekey of its
-    /// own within a test.
+    /// The reference site's parameters: pre-shared key, aes256-sha1-modp2048 for IKE, Oracle's aes256gcm16 for ESP with
+    /// PFS at rekeys, selectors 0.0.0.0/0, and no rekey of its own within a test.
     #[must_use]
     pub fn new(name: &str, local: &str, remote: &str, psk: &str) -> Self {
         Self {
@@ -98,7 +103,7 @@ impl Connection {
             remote_id: remote.to_owned(),
             psk: psk.to_owned(),
             ike: "aes256-sha1-modp2048".to_owned(),
-            esp: "aes256-sha1,aes256-sha1-modp2048".to_owned(),
+            esp: "aes256gcm16-ecp384-modp2048,aes256gcm16".to_owned(),
             local_ts: "0.0.0.0/0".to_owned(),
             remote_ts: "0.0.0.0/0".to_owned(),
             ike_rekey: 28_800,
@@ -222,10 +227,14 @@ impl StrongSwan {
     #[track_caller]
     #[must_use]
     pub fn start(ns: &Ns, inside: &[&str], connections: Vec<Connection>) -> Self {
-        crate::tools::require(&["charon-systemd", "swanctl"]);
         let dir = ns.dir().join("strongswan");
         for folder in CREDENTIAL_FOLDERS {
             std::fs::create_dir_all(dir.join(folder)).or_fail("create a folder for strongSwan");
+        }
+        for program in PROGRAMS {
+            crate::tools::require(&[program]);
+            let copy = dir.join(Path::new(program).file_name().unwrap_or_default());
+            std::fs::copy(program, copy).or_fail(format_args!("copy {program}"));
         }
         let settings = dir.join("strongswan.conf");
         let log = ns.dir().join("charon.log");
@@ -239,7 +248,7 @@ impl StrongSwan {
             dir.join("vici").display()
         );
         std::fs::write(&settings, text).or_fail("write strongswan.conf");
-        let program = Program::new(&["charon-systemd"])
+        let program = Program::new(&[&dir.join("charon-systemd").display().to_string()])
             .env("STRONGSWAN_CONF", &settings.display().to_string())
             .own_run();
         let daemon = Daemon::start(ns, "charon-stdio", program);
@@ -302,11 +311,12 @@ impl StrongSwan {
             self.dir.join("strongswan.conf").display()
         );
         let uri = format!("unix://{}", self.dir.join("vici").display());
+        let program = self.dir.join("swanctl").display().to_string();
         let (command, rest) = arguments.split_first().or_fail("swanctl has a command");
         let mut argv = vec![
             "env",
             settings.as_str(),
-            "swanctl",
+            program.as_str(),
             command,
             "--uri",
             uri.as_str(),

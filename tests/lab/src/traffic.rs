@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,7 @@ pub struct FlowReport {
 #[derive(Debug)]
 pub struct UdpFlow {
     running: Arc<AtomicBool>,
+    arrived: Arc<AtomicU64>,
     sender: JoinHandle<u64>,
     receiver: JoinHandle<Arrivals>,
 }
@@ -101,11 +102,28 @@ impl UdpFlow {
             .or_fail("bind a UDP socket");
         let running = Arc::new(AtomicBool::new(true));
         let (sending, receiving) = (Arc::clone(&running), Arc::clone(&running));
+        let arrived = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&arrived);
         Self {
             running,
+            arrived,
             sender: std::thread::spawn(move || send(&outbox, target, per_second, size, &sending)),
-            receiver: std::thread::spawn(move || receive(&inbox, &receiving)),
+            receiver: std::thread::spawn(move || receive(&inbox, &receiving, &counter)),
         }
+    }
+
+    /// Waits until `more` packets have arrived from now on, and gives the time that this took.
+    ///
+    /// # Panics
+    /// When they have not within `limit`.
+    #[track_caller]
+    pub fn wait_for(&self, more: u64, limit: Duration) -> Duration {
+        let goal = self.arrived.load(Ordering::Relaxed) + more;
+        eventually_true(
+            limit,
+            format_args!("{more} more packets of a flow arrive"),
+            || self.arrived.load(Ordering::Relaxed) >= goal,
+        )
     }
 
     /// Stops the sender, waits for what is still under way, and counts.
@@ -191,7 +209,7 @@ impl Arrivals {
 }
 
 /// Notes packets until the sender has stopped and nothing has come for a while.
-fn receive(socket: &UdpSocket, running: &AtomicBool) -> Arrivals {
+fn receive(socket: &UdpSocket, running: &AtomicBool, arrived: &AtomicU64) -> Arrivals {
     let mut arrivals = Arrivals::default();
     let mut buffer = [0_u8; 2048];
     let mut quiet_since = Instant::now();
@@ -200,6 +218,7 @@ fn receive(socket: &UdpSocket, running: &AtomicBool) -> Arrivals {
             Ok(length) => {
                 let now = Instant::now();
                 quiet_since = now;
+                arrived.fetch_add(1, Ordering::Relaxed);
                 if let Some(number) = buffer.get(..length).and_then(|p| p.first_chunk::<8>()) {
                     arrivals.note(u64::from_be_bytes(*number), now);
                 }

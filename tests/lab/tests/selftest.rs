@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::{
-    Bird, Capture, Cloud, Connection, Disturbance, Hook, Neighbor, Net, Nodes, ReferenceSite,
-    Router, Speaker, StrongSwan, UdpFlow, addresses as at, eventually_true, kernel_route, ping,
-    tcp_transfer,
+    Bird, Capture, Cloud, Connection, Disturbance, Hook, Neighbor, Net, Nodes, OrFail as _,
+    ReferenceSite, Router, Speaker, StrongSwan, UdpFlow, addresses as at, eventually_true,
+    kernel_route, kernel_routes, ping, tcp_transfer,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -18,6 +18,7 @@ const SOON: Duration = Duration::from_secs(15);
 fn gateway_connection(index: usize) -> Connection {
     let name = format!("drg{}", index + 1);
     let mut connection = Connection::new(&name, at::GATEWAY, at::HEAD_ENDS[index], at::PSKS[index]);
+    "aes256-sha1".clone_into(&mut connection.esp);
     connection.local_ts = format!("{}/32", at::INSIDE_OURS[index]);
     connection.remote_ts = format!("{}/32", at::INSIDE_THEIRS[index]);
     connection
@@ -28,7 +29,9 @@ fn strongswan_frr_and_bird_play_the_reference_site() {
     let site = ReferenceSite::new();
     site.gateway.forward();
     let started = Instant::now();
-    let cloud = Cloud::start(&site);
+    let cloud = Cloud::start_with(&site, |_, connection| {
+        "aes256-sha1".clone_into(&mut connection.esp);
+    });
     println!("the cloud is up after {:?}", started.elapsed());
 
     let inside: Vec<_> = at::INSIDE_OURS.iter().map(|a| format!("{a}/31")).collect();
@@ -145,9 +148,13 @@ fn traffic_crosses_a_tunnel_with_selectors_for_everything_behind_a_nat() {
         let report = tcp_transfer(from, to, address, bytes).expect("the bytes arrive");
         assert_eq!(report.bytes, bytes);
     }
+    for rekey in [StrongSwan::rekey_child, StrongSwan::rekey_ike] {
+        assert!(rekey(&gateway, "drg1").ok());
+        flow.wait_for(100, SOON);
+    }
     let report = flow.stop();
     assert_eq!(report.lost, 0, "{report:?}");
-    assert!(report.received > 50, "{report:?}");
+    assert_eq!(report.received, report.sent, "{report:?}");
     let packets = outside.packets();
     assert!(
         packets.iter().any(|line| line.contains("UDP-encap: ESP")),
@@ -195,6 +202,30 @@ fn three_gobgp_nodes_announce_one_service_and_a_router_spreads_it() {
     nodes.speakers[1].stop();
     eventually_true(SOON, "the route has one next hop", || hops() == 1);
     assert!(ping(&site.gateway, at::SERVICE, 2, &[]).all());
+}
+
+#[test]
+fn a_route_by_nexthop_objects_shows_the_hops_that_it_resolves_to() {
+    let net = Net::new();
+    let (a, b) = (net.ns("a"), net.ns("b"));
+    net.veth((&a, "left", "10.1.0.0/31"), (&b, "left", ""));
+    net.veth((&a, "right", "10.2.0.0/31"), (&b, "right", ""));
+    for words in [
+        "ip nexthop add id 1 via 10.1.0.1 dev left",
+        "ip nexthop add id 2 via 10.2.0.1 dev right",
+        "ip nexthop add id 10 group 1/2",
+        "ip route add 10.0.0.0/16 nhid 10",
+        "ip route add 172.16.200.1/32 nhid 2",
+    ] {
+        a.exec(&words.split_whitespace().collect::<Vec<_>>());
+    }
+    let hop = |via: &str, link: &str| (Some(via.to_owned()), link.to_owned());
+    let hops = |prefix| kernel_route(&a, prefix).map(|route| route.next_hops);
+    let (left, right) = (hop("10.1.0.1", "left"), hop("10.2.0.1", "right"));
+    assert_eq!(hops("10.0.0.0/16"), Some(vec![left, right.clone()]));
+    assert_eq!(hops("172.16.200.1/32"), Some(vec![right]));
+    assert_eq!(hops("10.3.0.0/16"), None);
+    assert_eq!(kernel_routes(&b), []);
 }
 
 #[test]
@@ -263,9 +294,7 @@ fn a_killed_test_leaves_no_process_behind() {
 
 /// How many processes are in a network namespace.
 fn processes_in(identity: &Path) -> usize {
-    let entries = std::fs::read_dir("/proc")
-        .expect("/proc is there")
-        .flatten();
+    let entries = std::fs::read_dir("/proc").or_fail("read /proc").flatten();
     entries
         .filter(|entry| {
             std::fs::read_link(entry.path().join("ns/net")).is_ok_and(|link| link == identity)

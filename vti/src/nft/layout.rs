@@ -48,8 +48,8 @@ impl Ruleset {
         }
         self.add_lan_bgp(&table, &mut input);
         if table.sets.contains_key(TUNNELS) {
-            table.chains.push(self.from_cloud(&table));
-            table.chains.push(self.from_tunnel_to_us(&table));
+            table.chains.push(self.cloud_chain(&table));
+            table.chains.push(self.gateway_chain(&table));
             let tunnels = |direction| Match::Interface(direction, Operand::Named(TUNNELS.into()));
             input.push(Rule::new(
                 "tunnel-in",
@@ -151,7 +151,7 @@ impl Ruleset {
     }
 
     /// What arrives on a tunnel for the gateway itself.
-    fn from_tunnel_to_us(&self, table: &Table) -> Chain {
+    fn gateway_chain(&self, table: &Table) -> Chain {
         let mut rules = Vec::new();
         for is_peer in pairs("bgp", table) {
             rules.push(accept("bgp", vec![is_peer.clone(), port(TCP, BGP_PORT)]));
@@ -171,7 +171,8 @@ impl Ruleset {
         }
     }
 
-    fn from_cloud(&self, table: &Table) -> Chain {
+    /// The rules of the site for what comes from the cloud, for us and for the home network alike.
+    fn cloud_chain(&self, table: &Table) -> Chain {
         let mut rules = Vec::new();
         // Connection tracking costs something for every packet: it is only asked for where it decides.
         if self.can_refuse_cloud() {

@@ -4,7 +4,7 @@
 //! Ruleset ──layout──► Table ──text───► what `nft -f` would load
 //!                       │  └──encode─► one atomic batch ──► kernel
 //!                       └────observe◄─ what the kernel holds
-//! foreign: the tables of others, and whether they let our packets through
+//! trace: the tables of others, and whether they let our packets through
 //! ```
 //!
 //! Everything that is ours is in the table `inet causeway`; no other table is ever written. Its base chains
@@ -25,7 +25,11 @@ mod set;
 mod socket;
 mod table;
 mod text;
+mod trace;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use firewall::{Applied, Firewall};
@@ -36,3 +40,4 @@ pub use ruleset::{
 };
 pub use table::TABLE;
 pub use text::render;
+pub use trace::{At, Doubt, Flow, Outcome, Passage, Path, Place, Trace, When};

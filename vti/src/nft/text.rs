@@ -1,7 +1,5 @@
 //! Our table as the text that a person would load with `nft -f`.
 
-use std::fmt::Write as _;
-
 use super::ruleset::{Action, Ruleset, RulesetError};
 use super::set::{Set, interval_text, protocol_text};
 use super::table::{
@@ -18,43 +16,36 @@ pub fn render(ruleset: &Ruleset) -> Result<String, RulesetError> {
 }
 
 fn render_table(table: &Table) -> String {
-    let mut out = String::new();
+    let sets = table.sets.iter().map(|(name, set)| render_set(name, set));
+    let blocks: Vec<String> = sets.chain(table.chains.iter().map(render_chain)).collect();
     // The empty declaration makes the deletion succeed where there is no such table yet.
-    let _ = writeln!(
-        out,
-        "table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{"
-    );
-    for (name, set) in &table.sets {
-        render_set(&mut out, name, set);
-    }
-    for chain in &table.chains {
-        render_chain(&mut out, chain);
-    }
-    out.push_str("}\n");
-    out
+    format!(
+        "table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{}}}\n",
+        blocks.join("\n")
+    )
 }
 
-fn render_set(out: &mut String, name: &str, set: &Set) {
-    let _ = writeln!(out, "\tset {name} {{\n\t\ttype {}", set.key.words());
-    if set.key.is_interval() {
-        out.push_str("\t\tflags interval\n");
-    }
-    let _ = writeln!(out, "\t\telements = {{ {} }}\n\t}}\n", set.elements_text());
+fn render_set(name: &str, set: &Set) -> String {
+    let flags = if set.key.is_interval() {
+        "\t\tflags interval\n"
+    } else {
+        ""
+    };
+    let (key, elements) = (set.key.words(), set.elements_text());
+    format!("\tset {name} {{\n\t\ttype {key}\n{flags}\t\telements = {{ {elements} }}\n\t}}\n")
 }
 
-fn render_chain(out: &mut String, chain: &Chain) {
-    let _ = writeln!(out, "\tchain {} {{", chain.name);
-    if let Some(hook) = chain.hook {
-        let _ = writeln!(
-            out,
-            "\t\ttype filter hook {} priority {PRIORITY}; policy accept;",
-            hook.words()
-        );
-    }
-    for rule in &chain.rules {
-        let _ = writeln!(out, "\t\t{}", render_rule(rule));
-    }
-    out.push_str("\t}\n\n");
+fn render_chain(chain: &Chain) -> String {
+    let hook = chain.hook.map_or_else(String::new, |hook| {
+        let hook = hook.words();
+        format!("\t\ttype filter hook {hook} priority {PRIORITY}; policy accept;\n")
+    });
+    let rules: String = chain
+        .rules
+        .iter()
+        .map(|rule| format!("\t\t{}\n", render_rule(rule)))
+        .collect();
+    format!("\tchain {} {{\n{hook}{rules}\t}}\n", chain.name)
 }
 
 fn render_rule(rule: &Rule) -> String {

@@ -1,11 +1,12 @@
-//! Sending and receiving several datagrams with one system call, with their local addresses and TOS.
+//! Sending and receiving several datagrams with one system call, with their local addresses and
+//! TOS.
 #![expect(
     unsafe_code,
     reason = "sendmmsg and recvmmsg take arrays of structures full of pointers"
 )]
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 
@@ -54,7 +55,8 @@ impl Incoming {
     };
 }
 
-/// Sends the first datagrams of a batch, at most [`BATCH`], without waiting. Returns how many; the error is that of the first one.
+/// Sends the first datagrams of a batch, at most [`BATCH`], without waiting. Returns how many; the
+/// error is that of the first one.
 pub(crate) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
     let mut names = [Name::EMPTY; BATCH];
     let mut controls = [Control::EMPTY; BATCH];
@@ -78,8 +80,9 @@ pub(crate) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usi
         message.msg_hdr.msg_namelen = name.len as _;
         message.msg_hdr.msg_controllen = control_len as _;
     }
-    // SAFETY: the first `count` messages point to names, vectors and control buffers of this function and to the callers'
-    // slices, all of which outlive the call, with their lengths; sending only reads them.
+    // SAFETY: the first `count` messages point to names, vectors and control buffers of this
+    // function and to the callers' slices, all of which outlive the call, with their lengths;
+    // sending only reads them.
     let sent = unsafe {
         libc::sendmmsg(
             fd.as_raw_fd(),
@@ -91,8 +94,8 @@ pub(crate) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usi
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives what is there, one datagram per `slot_len` bytes of the buffer, at most [`BATCH`], without waiting. Returns what was received,
-/// which fills the first of `incoming`.
+/// Receives what is there, one datagram per `slot_len` bytes of the buffer, at most [`BATCH`],
+/// without waiting. Returns what was received, which fills the first of `incoming`.
 pub(crate) fn receive<'a>(
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -118,8 +121,9 @@ pub(crate) fn receive<'a>(
         }];
         point(&mut message.msg_hdr, name, vector, control);
     }
-    // SAFETY: the first `count` messages point to names, vectors and control buffers of this function and to the
-    // caller's buffers, all of which are exclusively ours and outlive the call, with their lengths.
+    // SAFETY: the first `count` messages point to names, vectors and control buffers of this
+    // function and to the caller's buffers, all of which are exclusively ours and outlive the call,
+    // with their lengths.
     let received = unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -138,7 +142,7 @@ pub(crate) fn receive<'a>(
             source: name.decode().unwrap_or(Incoming::NONE.source),
             ..Incoming::NONE
         };
-        control.decode(message.msg_hdr.msg_controllen as usize, to);
+        control.decode(message.msg_hdr.msg_controllen as _, to);
     }
     Ok(incoming.get(..received).unwrap_or(&[]))
 }
@@ -154,7 +158,8 @@ const EMPTY_VECTOR: iovec = iovec {
 };
 
 const EMPTY_MESSAGE: mmsghdr = {
-    // SAFETY: all-zero bytes are a valid msghdr (null pointers, zero lengths); some C libraries have private padding in it.
+    // SAFETY: all-zero bytes are a valid msghdr (null pointers, zero lengths); some C libraries
+    // have private padding in it.
     let msg_hdr = unsafe { std::mem::zeroed::<msghdr>() };
     mmsghdr {
         msg_hdr,
@@ -222,12 +227,18 @@ impl Name {
     fn decode(&self) -> Option<SocketAddr> {
         let family = libc::sa_family_t::from_ne_bytes(*self.bytes.first_chunk()?);
         let port = u16::from_be_bytes(*self.bytes.get(2..)?.first_chunk()?);
-        let ip = match c_int::from(family) {
-            libc::AF_INET => v4(self.bytes.get(4..)?)?,
-            libc::AF_INET6 => v6(self.bytes.get(8..)?)?,
-            _ => return None,
-        };
-        Some(SocketAddr::new(ip, port))
+        match c_int::from(family) {
+            libc::AF_INET => {
+                let ip: [u8; 4] = *self.bytes.get(4..)?.first_chunk()?;
+                Some(SocketAddrV4::new(ip.into(), port).into())
+            }
+            libc::AF_INET6 => {
+                let ip: [u8; 16] = *self.bytes.get(8..)?.first_chunk()?;
+                let scope = u32::from_ne_bytes(*self.bytes.get(24..)?.first_chunk()?);
+                Some(SocketAddrV6::new(ip.into(), port, 0, scope).into())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -246,8 +257,8 @@ fn v6(bytes: &[u8]) -> Option<IpAddr> {
 const CONTROL_LEN: usize = 128;
 const CONTROL_HEADER_LEN: usize = size_of::<cmsghdr>();
 
-/// A buffer of control messages. Each is `struct cmsghdr` (length as a size_t, level, type), data, and padding to a multiple of a
-/// word.
+/// A buffer of control messages. Each is `struct cmsghdr` (length as a size_t, level, type), data,
+/// and padding to a multiple of a word.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_LEN]);

@@ -36,7 +36,8 @@ pub(crate) fn open() -> io::Result<File> {
         .open("/dev/net/tun")
 }
 
-/// Creates an interface of this name, which lives as long as the file. `EBUSY` if there is one already: it is never attached to.
+/// Creates an interface of this name, which lives as long as the file. `EBUSY` if there is one
+/// already: it is never attached to.
 pub(crate) fn create(file: &File, name: &str) -> io::Result<()> {
     // Beside its meaning for the kernel (exists already: fail) it is not in libc as a short.
     const IFF_TUN_EXCL: c_int = 0x8000;
@@ -56,7 +57,8 @@ pub(crate) fn create(file: &File, name: &str) -> io::Result<()> {
     {
         *to = from as c_char;
     }
-    // SAFETY: the request is a live structure at least as large as struct ifreq, with a terminated name.
+    // SAFETY: the request is a live structure at least as large as struct ifreq, with a terminated
+    // name.
     unsafe { ioctl::tun_set_iff(file.as_raw_fd(), &raw const request) }?;
     Ok(())
 }

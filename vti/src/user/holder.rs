@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// The process that has a UDP port in this network namespace, as `name (pid n)`. `None` if it cannot be found: procfs may be
-/// hidden, the socket may belong to another container.
+/// The process that has a UDP port in this network namespace, as `name (pid n)`. `None` if it
+/// cannot be found: procfs may be hidden, the socket may belong to another container.
 pub(super) fn of_udp_port(port: u16) -> Option<String> {
     let inode = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"]
         .iter()
@@ -21,8 +21,8 @@ pub(super) fn of_udp_port(port: u16) -> Option<String> {
     })
 }
 
-/// The inode of the socket in a line of /proc/net/udp, if it has this local port: `sl local_address rem_address st
-/// queues timer retransmits uid timeout inode …`, addresses as `hex:hex`.
+/// The inode of the socket in a line of /proc/net/udp, if it has this local port: `sl local_address
+/// rem_address st queues timer retransmits uid timeout inode …`, addresses as `hex:hex`.
 fn inode_of_line(line: &str, port: u16) -> Option<u64> {
     let mut fields = line.split_ascii_whitespace();
     let (_, local_port) = fields.nth(1)?.rsplit_once(':')?;

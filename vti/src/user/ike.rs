@@ -1,4 +1,5 @@
-//! What IKE sends: its messages and NAT keepalives, from the ports that it shares with the data plane.
+//! What IKE sends: its messages and NAT keepalives, from the ports that it shares with the data
+//! plane.
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,8 +49,9 @@ impl IkeSender {
         Self { sockets }
     }
 
-    /// Sends an IKE message. `local` chooses the socket by its port, and the source address unless it is unspecified. On the NAT traversal port
-    /// the non-ESP marker is put in front (RFC 3948 section 2.2).
+    /// Sends an IKE message. `local` chooses the socket by its port, and the source address unless
+    /// it is unspecified. On the NAT traversal port the non-ESP marker is put in front (RFC 3948
+    /// section 2.2).
     ///
     /// # Errors
     /// [`SendError`].

@@ -23,7 +23,8 @@ use super::worker::Worker;
 use crate::plane::{Direction, PlaneEvent};
 use crate::sys::datagrams::{self, BATCH, Incoming};
 
-/// The largest datagram, with its IP header on a raw socket. Pages that no datagram has reached take no memory.
+/// The largest datagram, with its IP header on a raw socket. Pages that no datagram has reached
+/// take no memory.
 const SLOT: usize = 65_536;
 
 /// Which socket something came from.
@@ -118,7 +119,8 @@ impl Inbound {
     /// Takes one batch from a socket. If there is more, poll says so again.
     fn receive(&mut self, socket: &Socket, source: Source) {
         let mut incoming = datagrams::incoming();
-        // An error is nothing to read after all, or a pending ICMP error, which reading has cleared.
+        // An error is nothing to read after all, or a pending ICMP error, which reading has
+        // cleared.
         let Ok(received) = datagrams::receive(socket.as_fd(), &mut self.slots, SLOT, &mut incoming)
         else {
             return;

@@ -7,11 +7,13 @@
 //!   inbound:    TUN interface ◄── check, open, clamp ◄── UDP 4500 or raw ESP
 //! ```
 //!
-//! Two threads, one per direction, each asleep in poll or epoll while nothing happens. Both look at one published [`State`] (tunnels and SAs),
-//! which the control side, [`UserPlane`], replaces; they never wait for it. Everything is bounded: buffers are allocated once, the
-//! queues are the kernel's, and what does not fit is dropped and counted.
+//! Two threads, one per direction, each asleep in poll or epoll while nothing happens. Both look at
+//! one published [`State`] (tunnels and SAs), which the control side, [`UserPlane`], replaces; they
+//! never wait for it. Everything is bounded: buffers are allocated once, the queues are the
+//! kernel's, and what does not fit is dropped and counted.
 //!
-//! What is not here: addresses, MTU and state of the interfaces (the host's part), and any decision about IKE.
+//! What is not here: addresses, MTU and state of the interfaces (the host's part), and any decision
+//! about IKE.
 
 mod holder;
 mod ike;
@@ -73,8 +75,8 @@ pub struct UserPlane {
 }
 
 impl UserPlane {
-    /// Opens the sockets and starts the threads, in the network namespace of the calling thread. Nothing is received for any tunnel yet,
-    /// but IKE messages are: as events.
+    /// Opens the sockets and starts the threads, in the network namespace of the calling thread.
+    /// Nothing is received for any tunnel yet, but IKE messages are: as events.
     ///
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NotPermitted`], or what else the system says.
@@ -109,7 +111,8 @@ impl UserPlane {
         let mut state = State::clone(&self.state.load());
         let result = change(&mut state)?;
         self.state.store(state);
-        // Sleeping threads must look too: to poll a new interface, and to let go of keys that are no longer used.
+        // Sleeping threads must look too: to poll a new interface, and to let go of keys that are
+        // no longer used.
         self.workers.wake();
         Ok(result)
     }

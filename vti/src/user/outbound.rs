@@ -24,11 +24,12 @@ use super::worker::Worker;
 use crate::plane::{Direction, Error, PlaneEvent, TunnelId};
 use crate::sys::datagrams::{self, BATCH, Outgoing};
 
-/// A packet's place: the largest IP packet, with room on both sides to seal it in place. Pages that no packet has reached take no
-/// memory.
+/// A packet's place: the largest IP packet, with room on both sides to seal it in place. Pages that
+/// no packet has reached take no memory.
 const SLOT: usize = MAX_OVERHEAD + 65_536 + MAX_OVERHEAD;
 
-/// How long the thread waits for a full socket; packets then wait in the interfaces' queues, which is where they should.
+/// How long the thread waits for a full socket; packets then wait in the interfaces' queues, which
+/// is where they should.
 const MOST_WAIT: Duration = Duration::from_millis(20);
 
 /// What the wake-up's readiness is called; tunnels have their id.
@@ -138,7 +139,8 @@ impl Outbound {
         Ok(())
     }
 
-    /// Takes one batch from an interface. If there is more, epoll says so again, after the other tunnels had their turn.
+    /// Takes one batch from an interface. If there is more, epoll says so again, after the other
+    /// tunnels had their turn.
     fn pump(&mut self, id: TunnelId) {
         let Some(tunnel) = self.polled.get(&id).map(Arc::clone) else {
             return;
@@ -248,7 +250,8 @@ impl Outbound {
         }
     }
 
-    /// A packet that does not fit goes in fragments if it may; else its sender is told (RFC 4301 section 8.2).
+    /// A packet that does not fit goes in fragments if it may; else its sender is told (RFC 4301
+    /// section 8.2).
     fn send_too_big(
         &mut self,
         tunnel: &Tunnel,

@@ -1,8 +1,11 @@
-//! The plane's sockets: UDP for IKE, UDP for NAT traversal (shared by IKE and ESP), raw IP protocol 50.
+//! The plane's sockets: UDP for IKE, UDP for NAT traversal (shared by IKE and ESP), raw IP protocol
+//! 50.
 //!
-//! Outer packets and fragmentation: ESP packets carry DF (`IP_PMTUDISC_DO`). They are made to fit the path, so that a fragment is a fault;
-//! if the path turns out to be narrower the kernel learns it from ICMP, refuses the next packet with EMSGSIZE, and the
-//! plane makes the inner packets smaller. IKE messages may be fragmented (RFC 7296 section 2 leaves large ones to IP, or to RFC 7383).
+//! Outer packets and fragmentation: ESP packets carry DF (`IP_PMTUDISC_DO`). They are made to fit
+//! the path, so that a fragment is a fault; if the path turns out to be narrower the kernel learns
+//! it from ICMP, refuses the next packet with EMSGSIZE, and the plane makes the inner packets
+//! smaller. IKE messages may be fragmented (RFC 7296 section 2 leaves large ones to IP, or to RFC
+//! 7383).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +21,8 @@ use super::holder;
 use crate::plane::Error;
 use crate::sys::sockopt as raw_sockopt;
 
-/// What the kernel may queue per socket, in bytes. It holds about 3 ms of 10 Gbit/s, and is the kernel's memory, not ours.
+/// What the kernel may queue per socket, in bytes. It holds about 3 ms of 10 Gbit/s, and is the
+/// kernel's memory, not ours.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 const ESP: i32 = 50;
@@ -35,7 +39,8 @@ impl Sockets {
     pub(super) fn open(config: &UserPlaneConfig) -> Result<Self, Error> {
         Ok(Self {
             config: *config,
-            // The raw socket comes first: from then on the kernel does not answer ESP with "protocol unreachable".
+            // The raw socket comes first: from then on the kernel does not answer ESP with
+            // "protocol unreachable".
             esp: open_raw(config.bind)?,
             ike: open_udp(config.bind, config.ike_port, Fragmentation::Allowed)?,
             nat: open_udp(config.bind, config.nat_port, Fragmentation::Forbidden)?,
@@ -52,8 +57,8 @@ impl Sockets {
         }
     }
 
-    /// Sends one datagram from the NAT traversal port even if IP has to fragment it: for IKE. ESP packets that are sent in the same
-    /// moment lack DF, which does no harm.
+    /// Sends one datagram from the NAT traversal port even if IP has to fragment it: for IKE. ESP
+    /// packets that are sent in the same moment lack DF, which does no harm.
     pub(super) fn nat_fragmenting<T>(&self, send: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         set_fragmentation(self.nat.as_fd(), self.config.bind, Fragmentation::Allowed)?;
         let sent = send();
@@ -69,8 +74,8 @@ pub(super) fn wait_writable(fd: BorrowedFd<'_>, most: Duration) {
     let _ = nix::poll::poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], timeout);
 }
 
-/// What the kernel believes that the path carries, in bytes of IP packets: asked through a socket of its own, because only
-/// connected ones tell.
+/// What the kernel believes that the path carries, in bytes of IP packets: asked through a socket
+/// of its own, because only connected ones tell.
 pub(super) fn path_mtu(local: IpAddr, remote: IpAddr) -> io::Result<u16> {
     let domain = Domain::for_address(SocketAddr::new(remote, 0));
     let socket = Socket::new(domain, Type::DGRAM.cloexec(), None)?;
@@ -204,7 +209,8 @@ fn set_fragmentation(
     raw_sockopt::set(fd, level, name, value)
 }
 
-/// As large as wanted if we may exceed the system's limit, else as large as the limit permits; either works.
+/// As large as wanted if we may exceed the system's limit, else as large as the limit permits;
+/// either works.
 fn enlarge_buffers(socket: &Socket) {
     if setsockopt(socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);

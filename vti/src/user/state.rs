@@ -53,8 +53,9 @@ impl Path {
         (!self.local.is_unspecified()).then_some(self.local)
     }
 
-    /// Whether a packet from `source` came the way that this path goes. Without UDP on both sides only the addresses can be
-    /// compared: a peer may send plain ESP as well (RFC 7296 section 2.23).
+    /// Whether a packet from `source` came the way that this path goes. Without UDP on both sides
+    /// only the addresses can be compared: a peer may send plain ESP as well (RFC 7296 section
+    /// 2.23).
     fn leads_to(&self, source: SocketAddr) -> bool {
         if self.remote.port() == 0 || source.port() == 0 {
             self.remote.ip() == source.ip()

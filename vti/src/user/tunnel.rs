@@ -39,7 +39,8 @@ impl Clock {
     }
 }
 
-/// How long a path MTU that the kernel has learned is believed (RFC 1191 section 6.3; the kernel's own default).
+/// How long a path MTU that the kernel has learned is believed (RFC 1191 section 6.3; the kernel's
+/// own default).
 const PATH_MTU_AGE: Duration = Duration::from_secs(600);
 
 /// What one direction has carried.
@@ -100,7 +101,8 @@ impl Tunnel {
         })
     }
 
-    /// The next packet that the host has routed into the tunnel. A packet longer than the buffer is cut short.
+    /// The next packet that the host has routed into the tunnel. A packet longer than the buffer is
+    /// cut short.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.tun).read(buffer)
     }
@@ -117,7 +119,8 @@ impl Tunnel {
         }
     }
 
-    /// What the path to the peer carries: as configured, or less if the kernel has learned so lately.
+    /// What the path to the peer carries: as configured, or less if the kernel has learned so
+    /// lately.
     pub(super) fn outer_mtu(&self, now: Stamp) -> u16 {
         let learned = self.path_mtu.load(Ordering::Relaxed);
         if learned == 0 || now >= self.path_mtu_until.load(Ordering::Relaxed) {

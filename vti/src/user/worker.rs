@@ -13,10 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::plane::{Error, PlaneEvent};
 
-/// Enough for the arrays of one batch, with a wide margin; the default of 2 MiB would count against small machines.
+/// Enough for the arrays of one batch, with a wide margin; the default of 2 MiB would count against
+/// small machines.
 const STACK_SIZE: usize = 256 << 10;
 
-/// A thread that is stuck longer than this, in a system call that should not block, is not waited for.
+/// A thread that is stuck longer than this, in a system call that should not block, is not waited
+/// for.
 const SYNCHRONIZE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A thread's side: what wakes it, and how it says that it has looked.
@@ -48,7 +50,8 @@ impl Worker {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// To be called when the thread is awake, with a function that lets go of what the published state no longer has.
+    /// To be called when the thread is awake, with a function that lets go of what the published
+    /// state no longer has.
     pub(super) fn look(&self, refresh: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let asked = self.asked.load(Ordering::Acquire);
         // Empty already if the thread was awake for another reason.
@@ -164,7 +167,8 @@ impl Drop for Workers {
     }
 }
 
-/// Says when a thread ends, however it does: that it holds nothing any more, and if it was not asked to end, why it did.
+/// Says when a thread ends, however it does: that it holds nothing any more, and if it was not
+/// asked to end, why it did.
 struct Ended<'a> {
     worker: &'a Worker,
     events: mpsc::Sender<PlaneEvent>,
@@ -182,7 +186,8 @@ impl Drop for Ended<'_> {
             None => return,
         };
         tracing::error!(reason, "the data plane has failed");
-        // There is nothing else to do, so it waits for room in the channel; but not for ever, since nobody may be reading.
+        // There is nothing else to do, so it waits for room in the channel; but not for ever, since
+        // nobody may be reading.
         let mut event = PlaneEvent::Failed { reason };
         while !self.worker.stopped() {
             match self.events.try_send(event) {

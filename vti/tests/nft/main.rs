@@ -2,7 +2,14 @@
 //!
 //! Needs root and the `nft` and `ip` programs, and fails without them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what goes wrong while a test is set up is a failure of the test"
+)]
+
 mod foreign;
 mod packets;
 mod sandbox;
 mod table;
+mod truth;

@@ -1,7 +1,10 @@
 //! Our table in the kernel: made, compared, updated, removed.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
 use serde_json::Value;
-use vti::nft::{Action, Alias, Applied, Difference, Firewall, Ruleset, render};
+use vti::nft::{Action, Alias, Applied, Difference, Error, Firewall, Ruleset, render};
 
 use crate::sandbox::{feed, full_site, in_namespace, nft, run};
 
@@ -199,4 +202,37 @@ fn an_empty_ruleset_is_a_table_that_decides_nothing() {
             Applied::Unchanged
         );
     });
+}
+
+/// Set for the child of the test below, which has given up its privileges.
+const UNPRIVILEGED: &str = "CAUSEWAY_TEST_UNPRIVILEGED";
+
+#[test]
+fn without_privileges_the_error_says_so() {
+    if std::env::var_os(UNPRIVILEGED).is_some() {
+        let error = Firewall::open().err().unwrap();
+        assert!(matches!(error, Error::NotPermitted { .. }), "{error}");
+        assert!(
+            error.to_string().contains("root or CAP_NET_ADMIN"),
+            "{error}"
+        );
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let copy = std::env::temp_dir().join(format!("causeway-nft-test-{}", std::process::id()));
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let child = Command::new(&copy)
+        .args(["--exact", "table::without_privileges_the_error_says_so"])
+        .env(UNPRIVILEGED, "1")
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output();
+    std::fs::remove_file(&copy).unwrap();
+    let output = child.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }

@@ -1,0 +1,148 @@
+//! CHILD_SAs: their parameters, their times, and which one carries outbound traffic.
+
+use std::time::{Duration, Instant};
+
+use crypto::Secret;
+use crypto::ikev2;
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::event::{ChildKeys, ChildSa, Event, Path, Role};
+use crate::select::EspSuite;
+use crate::status::ChildStatus;
+use crate::wire::TrafficSelector;
+
+/// A pair of ESP SAs. The inbound one is installed as long as this value lives, and a grace longer.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) sa: ChildSa,
+    /// Who sent the request of the exchange that made it.
+    pub(crate) role: Role,
+    /// The lower one of that exchange's nonces: decides between crossed exchanges.
+    pub(crate) low_nonce: Vec<u8>,
+    pub(crate) created: Instant,
+    pub(crate) rekey_at: Option<Instant>,
+    pub(crate) expires_at: Instant,
+    /// Set once the peer certainly has the SA installed; the highest one carries our traffic.
+    pub(crate) ready: Option<u64>,
+    /// Our inbound SPI of the child that takes its place.
+    pub(crate) replaced_by: Option<u32>,
+    /// It lost against a crossed exchange and is about to be deleted by its creator.
+    pub(crate) doomed: bool,
+    /// If the peer has not deleted it by then, we do.
+    pub(crate) reap_at: Option<Instant>,
+}
+
+/// What an exchange has agreed upon for a new child.
+pub(crate) struct Agreement<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) role: Role,
+    pub(crate) suite: EspSuite,
+    pub(crate) spi_in: u32,
+    pub(crate) spi_out: u32,
+    pub(crate) local_ts: Vec<TrafficSelector>,
+    pub(crate) remote_ts: Vec<TrafficSelector>,
+    /// The exchange's nonces and its shared secret, for the keys.
+    pub(crate) nonces: (&'a [u8], &'a [u8]),
+    pub(crate) shared: Option<&'a Secret>,
+}
+
+impl Child {
+    /// Derives the keys (RFC 7296 section 2.17) and has the inbound SA installed.
+    pub(crate) fn install(
+        cx: &mut Context,
+        now: Instant,
+        connection: &Connection,
+        (prf, d): (crypto::Prf, &Secret),
+        agreed: Agreement<'_>,
+    ) -> Result<Self, crypto::Error> {
+        let (ni, nr) = agreed.nonces;
+        let keys = ikev2::child_keys(prf, d, agreed.shared, ni, nr, agreed.suite.suite)?;
+        let direction = |k: ikev2::DirectionKeys| ChildKeys {
+            keymat: k.keymat,
+            integrity: k.integrity,
+        };
+        let (ours, theirs) = match agreed.role {
+            Role::Initiator => (keys.initiator, keys.responder),
+            Role::Responder => (keys.responder, keys.initiator),
+        };
+        let sa = ChildSa {
+            connection: connection.id,
+            spi_in: agreed.spi_in,
+            spi_out: agreed.spi_out,
+            suite: agreed.suite.suite,
+            keys_in: direction(theirs),
+            keys_out: direction(ours),
+            esn: agreed.suite.esn,
+            pfs: agreed.suite.group.map(|g| g.to_string()),
+            encapsulated: agreed.path.encapsulated,
+            local: agreed.path.local,
+            remote: agreed.path.remote,
+            local_ts: agreed.local_ts,
+            remote_ts: agreed.remote_ts,
+            lifetime: connection.child_lifetime,
+        };
+        cx.events.push_back(Event::InboundAdd(Box::new(sa.clone())));
+        let rekey_in = cx.share(connection.child_lifetime, 55, 65);
+        Ok(Self {
+            sa,
+            role: agreed.role,
+            low_nonce: ni.min(nr).to_vec(),
+            created: now,
+            rekey_at: Some(now + rekey_in),
+            expires_at: now + connection.child_lifetime,
+            ready: None,
+            replaced_by: None,
+            doomed: false,
+            reap_at: None,
+        })
+    }
+
+    /// How well it suits for outbound traffic; the highest wins. One that the peer may not have
+    /// installed yet is better than none.
+    pub(crate) fn preference(&self) -> Option<(u64, Instant)> {
+        (!self.doomed).then_some((self.ready.unwrap_or(0), self.created))
+    }
+
+    /// Whether it is the one to keep, for all that we know.
+    pub(crate) const fn is_current(&self) -> bool {
+        !self.doomed && self.replaced_by.is_none()
+    }
+
+    pub(crate) fn status(&self, now: Instant, outbound: bool) -> ChildStatus {
+        let until = |at: Instant| at.saturating_duration_since(now);
+        ChildStatus {
+            spi_in: self.sa.spi_in,
+            spi_out: self.sa.spi_out,
+            suite: self.sa.suite.to_string(),
+            pfs: self.sa.pfs.clone(),
+            esn: self.sa.esn,
+            outbound,
+            local_ts: self.sa.local_ts.clone(),
+            remote_ts: self.sa.remote_ts.clone(),
+            age: now.saturating_duration_since(self.created),
+            rekey_in: self.rekey_at.map(until),
+            expires_in: until(self.expires_at),
+        }
+    }
+}
+
+/// How long the peer may take to delete what it has to delete after a crossing.
+pub(crate) const REAP_AFTER: Duration = Duration::from_secs(30);
+
+/// What both lists of selectors cover (RFC 7296 section 2.9), without what another one covers.
+pub(crate) fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<TrafficSelector> {
+    /// More than that nobody needs, and a peer could ask for tens of thousands.
+    const MOST: usize = 64;
+    let mut narrowed: Vec<TrafficSelector> = Vec::new();
+    for both in ours
+        .iter()
+        .flat_map(|o| theirs.iter().filter_map(|t| o.intersect(t)))
+    {
+        if narrowed.len() < MOST && !narrowed.iter().any(|n| n.covers(&both)) {
+            narrowed.retain(|n| !both.covers(n));
+            narrowed.push(both);
+        }
+    }
+    narrowed
+}

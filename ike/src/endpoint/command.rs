@@ -1,0 +1,173 @@
+//! Commands of the shell.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Endpoint;
+use super::tunnel::Tunnel;
+use crate::child::Child;
+use crate::connection::{Command, Connection, ConnectionId};
+use crate::event::DownReason;
+use crate::sa::established::Established;
+use crate::sa::task::Task;
+use crate::sa::{Addresses, Sa, State};
+
+impl Endpoint {
+    /// Takes a command. One for a connection or SPI that is not there does nothing.
+    pub fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Add(connection) | Command::Replace(connection) => {
+                self.put(now, Arc::new(*connection));
+            }
+            Command::Remove(id) => {
+                self.bring_down(now, id);
+                if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                    tunnel.removed = true;
+                }
+            }
+            Command::Up(id) => {
+                if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                    tunnel.wanted = true;
+                    tunnel.next_attempt = None;
+                }
+            }
+            Command::Down(id) => self.bring_down(now, id),
+            Command::RekeyChild(id) => self.for_usable(id, |e| {
+                let current = e.children.values().filter(|c| c.is_current());
+                e.queue
+                    .extend(current.map(|c| Task::RekeyChild(c.sa.spi_in)));
+            }),
+            Command::RekeyIke(id) => self.for_usable(id, |e| _ = e.queue.insert(Task::RekeyIke)),
+            Command::InboundTraffic { spi } => self.inbound_traffic(now, spi),
+            Command::SoftExpired { spi } => {
+                if let Some(e) = self.holder(spi)
+                    && e.children.get(&spi).is_some_and(Child::is_current)
+                {
+                    e.queue.insert(Task::RekeyChild(spi));
+                }
+            }
+            Command::HardExpired { spi } => {
+                if let Some(e) = self.holder(spi) {
+                    e.children
+                        .entry(spi)
+                        .and_modify(|child| child.doomed = true);
+                    e.queue.insert(Task::DeleteChild(spi));
+                }
+            }
+            Command::AnyTraffic(id) => self.for_usable(id, |e| e.last_heard = now),
+            Command::PeerMoved { spi, remote } => self.peer_moved(spi, remote),
+            Command::UnknownSpi { remote } => self.unknown_spi(now, remote),
+            Command::Shutdown => {
+                let ids: Vec<ConnectionId> = self.tunnels.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.bring_down(now, id));
+                self.stopping = true;
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Adds a connection, or gives new parameters to one.
+    fn put(&mut self, now: Instant, connection: Arc<Connection>) {
+        let id = connection.id;
+        let fresh = self
+            .cx
+            .connection(id)
+            .is_some_and(|old| needs_new_sa(&old, &connection));
+        if fresh {
+            self.bring_down(now, id);
+        }
+        let tunnel = self.tunnels.entry(id).or_insert_with(Tunnel::default);
+        tunnel.wanted = connection.initiate;
+        tunnel.removed = false;
+        tunnel.next_attempt = None;
+        self.cx.connections.insert(id, connection);
+    }
+
+    /// Ends all SAs of a connection: those that stand by telling the peer.
+    fn bring_down(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.wanted = false;
+        }
+        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+            match &mut sa.state {
+                State::Established(e) => {
+                    e.begin_close(DownReason::Administrative);
+                    e.children.values_mut().for_each(|c| c.doomed = true);
+                    self.cx.reasons.insert(id, DownReason::Administrative);
+                }
+                State::InitSent(_) | State::AuthSent(_) => {
+                    sa.discard(&mut self.cx, now, DownReason::Administrative);
+                }
+                State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
+            }
+        }
+    }
+
+    fn for_usable(&mut self, id: ConnectionId, mut act: impl FnMut(&mut Established)) {
+        self.sas
+            .values_mut()
+            .filter(|sa| sa.connection == Some(id))
+            .filter_map(Sa::established_mut)
+            .filter(|e| e.is_usable())
+            .for_each(|e| act(e));
+    }
+
+    /// The SA that has the child with this inbound SPI.
+    fn holder(&mut self, spi: u32) -> Option<&mut Established> {
+        let mut established = self.sas.values_mut().filter_map(Sa::established_mut);
+        established.find(|e| e.children.contains_key(&spi))
+    }
+
+    /// The peer uses a SA, so it has installed it in both directions.
+    fn inbound_traffic(&mut self, now: Instant, spi: u32) {
+        let order = self.cx.next_order();
+        if let Some(e) = self.holder(spi) {
+            e.last_heard = now;
+            e.children
+                .entry(spi)
+                .and_modify(|child| _ = child.ready.get_or_insert(order));
+        }
+    }
+
+    fn peer_moved(&mut self, spi: u32, remote: SocketAddr) {
+        let sa = self.sas.values_mut().find(|sa| {
+            sa.established()
+                .is_some_and(|e| e.children.contains_key(&spi))
+        });
+        if let Some(sa) = sa
+            && sa.link.path.remote_nat
+            && !sa.link.path.local_nat
+            && sa.link.path.remote != remote
+        {
+            let local = sa.link.path.local;
+            sa.move_to(&mut self.cx, Addresses { local, remote });
+        }
+    }
+
+    fn unknown_spi(&mut self, now: Instant, remote: IpAddr) {
+        self.sas
+            .values_mut()
+            .filter(|sa| sa.link.path.remote.ip() == remote)
+            .filter_map(Sa::established_mut)
+            .for_each(|e| _ = e.suspect(now));
+    }
+}
+
+/// Whether a change of parameters cannot be made in place.
+fn needs_new_sa(old: &Connection, new: &Connection) -> bool {
+    let in_place = Connection {
+        name: new.name.clone(),
+        ike_lifetime: new.ike_lifetime,
+        child_lifetime: new.child_lifetime,
+        liveness: new.liveness,
+        retransmission: new.retransmission,
+        initiation: new.initiation,
+        pfs: new.pfs,
+        initiate: new.initiate,
+        fragment_size: new.fragment_size,
+        initial_contact: new.initial_contact,
+        ..old.clone()
+    };
+    in_place != *new
+}

@@ -1,0 +1,155 @@
+//! IKE_SA_INIT requests: who may have an SA, and at what price (RFC 7296 section 2.6).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::connection::Connection;
+use crate::event::{Event, Note};
+use crate::sa::{Addresses, Effect, State, responder};
+use crate::wire::{Header, Message, Notify, NotifyType, Payload, WireError};
+
+impl Endpoint {
+    pub(super) fn handle_init(
+        &mut self,
+        now: Instant,
+        from: Addresses,
+        header: Header,
+        bytes: &[u8],
+    ) {
+        let first = header.flags.initiator
+            && header.spi_r.is_zero()
+            && !header.spi_i.is_zero()
+            && header.message_id == 0;
+        if !first || self.stopping {
+            self.cx.counters.unexpected += 1;
+            return;
+        }
+        if self.repeat_init(from, header, bytes) {
+            return;
+        }
+        let candidates = self.candidates(from);
+        if candidates.is_empty() {
+            return self.ignore_stranger(from);
+        }
+        let message = match Message::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                self.cx.counters.malformed += 1;
+                if let WireError::UnsupportedCritical { payload_type } = error {
+                    let kind = NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD;
+                    let notify = Notify::with_data(kind, vec![payload_type]);
+                    self.complain(now, from, header, notify);
+                }
+                return;
+            }
+        };
+        if !self.pays(now, from, &message) {
+            return;
+        }
+        let request = (header, bytes);
+        let payloads = message.payloads;
+        match responder::answer_init(&mut self.cx, now, from, request, payloads, &candidates) {
+            Ok(sa) => _ = self.sas.insert(sa.link.spi, sa),
+            Err(refusal) => {
+                self.answer_unprotected(from, header, refusal.notify);
+                if let Some(diagnosis) = refusal.diagnosis {
+                    let diagnosis = Box::new(diagnosis);
+                    self.cx.effects.push_back(Effect::Failed {
+                        diagnosis,
+                        fatal: false,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The same request again gets the same response (section 2.1).
+    fn repeat_init(&mut self, from: Addresses, header: Header, bytes: &[u8]) -> bool {
+        let known = self.sas.values().find_map(|sa| match &sa.state {
+            State::HalfOpen(s) if sa.link.peer_spi == header.spi_i && s.request == bytes => {
+                Some((sa.link.path, s.response.clone()))
+            }
+            _ => None,
+        });
+        let Some((path, response)) = known.filter(|(path, _)| path.remote == from.remote) else {
+            return false;
+        };
+        self.cx.counters.repeated_requests += 1;
+        self.cx.send(&path, response);
+        true
+    }
+
+    /// The connections between these two addresses.
+    fn candidates(&self, from: Addresses) -> Vec<Arc<Connection>> {
+        let matches = |c: &Connection| {
+            c.remote == from.remote.ip() && (c.local == from.local.ip() || c.local.is_unspecified())
+        };
+        self.tunnels
+            .iter()
+            .filter(|(_, tunnel)| !tunnel.removed)
+            .filter_map(|(id, _)| self.cx.connection(*id))
+            .filter(|c| matches(c))
+            .collect()
+    }
+
+    fn ignore_stranger(&mut self, from: Addresses) {
+        self.cx.counters.stranger += 1;
+        if self.cx.counters.stranger % 1000 == 1 {
+            let remote = from.remote;
+            self.cx
+                .events
+                .push_back(Event::Note(Note::Stranger { remote }));
+        }
+    }
+
+    /// Whether the initiator gets an SA: always while few are half open, then against a cookie,
+    /// and at last not at all.
+    fn pays(&mut self, now: Instant, from: Addresses, message: &Message) -> bool {
+        let half_open = self.half_open();
+        if half_open >= self.config.half_open_limit {
+            self.cx.counters.half_open_limit += 1;
+            return false;
+        }
+        if half_open < self.config.cookie_threshold {
+            return true;
+        }
+        let mut nonce = None;
+        let mut cookie = None;
+        for payload in &message.payloads {
+            match payload {
+                Payload::Nonce(data) => nonce = Some(data.as_slice()),
+                Payload::Notify(n) if n.kind == NotifyType::COOKIE => cookie = Some(&n.data),
+                _ => {}
+            }
+        }
+        let (nonce, spi) = (nonce.unwrap_or_default(), message.header.spi_i);
+        let address = from.remote.ip();
+        let rng = &mut self.cx.rng;
+        if let Some(cookie) = cookie {
+            if self.cookies.check(now, rng, cookie, nonce, address, spi) {
+                return true;
+            }
+            self.cx.counters.bad_cookie += 1;
+        }
+        if half_open == self.config.cookie_threshold && self.cx.counters.cookies_sent == 0 {
+            self.cx
+                .events
+                .push_back(Event::Note(Note::CookiesDemanded { half_open }));
+        }
+        self.cx.counters.cookies_sent += 1;
+        let cookie = self
+            .cookies
+            .make(now, &mut self.cx.rng, nonce, address, spi);
+        let notify = Notify::with_data(NotifyType::COOKIE, cookie);
+        self.answer_unprotected(from, message.header, notify);
+        false
+    }
+
+    pub(super) fn half_open(&self) -> usize {
+        self.sas
+            .values()
+            .filter(|sa| matches!(sa.state, State::HalfOpen(_)))
+            .count()
+    }
+}

@@ -1,0 +1,299 @@
+//! After every input: carries out what SAs want beyond themselves, keeps one SA per connection,
+//! chooses the child that carries traffic, and initiates where something is missing.
+
+use std::time::{Duration, Instant};
+
+use super::Endpoint;
+use super::tunnel::Tunnel;
+use crate::connection::ConnectionId;
+use crate::error::Cause;
+use crate::event::{ChildSa, DownReason, Event, Note, Role};
+use crate::sa::task::collision::{self, Verdict};
+use crate::sa::{Effect, Sa, State, initiator};
+use crate::wire::IkeSpi;
+
+/// Two SAs for one connection may stand side by side so long before we choose one: many peers
+/// have deleted one by then.
+const CROSSING_GRACE: Duration = Duration::from_millis(500);
+
+/// After the choice the peer has so long to delete what it has to delete.
+const PEER_DELETES: Duration = Duration::from_secs(10);
+
+impl Endpoint {
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(effect) = self.cx.effects.pop_front() {
+                self.carry_out(now, effect);
+            }
+            for sa in self.sas.values_mut() {
+                sa.attend(&mut self.cx, now);
+            }
+            self.sas.retain(|_, sa| !sa.is_dead());
+            let ids: Vec<ConnectionId> = self.tunnels.keys().copied().collect();
+            for id in ids {
+                self.reconcile(now, id);
+            }
+            if self.cx.effects.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, effect: Effect) {
+        match effect {
+            Effect::Insert(sa) => _ = self.sas.insert(sa.link.spi, *sa),
+            Effect::Established {
+                spi,
+                initial_contact,
+            } => {
+                self.supersede(now, spi, initial_contact);
+            }
+            Effect::Adopt { into, children } => {
+                let heir = self.sas.get_mut(&into);
+                let connection = heir.as_ref().and_then(|sa| sa.connection);
+                let sa = heir.as_ref().map(|sa| sa.link.id());
+                match (heir.and_then(Sa::established_mut), connection, sa) {
+                    (Some(heir), Some(connection), Some(sa)) => {
+                        heir.children.extend(children);
+                        self.cx
+                            .events
+                            .push_back(Event::IkeRekeyed { connection, sa });
+                    }
+                    _ => {
+                        for (spi, child) in children {
+                            self.cx.bury(now, child.sa.connection, spi);
+                        }
+                    }
+                }
+            }
+            Effect::Doom { spi, in_favour_of } => {
+                if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                    loser.replaced_by = Some(in_favour_of);
+                    loser.reap_at = Some(now + crate::child::REAP_AFTER);
+                }
+            }
+            Effect::Failed {
+                mut diagnosis,
+                fatal,
+            } => {
+                let Some(tunnel) = self.tunnels.get_mut(&diagnosis.connection) else {
+                    return;
+                };
+                let silence = matches!(diagnosis.cause, Cause::NoAnswer { .. });
+                if fatal && !silence {
+                    tunnel.back_off(&mut self.cx, now);
+                }
+                if tunnel.note_failure(now, &mut diagnosis) {
+                    self.cx.events.push_back(Event::Failure(*diagnosis));
+                }
+            }
+        }
+    }
+
+    /// A new SA stands: what does it make of the others of its connection?
+    fn supersede(&mut self, now: Instant, spi: IkeSpi, initial_contact: bool) {
+        let Some((new, id)) = self.sas.get(&spi).and_then(|sa| Some((sa, sa.connection?))) else {
+            return;
+        };
+        let (born, role) = (new.link.born, new.link.role);
+        let mut crossing = false;
+        let mut restarted = false;
+        for (other_spi, sa) in &mut self.sas {
+            if *other_spi == spi || sa.connection != Some(id) {
+                continue;
+            }
+            match &sa.state {
+                // The peer was faster, and has not answered this one.
+                State::InitSent(_) if role == Role::Responder => sa.state = State::Dead,
+                // The peer knows of no other SA, so what was there before its first message is
+                // dead. What came up meanwhile is a crossing, and both may have said the same.
+                State::Established(e) if initial_contact && e.since <= born => {
+                    restarted |= e.is_usable();
+                    sa.discard(&mut self.cx, now, DownReason::PeerRestarted);
+                }
+                State::Established(e) => crossing |= e.is_usable(),
+                _ => {}
+            }
+        }
+        if restarted {
+            self.cx
+                .events
+                .push_back(Event::Note(Note::PeerRestarted { connection: id }));
+        }
+        if crossing && let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.dedupe_at = Some(now + CROSSING_GRACE);
+        }
+    }
+
+    /// Keeps one usable IKE SA. Those that crossed are for the nonces to decide, as RFC 7296
+    /// section 2.8.1 has it for rekeying; of others the newer one stays.
+    fn dedupe(&mut self, now: Instant, id: ConnectionId) {
+        let mut usable: Vec<&mut Sa> = self
+            .sas
+            .values_mut()
+            .filter(|sa| sa.connection == Some(id))
+            .filter(|sa| sa.established().is_some_and(|e| e.is_usable()))
+            .collect();
+        while usable.len() > 1 {
+            let (Some(a), Some(b)) = (usable.pop(), usable.pop()) else {
+                return;
+            };
+            let a_role = a.link.role;
+            let Some((a_stays, crossed)) = a_stays(a, b) else {
+                return;
+            };
+            let (winner, loser) = if a_stays { (a, b) } else { (b, a) };
+            let ours_stays = (a_role == Role::Initiator) == a_stays;
+            for child in winner
+                .established_mut()
+                .into_iter()
+                .flat_map(|e| e.children.values_mut())
+            {
+                child.ready = Some(self.cx.next_order());
+            }
+            let ours = loser.link.role == Role::Initiator;
+            if let Some(e) = loser.established_mut() {
+                if crossed && ours {
+                    e.begin_close(DownReason::Duplicate);
+                } else {
+                    e.reap_at = Some(now + PEER_DELETES);
+                }
+            }
+            if crossed {
+                let note = Note::Collision {
+                    connection: id,
+                    ours_stays,
+                };
+                self.cx.events.push_back(Event::Note(note));
+            }
+            usable.push(winner);
+        }
+    }
+
+    /// Brings a connection towards what is wanted.
+    fn reconcile(&mut self, now: Instant, id: ConnectionId) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.tunnels.get(&id).is_some_and(|t| due(t.dedupe_at)) {
+            if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                tunnel.dedupe_at = None;
+            }
+            self.dedupe(now, id);
+            for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+                sa.attend(&mut self.cx, now);
+            }
+        }
+        self.choose_outbound(now, id);
+        let Some(tunnel) = self.tunnels.get(&id) else {
+            return;
+        };
+        if self.needs_attempt(id, tunnel) && tunnel.next_attempt.is_none_or(|at| at <= now) {
+            self.initiate(now, id);
+        }
+        self.forget_removed(now, id);
+    }
+
+    /// Whether the connection is wanted up and no SA of it is there or on its way. An SA that the
+    /// peer seems to have lost does not count.
+    pub(super) fn needs_attempt(&self, id: ConnectionId, tunnel: &Tunnel) -> bool {
+        tunnel.wanted
+            && !self.stopping
+            && !self.sas.values().any(|sa| {
+                sa.connection == Some(id)
+                    && match &sa.state {
+                        State::InitSent(_) | State::AuthSent(_) => true,
+                        State::Established(e) => e.is_usable() && !e.is_suspected(),
+                        State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
+                    }
+            })
+    }
+
+    fn initiate(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.cx.connection(id) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        tunnel.attempts += 1;
+        tunnel.next_attempt = None;
+        if let Some(sa) = initiator::initiate(&mut self.cx, now, &connection) {
+            self.sas.insert(sa.link.spi, sa);
+        } else {
+            // No proposal names a group: nothing can be sent until the parameters change.
+            tunnel.wanted = false;
+        }
+    }
+
+    /// The best child carries our traffic.
+    fn choose_outbound(&mut self, now: Instant, id: ConnectionId) {
+        let best = self
+            .sas
+            .values()
+            .filter(|sa| sa.connection == Some(id))
+            .filter_map(Sa::established)
+            .flat_map(|e| e.children.values().map(|c| (e.closing.is_none(), c)))
+            .filter_map(|(stays, c)| Some(((stays, c.preference()?), c)))
+            .max_by_key(|(preference, _)| *preference)
+            .map(|(_, child)| child.sa.clone());
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        if tunnel.outbound == best.as_ref().map(|sa| sa.spi_in) {
+            return;
+        }
+        let before = std::mem::replace(&mut tunnel.outbound, best.as_ref().map(|sa| sa.spi_in));
+        match best {
+            Some(sa) => self.use_outbound(now, id, sa, before.is_none()),
+            None => {
+                let reason = self.cx.reasons.remove(&id).unwrap_or(DownReason::Expired);
+                tunnel.went_down(now);
+                if reason == DownReason::DeletedByPeer {
+                    tunnel.back_off(&mut self.cx, now);
+                }
+                self.cx
+                    .events
+                    .push_back(Event::OutboundClear { connection: id });
+                self.cx.events.push_back(Event::TunnelDown {
+                    connection: id,
+                    reason,
+                });
+            }
+        }
+    }
+
+    fn use_outbound(&mut self, now: Instant, id: ConnectionId, sa: ChildSa, first: bool) {
+        self.cx.events.push_back(Event::OutboundUse(Box::new(sa)));
+        if first {
+            self.cx.reasons.remove(&id);
+            if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                tunnel.went_up(now);
+            }
+            self.cx.events.push_back(Event::TunnelUp { connection: id });
+        }
+    }
+
+    /// A removed connection goes when its last SA is gone.
+    fn forget_removed(&mut self, now: Instant, id: ConnectionId) {
+        let removed = self.tunnels.get(&id).is_some_and(|t| t.removed);
+        if removed && !self.sas.values().any(|sa| sa.connection == Some(id)) {
+            self.cx.exhume(now, Some(id));
+            self.tunnels.remove(&id);
+            self.cx.connections.remove(&id);
+            self.cx.reasons.remove(&id);
+        }
+    }
+}
+
+/// Whether the first one stays, and whether the two crossed: each was begun before the other
+/// stood.
+fn a_stays(a: &Sa, b: &Sa) -> Option<(bool, bool)> {
+    let (ae, be) = (a.established()?, b.established()?);
+    let crossed = a.link.born <= be.since && b.link.born <= ae.since;
+    let verdict = collision::resolve(&ae.low_nonce, &be.low_nonce);
+    let a_stays = if crossed {
+        verdict == Verdict::Ours
+    } else {
+        ae.since >= be.since
+    };
+    Some((a_stays, crossed))
+}

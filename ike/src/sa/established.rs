@@ -1,0 +1,383 @@
+//! An authenticated IKE SA: what is asked of it, and what it has to do in time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::auth::Authenticated;
+use super::channel::Channel;
+use super::parts::Parts;
+use super::task::{Active, Task, child, collision, delete, rekey_child, rekey_ike};
+use super::{Link, State, Turn};
+use crate::child::{Child, REAP_AFTER};
+use crate::connection::ConnectionId;
+use crate::context::Context;
+use crate::error::Cause;
+use crate::event::{DownReason, Event, Role};
+use crate::wire::{Exchange, IkeSpi, Notify, NotifyType, Payload, Protocol, WireError};
+
+/// An unprotected hint makes us ask the peer at most this often.
+const SUSPICION: Duration = Duration::from_secs(5);
+
+/// Both sides are authenticated.
+pub(crate) struct Established {
+    pub(crate) channel: Channel,
+    pub(crate) peer: Authenticated,
+    pub(crate) since: Instant,
+    /// The lower one of the nonces that made this SA: decides between crossed set-ups.
+    pub(crate) low_nonce: Vec<u8>,
+    /// Children by our inbound SPI.
+    pub(crate) children: BTreeMap<u32, Child>,
+    /// What is to be done, in the order of urgency.
+    pub(crate) queue: BTreeSet<Task>,
+    /// What is to be done later.
+    pub(crate) postponed: Vec<(Instant, Task)>,
+    /// What our request under way is about.
+    pub(crate) active: Option<Active>,
+    /// Our SPI of the SA that has taken this one's place and its children.
+    pub(crate) replaced_by: Option<IkeSpi>,
+    /// It is being deleted by us, for this reason.
+    pub(crate) closing: Option<DownReason>,
+    /// When the peer has to have deleted it after a crossing or a rekeying.
+    pub(crate) reap_at: Option<Instant>,
+    pub(crate) last_heard: Instant,
+    pub(crate) rekey_at: Option<Instant>,
+    pub(crate) expires_at: Instant,
+    /// Failures to create a child, in a row.
+    child_failures: u32,
+    /// Silence after which the peer is asked.
+    liveness: Duration,
+    suspected: Option<Instant>,
+}
+
+/// What an IKE SA is made from.
+pub(crate) struct Birth {
+    pub(crate) channel: Channel,
+    pub(crate) peer: Authenticated,
+    pub(crate) low_nonce: Vec<u8>,
+}
+
+impl Established {
+    pub(crate) fn new(turn: &mut Turn<'_>, birth: Birth) -> Self {
+        let now = turn.now;
+        let lifetime = turn.connection.ike_lifetime;
+        Self {
+            channel: birth.channel,
+            peer: birth.peer,
+            since: now,
+            low_nonce: birth.low_nonce,
+            children: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            postponed: Vec::new(),
+            active: None,
+            replaced_by: None,
+            closing: None,
+            reap_at: None,
+            last_heard: now,
+            rekey_at: Some(now + turn.cx.share(lifetime, 70, 85)),
+            expires_at: now + lifetime,
+            child_failures: 0,
+            liveness: turn.connection.liveness.interval,
+            suspected: None,
+        }
+    }
+
+    /// Says that the SA stands.
+    pub(crate) fn announce(&self, turn: &mut Turn<'_>) {
+        turn.cx.events.push_back(Event::IkeUp {
+            connection: turn.connection.id,
+            sa: turn.link.id(),
+            role: turn.link.role,
+            peer: self.peer.identity().clone(),
+            suite: self.channel.suite.to_string(),
+            path: turn.link.path,
+        });
+    }
+
+    /// Whether it can carry new exchanges.
+    pub(crate) const fn is_usable(&self) -> bool {
+        self.replaced_by.is_none() && self.closing.is_none() && self.reap_at.is_none()
+    }
+
+    /// Something says that the peer may have lost this SA. Returns whether we ask it now.
+    pub(crate) fn suspect(&mut self, now: Instant) -> bool {
+        if self.suspected.is_some_and(|at| now < at + SUSPICION) {
+            return false;
+        }
+        self.suspected = Some(now);
+        self.queue.insert(Task::Liveness);
+        true
+    }
+
+    /// Whether a hint that the peer has lost this SA has come since it was last heard.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.suspected.is_some_and(|at| at > self.last_heard)
+    }
+
+    /// Takes a request that is new in the window.
+    pub(crate) fn handle_request(
+        mut self: Box<Self>,
+        turn: &mut Turn<'_>,
+        exchange: Exchange,
+        id: u32,
+        parts: Parts,
+    ) -> State {
+        let answer = match exchange {
+            Exchange::Informational => return delete::answer(self, turn, id, &parts),
+            Exchange::CreateChildSa => self.answer_create(turn, &parts),
+            Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::Other(_) => {
+                turn.cx.counters.unexpected += 1;
+                vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX))]
+            }
+        };
+        turn.reply(&mut self.channel, exchange, id, &answer);
+        State::Established(self)
+    }
+
+    /// CREATE_CHILD_SA is three exchanges in one (RFC 7296 section 1.3).
+    fn answer_create(&mut self, turn: &mut Turn<'_>, parts: &Parts) -> Vec<Payload> {
+        let refuse = |kind| vec![Payload::Notify(Notify::new(kind))];
+        let ike = parts
+            .sa
+            .iter()
+            .flatten()
+            .any(|p| p.protocol == Protocol::Ike);
+        if ike {
+            return match collision::admit_ike_rekey(self) {
+                Ok(()) => rekey_ike::answer(self, turn, parts),
+                Err(notify) => refuse(notify),
+            };
+        }
+        let Some(rekeyed) = parts.notify(NotifyType::REKEY_SA) else {
+            return match collision::admit_create_child(self) {
+                Ok(()) => child::answer(self, turn, parts, None),
+                Err(notify) => refuse(notify),
+            };
+        };
+        // The SPI is the one of the peer's inbound SA, so of our outbound one (section 1.3.3).
+        let spi_out = <[u8; 4]>::try_from(rekeyed.spi.as_slice()).map(u32::from_be_bytes);
+        let old = self
+            .children
+            .values()
+            .find(|c| spi_out.is_ok_and(|spi| c.sa.spi_out == spi));
+        match collision::admit_child_rekey(self, old) {
+            Ok(old) => rekey_child::answer(self, turn, parts, old),
+            Err(NotifyType::CHILD_SA_NOT_FOUND) => {
+                let mut notify = Notify::new(NotifyType::CHILD_SA_NOT_FOUND);
+                notify.protocol = rekeyed.protocol;
+                notify.spi.clone_from(&rekeyed.spi);
+                vec![Payload::Notify(notify)]
+            }
+            Err(notify) => refuse(notify),
+        }
+    }
+
+    /// Takes the response to our request.
+    pub(crate) fn handle_response(
+        mut self: Box<Self>,
+        turn: &mut Turn<'_>,
+        parts: Result<Parts, WireError>,
+    ) -> State {
+        self.suspected = None;
+        let parts = parts.unwrap_or_else(|error| {
+            turn.cx.counters.bad_inner += 1;
+            let cause = Cause::Malformed {
+                what: error.to_string(),
+            };
+            turn.fail(Exchange::CreateChildSa, Role::Initiator, cause, false);
+            Parts::default()
+        });
+        match self.active.take() {
+            Some(Active::CreateChild(request)) => child::finish(&mut self, turn, request, &parts),
+            Some(Active::RekeyChild(request)) => {
+                rekey_child::finish(&mut self, turn, request, &parts);
+            }
+            Some(Active::RekeyIke(request)) => {
+                rekey_ike::finish(&mut self, turn, *request, &parts);
+            }
+            Some(Active::DeleteChild(spi)) => delete::finish_child(&mut self, turn, spi),
+            Some(Active::DeleteIke) => {
+                let reason = self.closing.take().unwrap_or(DownReason::Administrative);
+                return self.close(turn, reason);
+            }
+            Some(Active::Liveness) | None => {}
+        }
+        State::Established(self)
+    }
+
+    /// Looks at the times, and starts the most urgent task if no request is under way.
+    pub(crate) fn attend(mut self: Box<Self>, turn: &mut Turn<'_>) -> State {
+        if self.expires_at <= turn.now || self.reap_at.is_some_and(|at| at <= turn.now) {
+            // After a crossing the peer should have deleted it; after a rekeying likewise.
+            let reason = match (self.replaced_by, self.reap_at) {
+                (Some(_), _) => DownReason::Replaced,
+                (None, Some(_)) => DownReason::Duplicate,
+                (None, None) => DownReason::Expired,
+            };
+            self.reap_at = None;
+            self.expires_at = turn.now + REAP_AFTER;
+            self.begin_close(reason);
+        }
+        self.liveness = turn.connection.liveness.interval;
+        self.schedule(turn.now);
+        if self.is_usable() {
+            self.want_child(turn);
+        }
+        while self.active.is_none() && !turn.link.window.is_waiting() {
+            let Some(task) = self.queue.pop_first() else {
+                break;
+            };
+            self.start(turn, task);
+        }
+        State::Established(self)
+    }
+
+    /// Queues what the clock asks for.
+    fn schedule(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.postponed)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        self.postponed = later;
+        let due: Vec<(Instant, Task)> = due;
+        self.queue.extend(due.into_iter().map(|(_, task)| task));
+        for child in self.children.values_mut() {
+            let spi = child.sa.spi_in;
+            if child.expires_at <= now || child.reap_at.is_some_and(|at| at <= now) {
+                child.expires_at = now + REAP_AFTER;
+                child.reap_at = None;
+                child.doomed = true;
+                self.queue.insert(Task::DeleteChild(spi));
+            } else if child.rekey_at.is_some_and(|at| at <= now) {
+                child.rekey_at = None;
+                if child.is_current() {
+                    self.queue.insert(Task::RekeyChild(spi));
+                }
+            }
+        }
+        if self.rekey_at.is_some_and(|at| at <= now) {
+            self.rekey_at = None;
+            self.queue.insert(Task::RekeyIke);
+        }
+        if now >= self.last_heard + self.liveness {
+            self.queue.insert(Task::Liveness);
+        }
+    }
+
+    /// Asks for a child if there is none and nothing is under way to make one. The IKE SA's
+    /// initiator does so at once; the responder gives it time, so that not both do.
+    fn want_child(&mut self, turn: &Turn<'_>) {
+        let making = matches!(
+            self.active,
+            Some(Active::CreateChild(_) | Active::RekeyChild(_))
+        ) || self.queue.contains(&Task::CreateChild)
+            || self
+                .postponed
+                .iter()
+                .any(|(_, task)| *task == Task::CreateChild);
+        if making || self.children.values().any(Child::is_current) {
+            return;
+        }
+        match turn.link.role {
+            Role::Initiator => _ = self.queue.insert(Task::CreateChild),
+            Role::Responder => {
+                self.postponed
+                    .push((turn.now + Duration::from_secs(3), Task::CreateChild));
+            }
+        }
+    }
+
+    /// Tries again to make a child, later each time.
+    pub(crate) fn retry_child(&mut self, turn: &mut Turn<'_>) {
+        let base = Duration::from_secs(1 << self.child_failures.min(5));
+        self.child_failures += 1;
+        let wait = turn.cx.share(base, 75, 125);
+        self.postponed.push((turn.now + wait, Task::CreateChild));
+    }
+
+    pub(crate) const fn child_made(&mut self) {
+        self.child_failures = 0;
+    }
+
+    /// Does a task again after a moment (RFC 7296 section 2.25).
+    pub(crate) fn postpone(&mut self, turn: &mut Turn<'_>, task: Task) {
+        let wait = turn.cx.share(Duration::from_secs(2), 50, 150);
+        self.postponed.push((turn.now + wait, task));
+    }
+
+    /// Deletes the SA as soon as the window is free.
+    pub(crate) fn begin_close(&mut self, reason: DownReason) {
+        self.closing.get_or_insert(reason);
+        if !matches!(self.active, Some(Active::DeleteIke)) {
+            self.queue.insert(Task::DeleteIke);
+        }
+    }
+
+    /// The SA is over: lets its children go and says so.
+    pub(crate) fn close(self, turn: &mut Turn<'_>, reason: DownReason) -> State {
+        let id = turn.link.id();
+        self.abandon(turn.cx, turn.now, turn.connection.id, id, reason);
+        State::Dead
+    }
+
+    /// The same without a turn, for the endpoint. Gives back the channel, for last words.
+    pub(crate) fn abandon(
+        self,
+        cx: &mut Context,
+        now: Instant,
+        connection: ConnectionId,
+        sa: crate::event::IkeSaId,
+        reason: DownReason,
+    ) -> Channel {
+        if let Some(spi) = self.active.as_ref().and_then(Active::reserved_spi) {
+            cx.release_spi(spi);
+        }
+        for spi in self.children.keys() {
+            cx.bury(now, connection, *spi);
+        }
+        if self.replaced_by.is_none() {
+            cx.reasons.insert(connection, reason.clone());
+            cx.events.push_back(Event::IkeDown {
+                connection,
+                sa,
+                reason,
+            });
+        }
+        self.channel
+    }
+
+    /// The peer has not answered within the budget.
+    pub(crate) fn give_up(self: Box<Self>, turn: &mut Turn<'_>, waited: Duration) {
+        if self.replaced_by.is_none() && self.closing.is_none() {
+            let exchange = match self.active {
+                Some(Active::CreateChild(_) | Active::RekeyChild(_) | Active::RekeyIke(_)) => {
+                    Exchange::CreateChildSa
+                }
+                _ => Exchange::Informational,
+            };
+            let cause = Cause::NoAnswer {
+                attempts: 1,
+                waited,
+            };
+            turn.fail(exchange, Role::Initiator, cause, false);
+        }
+        let reason = self.closing.clone().unwrap_or(DownReason::NoAnswer);
+        self.close(turn, reason);
+    }
+
+    /// When there is something to do beside answering.
+    pub(crate) fn timeout(&self, link: &Link) -> Option<Instant> {
+        let mut times: Vec<Instant> = vec![self.expires_at];
+        times.extend(self.reap_at);
+        times.extend(self.rekey_at);
+        times.extend(self.postponed.iter().map(|(at, _)| *at));
+        for child in self.children.values() {
+            times.push(child.expires_at);
+            times.extend(child.rekey_at);
+            times.extend(child.reap_at);
+        }
+        // While a request is under way its repetition is what tests the peer.
+        if !link.window.is_waiting() {
+            times.push(self.last_heard + self.liveness);
+        }
+        times.into_iter().min()
+    }
+}

@@ -1,0 +1,455 @@
+//! Setting up an IKE SA as initiator: IKE_SA_INIT, then IKE_AUTH with the first child
+//! (RFC 7296 sections 1.2 and 2.6 to 2.9).
+
+use std::time::{Duration, Instant};
+
+use crypto::{Group, KeyPair, ikev2};
+
+use super::auth;
+use super::channel::Channel;
+use super::established::{Birth, Established};
+use super::parts::Parts;
+use super::window::Pace;
+use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn};
+use crate::child::{Agreement, Child, narrow};
+use crate::connection::{Connection, Encapsulation};
+use crate::context::Context;
+use crate::error::{Cause, Negotiation, RefusedBy, Selectors};
+use crate::event::{Path, Role};
+use crate::nat;
+use crate::select::{self, ChildGroups, GroupOffer, IkeSuite};
+use crate::wire::{
+    Delete, Exchange, KeyExchange, Message, Notify, NotifyType, Payload, Protocol, WireError,
+};
+
+/// After so long without an answer a fresh attempt begins, with new keys and a new SPI.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// A responder that keeps asking for cookies is not worth more answers in one attempt.
+const MOST_COOKIES: u8 = 3;
+
+/// Our IKE_SA_INIT request is under way.
+pub(crate) struct InitSent {
+    key: KeyPair,
+    nonce: Vec<u8>,
+    cookie: Option<Vec<u8>>,
+    cookies: u8,
+    /// Groups of which we have sent a public value.
+    tried: Vec<Group>,
+    /// The request as sent; AUTH is computed over it.
+    request: Vec<u8>,
+}
+
+/// Our IKE_AUTH request is under way.
+pub(crate) struct AuthSent {
+    pub(crate) channel: Channel,
+    /// Inbound SPI of the first child.
+    pub(crate) spi_in: u32,
+    nonce_i: Vec<u8>,
+    nonce_r: Vec<u8>,
+    /// The peer's IKE_SA_INIT response; its AUTH is computed over it.
+    response: Vec<u8>,
+}
+
+/// Starts an attempt; none if the parameters name no group.
+pub(crate) fn initiate(
+    cx: &mut Context,
+    now: Instant,
+    connection: &std::sync::Arc<Connection>,
+) -> Option<Sa> {
+    let group = connection
+        .ike
+        .iter()
+        .flat_map(|p| &p.groups)
+        .next()
+        .copied()?;
+    let path = Path {
+        local: (connection.local, cx.ports.ike).into(),
+        remote: connection.remote_ike(),
+        local_nat: false,
+        remote_nat: false,
+        encapsulated: false,
+    };
+    let mut link = Link::new(
+        now,
+        cx.ike_spi(),
+        crate::wire::IkeSpi::ZERO,
+        Role::Initiator,
+        path,
+    );
+    let mut state = InitSent {
+        key: group.generate(&mut cx.rng),
+        nonce: cx.nonce(),
+        cookie: None,
+        cookies: 0,
+        tried: vec![group],
+        request: Vec::new(),
+    };
+    state.send(&mut Turn {
+        cx,
+        now,
+        link: &mut link,
+        connection,
+    });
+    Some(Sa {
+        link,
+        connection: Some(connection.id),
+        state: State::InitSent(Box::new(state)),
+    })
+}
+
+impl InitSent {
+    fn send(&mut self, turn: &mut Turn<'_>) {
+        let mut payloads = Vec::new();
+        if let Some(cookie) = &self.cookie {
+            let notify = Notify::with_data(NotifyType::COOKIE, cookie.clone());
+            payloads.push(Payload::Notify(notify));
+        }
+        payloads.push(Payload::Sa(select::offer_ike(&turn.connection.ike, None)));
+        payloads.push(Payload::Ke(KeyExchange {
+            group: self.key.group().id(),
+            data: self.key.public().to_vec(),
+        }));
+        payloads.push(Payload::Nonce(self.nonce.clone()));
+        let path = turn.link.path;
+        payloads.extend(nat::announce(
+            turn.cx,
+            turn.connection.encapsulation,
+            turn.link.spis(),
+            path.local,
+            path.remote,
+        ));
+        let fragmentation = Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
+        payloads.push(Payload::Notify(fragmentation));
+        let header = turn.link.header(Exchange::IkeSaInit, false, 0);
+        self.request = Message { header, payloads }.encode();
+        let packets = vec![self.request.clone()];
+        turn.link.transmit(turn.cx, turn.now, &packets);
+        let pace = Pace {
+            retransmission: turn.connection.initiation,
+            give_up: ATTEMPT,
+        };
+        turn.link.window.sent(turn.now, packets, pace);
+    }
+
+    /// Takes the response. Nothing protects it, so what makes no sense is dropped and the right
+    /// one may still come.
+    pub(crate) fn handle(
+        self: Box<Self>,
+        turn: &mut Turn<'_>,
+        from: Addresses,
+        message: Message,
+        bytes: &[u8],
+    ) -> State {
+        let header = message.header;
+        let expected = header.flags.response
+            && header.exchange == Exchange::IkeSaInit
+            && header.message_id == 0
+            && from.remote == turn.link.path.remote;
+        if !expected {
+            turn.cx.counters.unexpected += 1;
+            return State::InitSent(self);
+        }
+        let spis = (header.spi_i, header.spi_r);
+        let detected = nat::detect(&message.payloads, spis, from.local, from.remote);
+        let parts = Parts::new(message.payloads);
+        if parts.sa.is_none() {
+            return self.handle_notify(turn, &parts);
+        }
+        let Some(agreed) = self.agree(turn, &parts, header.spi_r) else {
+            turn.cx.counters.unexpected += 1;
+            return State::InitSent(self);
+        };
+        turn.link.window.answered(0);
+        turn.link.peer_spi = header.spi_r;
+        turn.link.path.local = from.local;
+        let path = &mut turn.link.path;
+        path.local_nat = detected.local_nat;
+        path.remote_nat = detected.remote_nat;
+        let force = turn.connection.encapsulation == Encapsulation::Force;
+        if detected.supported && (detected.local_nat || detected.remote_nat || force) {
+            // Float to the NAT ports for all that follows (RFC 7296 section 2.23).
+            path.encapsulated = true;
+            path.local.set_port(turn.cx.ports.nat);
+            path.remote.set_port(turn.connection.remote_ports.nat);
+        }
+        let (channel, nonce_r) = agreed;
+        let spi_in = turn.cx.child_spi();
+        let mut state = AuthSent {
+            channel,
+            spi_in,
+            nonce_i: self.nonce,
+            nonce_r,
+            response: bytes.to_vec(),
+        };
+        state.send(turn, &self.request);
+        State::AuthSent(Box::new(state))
+    }
+
+    /// Checks the answer and derives the keys; the second value is the responder's nonce.
+    fn agree(
+        &self,
+        turn: &Turn<'_>,
+        parts: &Parts,
+        spi_r: crate::wire::IkeSpi,
+    ) -> Option<(Channel, Vec<u8>)> {
+        let (proposals, ke, nonce) = (
+            parts.sa.as_ref()?,
+            parts.ke.as_ref()?,
+            parts.nonce.as_ref()?,
+        );
+        if spi_r.is_zero() || !select::is_single_choice(proposals) {
+            return None;
+        }
+        let ours = self.key.group().id();
+        let choice = select::choose_ike(&turn.connection.ike, proposals, Some(ours)).ok()?;
+        if choice.chosen.group.id() != ours || ke.group != ours {
+            return None;
+        }
+        let IkeSuite { suite, prf, .. } = choice.chosen;
+        let shared = self.key.agree(&ke.data).ok()?;
+        let keys = ikev2::initial_keys(
+            prf,
+            suite,
+            &self.nonce,
+            nonce,
+            &shared,
+            turn.link.spi.0,
+            spi_r.0,
+        )
+        .ok()?;
+        let fragmentation = parts.has(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
+        let channel = Channel::new(choice.chosen, keys, Role::Initiator, fragmentation).ok()?;
+        Some((channel, nonce.clone()))
+    }
+
+    fn handle_notify(mut self: Box<Self>, turn: &mut Turn<'_>, parts: &Parts) -> State {
+        if let Some(cookie) = parts.notify(NotifyType::COOKIE) {
+            if self.cookies < MOST_COOKIES && (1..=64).contains(&cookie.data.len()) {
+                self.cookies += 1;
+                self.cookie = Some(cookie.data.clone());
+                self.send(turn);
+            }
+            return State::InitSent(self);
+        }
+        if let Some(wanted) = parts.wanted_group() {
+            let ours: Vec<Group> = turn
+                .connection
+                .ike
+                .iter()
+                .flat_map(|p| p.groups.iter().copied())
+                .collect();
+            let group = Group::from_id(wanted).filter(|g| ours.contains(g));
+            // Never twice for one group, or two sides with odd tables would go round for ever.
+            match group.filter(|g| !self.tried.contains(g)) {
+                Some(group) => {
+                    self.tried.push(group);
+                    self.key = group.generate(&mut turn.cx.rng);
+                    self.send(turn);
+                    return State::InitSent(self);
+                }
+                None => {
+                    let cause = Cause::invalid_ke(&ours, wanted);
+                    turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
+                    return State::Dead;
+                }
+            }
+        }
+        let Some(error) = parts.error() else {
+            turn.cx.counters.unexpected += 1;
+            return State::InitSent(self);
+        };
+        let cause = match error.kind {
+            NotifyType::NO_PROPOSAL_CHOSEN => Cause::NoProposal {
+                negotiation: Negotiation::Ike,
+                ours: crate::describe::Offer::from_ours(&turn.connection.ike),
+                theirs: None,
+                nearest: Vec::new(),
+            },
+            notify => Cause::PeerRefused { notify },
+        };
+        turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
+        State::Dead
+    }
+}
+
+impl AuthSent {
+    fn send(&mut self, turn: &mut Turn<'_>, init_request: &[u8]) {
+        let c = turn.connection;
+        let auth = auth::prove(
+            &self.channel,
+            &c.psk,
+            init_request,
+            &self.nonce_r,
+            &c.local_id,
+        );
+        let offer = select::offer_esp(&c.esp, self.spi_in, &GroupOffer::None);
+        let mut payloads = vec![Payload::IdI(c.local_id.clone())];
+        // We initiate only where no SA stands, or the peer has lost the one that does.
+        if c.initial_contact {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT)));
+        }
+        payloads.extend([
+            Payload::IdR(c.remote_id.clone()),
+            auth,
+            Payload::Sa(offer),
+            Payload::TsI(c.local_ts.clone()),
+            Payload::TsR(c.remote_ts.clone()),
+        ]);
+        turn.request(&mut self.channel, Exchange::IkeAuth, &payloads);
+    }
+
+    /// Takes the response.
+    pub(crate) fn handle(self: Box<Self>, turn: &mut Turn<'_>, parts: Parts) -> State {
+        let (Some(identity), Some((method, data))) = (&parts.id_r, &parts.auth) else {
+            return self.refused(turn, &parts);
+        };
+        let c = turn.connection;
+        if *method != auth::SHARED_KEY_MIC {
+            return self.reject(turn, Cause::AuthMethod { method: *method });
+        }
+        if *identity != c.remote_id {
+            let (expected, got) = (c.remote_id.clone(), identity.clone());
+            return self.reject(turn, Cause::IdMismatch { expected, got });
+        }
+        let verified = auth::verify(
+            &self.channel,
+            &c.psk,
+            &self.response,
+            &self.nonce_i,
+            identity,
+            data,
+        );
+        let Some(peer) = verified else {
+            let (ours, theirs) = (c.local_id.clone(), identity.clone());
+            return self.reject(
+                turn,
+                Cause::Authentication {
+                    by: RefusedBy::Us,
+                    ours,
+                    theirs,
+                },
+            );
+        };
+        let low_nonce = (&self.nonce_i).min(&self.nonce_r).clone();
+        let child = self.child(turn, &parts);
+        let birth = Birth {
+            channel: self.channel,
+            peer,
+            low_nonce,
+        };
+        let mut established = Established::new(turn, birth);
+        established.announce(turn);
+        match child {
+            Ok(mut child) => {
+                child.ready = Some(turn.cx.next_order());
+                established.children.insert(child.sa.spi_in, child);
+            }
+            Err(cause) => {
+                turn.cx.release_spi(self.spi_in);
+                turn.fail(Exchange::IkeAuth, Role::Initiator, cause, false);
+                established.retry_child(turn);
+            }
+        }
+        let initial_contact = parts.has(NotifyType::INITIAL_CONTACT);
+        let spi = turn.link.spi;
+        turn.cx.effects.push_back(Effect::Established {
+            spi,
+            initial_contact,
+        });
+        State::Established(Box::new(established))
+    }
+
+    /// The first child, or why there is none.
+    fn child(&self, turn: &mut Turn<'_>, parts: &Parts) -> Result<Child, Cause> {
+        let c = turn.connection;
+        let ours = Selectors {
+            local: c.local_ts.clone(),
+            remote: c.remote_ts.clone(),
+        };
+        let (Some(proposals), Some(ts_i), Some(ts_r)) = (&parts.sa, &parts.ts_i, &parts.ts_r)
+        else {
+            return Err(super::task::child::refusal(parts, c));
+        };
+        let choice = select::choose_esp(&c.esp, proposals, ChildGroups::FirstChild, None)
+            .map_err(|mismatch| Cause::no_proposal(Negotiation::Esp, mismatch))?;
+        let (local_ts, remote_ts) = (narrow(&c.local_ts, ts_i), narrow(&c.remote_ts, ts_r));
+        if local_ts.is_empty() || remote_ts.is_empty() {
+            let theirs = Selectors {
+                local: ts_i.clone(),
+                remote: ts_r.clone(),
+            };
+            return Err(Cause::TsUnacceptable {
+                ours,
+                theirs: Some(theirs),
+            });
+        }
+        let spi_out = super::task::child::spi_of(&choice.spi).ok_or_else(|| Cause::Malformed {
+            what: "SPI of the CHILD_SA".to_owned(),
+        })?;
+        let agreed = Agreement {
+            path: &turn.link.path,
+            role: Role::Initiator,
+            suite: choice.chosen,
+            spi_in: self.spi_in,
+            spi_out,
+            local_ts,
+            remote_ts,
+            nonces: (&self.nonce_i, &self.nonce_r),
+            shared: None,
+        };
+        let keys = (self.channel.suite.prf, &self.channel.d);
+        Child::install(turn.cx, turn.now, c, keys, agreed).map_err(|error| Cause::Local {
+            what: error.to_string(),
+        })
+    }
+
+    /// The response breaks the format.
+    pub(crate) fn malformed(self: Box<Self>, turn: &mut Turn<'_>, error: WireError) -> State {
+        turn.cx.counters.bad_inner += 1;
+        self.reject(
+            turn,
+            Cause::Malformed {
+                what: error.to_string(),
+            },
+        )
+    }
+
+    /// The peer did not authenticate itself; its notification says why.
+    fn refused(self: Box<Self>, turn: &mut Turn<'_>, parts: &Parts) -> State {
+        turn.cx.release_spi(self.spi_in);
+        let c = turn.connection;
+        let cause = match parts.error().map(|n| n.kind) {
+            Some(NotifyType::AUTHENTICATION_FAILED) => Cause::Authentication {
+                by: RefusedBy::Peer,
+                ours: c.local_id.clone(),
+                theirs: c.remote_id.clone(),
+            },
+            Some(notify) => Cause::PeerRefused { notify },
+            None => Cause::Malformed {
+                what: "IKE_AUTH response without AUTH".to_owned(),
+            },
+        };
+        turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
+        State::Dead
+    }
+
+    /// We do not accept the peer, which takes the SA for established: tell it
+    /// (RFC 7296 section 2.21.2).
+    fn reject(mut self: Box<Self>, turn: &mut Turn<'_>, cause: Cause) -> State {
+        turn.cx.release_spi(self.spi_in);
+        turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
+        let payloads = [
+            Payload::Notify(Notify::new(NotifyType::AUTHENTICATION_FAILED)),
+            Payload::Delete(Delete {
+                protocol: Protocol::Ike,
+                spis: Vec::new(),
+            }),
+        ];
+        turn.request(&mut self.channel, Exchange::Informational, &payloads);
+        State::Lingering {
+            channel: Box::new(self.channel),
+            until: turn.now + LINGER,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Exchanges that cross (RFC 7296 sections 2.8.1, 2.8.2 and 2.25): the one place that decides.
+//!
+//! A collision is a property of a pair: a request of the peer, and what we have under way or have
+//! already agreed upon. The functions here are pure; they read the SA's state and give a verdict.
+
+use super::{Active, Task};
+use crate::child::Child;
+use crate::sa::established::Established;
+use crate::wire::NotifyType;
+
+/// Which one of two crossed exchanges stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// What we initiated.
+    Ours,
+    /// What the peer initiated.
+    Theirs,
+}
+
+/// The SA whose exchange has the lowest of all four nonces is the redundant one; whoever created
+/// it deletes it, and the other one deletes the old SA (section 2.8.1).
+pub(crate) fn resolve(our_low: &[u8], their_low: &[u8]) -> Verdict {
+    if our_low < their_low {
+        Verdict::Theirs
+    } else {
+        Verdict::Ours
+    }
+}
+
+/// Whether the SA is on its way out, or in the middle of being replaced by us.
+const fn ike_is_leaving(sa: &Established) -> bool {
+    !sa.is_usable() || matches!(sa.active, Some(Active::DeleteIke | Active::RekeyIke(_)))
+}
+
+/// May the peer make a new child? Not while the IKE SA is being rekeyed or closed (2.25.2).
+pub(crate) fn admit_create_child(sa: &Established) -> Result<(), NotifyType> {
+    if ike_is_leaving(sa) {
+        Err(NotifyType::TEMPORARY_FAILURE)
+    } else {
+        Ok(())
+    }
+}
+
+/// May the peer rekey this child? Returns our inbound SPI of it.
+pub(crate) fn admit_child_rekey(sa: &Established, old: Option<&Child>) -> Result<u32, NotifyType> {
+    if ike_is_leaving(sa) {
+        return Err(NotifyType::TEMPORARY_FAILURE);
+    }
+    // Never heard of, or deleted already (section 2.25.1).
+    let Some(old) = old else {
+        return Err(NotifyType::CHILD_SA_NOT_FOUND);
+    };
+    let spi = old.sa.spi_in;
+    let deleting = matches!(sa.active, Some(Active::DeleteChild(s)) if s == spi)
+        || sa.queue.contains(&Task::DeleteChild(spi));
+    if deleting || old.doomed || old.replaced_by.is_some() {
+        return Err(NotifyType::TEMPORARY_FAILURE);
+    }
+    Ok(spi)
+}
+
+/// May the peer rekey the IKE SA? Not while we create, rekey or delete a child, nor once it has
+/// been replaced or is being closed; while we rekey it ourselves, yes: that is for the nonces to
+/// decide (sections 2.8.2 and 2.25.2).
+pub(crate) const fn admit_ike_rekey(sa: &Established) -> Result<(), NotifyType> {
+    let busy = matches!(
+        sa.active,
+        Some(
+            Active::CreateChild(_)
+                | Active::RekeyChild(_)
+                | Active::DeleteChild(_)
+                | Active::DeleteIke
+        )
+    );
+    let crossed_before = match &sa.active {
+        Some(Active::RekeyIke(request)) => request.crossed.is_some(),
+        _ => false,
+    };
+    if busy || crossed_before || !sa.is_usable() {
+        return Err(NotifyType::TEMPORARY_FAILURE);
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs every level of them. Needs root, /dev/net/tun and network namespaces.
+#
+# The last lines are the test runner's own summary, and its exit status is this script's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/install-test-deps.sh
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+step "examples in the documentation"
+cargo test --workspace --doc --quiet
+
+# A level that has lost its tests (a renamed file, a wrong filter) must not pass in silence.
+step "test levels"
+listing=$(cargo nextest list --workspace --message-format oneline)
+level() {
+    local count
+    count=$(grep -Ec "$2" <<<"$listing" || true)
+    printf '%-46s %4d tests\n' "$1" "$count"
+    if ((count == 0)); then
+        echo "test: no test at this level: nothing matches $2" >&2
+        exit 1
+    fi
+}
+level "site file and its diagnostics" '^causeway-config[: ]'
+level "cryptography against published vectors" '^causeway-crypto[: ]'
+level "IKEv2: codecs, machines, pairs" '^causeway-ike[: ]'
+level "BGP: codecs, machines, pairs" '^causeway-bgpd[: ]'
+level "ESP" '^causeway-esp[: ]'
+level "host and data planes in namespaces" '^causeway-vti[: ]'
+level "architecture" '^causeway::architecture '
+level "the test bench itself" '^causeway-lab[: ]'
+level "end to end with real peers" '^causeway::e2e_'
+level "the demo" '^causeway::demo '
+
+step "tests"
+exec cargo nextest run --workspace

@@ -1,0 +1,124 @@
+//! Neighbors and their policies, for BGP.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bgpd::policy::{Decision, PrefixList, Rule};
+use bgpd::{Asn, PeerConfig, Policy, PrefixLimit, Role, SpeakerConfig};
+use config::model::{self, Redistribute as Kind, UpdateSource};
+use ipnet::IpNet;
+
+use super::Redistribute;
+
+pub(super) fn speaker(site: &model::Site) -> SpeakerConfig {
+    let Some(bgp) = &site.bgp else {
+        // Without [bgp] there is nobody to speak to; the speaker exists and is silent.
+        return SpeakerConfig {
+            asn: Asn(64512),
+            router_id: Ipv4Addr::new(127, 0, 0, 1),
+            maximum_paths: 1,
+            multipath_relax: true,
+        };
+    };
+    SpeakerConfig {
+        asn: Asn(bgp.asn.0),
+        router_id: bgp.router_id,
+        maximum_paths: bgp.maximum_paths,
+        multipath_relax: bgp.multipath_relax,
+    }
+}
+
+pub(super) fn redistribute(site: &model::Site) -> Redistribute {
+    let kinds = site.bgp.as_ref().map(|bgp| &bgp.redistribute);
+    let has = |kind| kinds.is_some_and(|kinds| kinds.contains(&kind));
+    Redistribute { connected: has(Kind::Connected), fixed: has(Kind::Static), kernel: has(Kind::Kernel) }
+}
+
+pub(super) fn prefix_lists(site: &model::Site) -> Vec<PrefixList> {
+    site.prefix_lists.iter().map(|(name, list)| prefix_list(name, list)).collect()
+}
+
+fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
+    let rules = list
+        .rules
+        .iter()
+        .map(|rule| Rule {
+            seq: rule.seq,
+            decision: match rule.action {
+                model::PrefixAction::Permit => Decision::Permit,
+                model::PrefixAction::Deny => Decision::Deny,
+            },
+            prefix: IpNet::V4(rule.prefix),
+            ge: rule.ge,
+            le: rule.le,
+        })
+        .collect();
+    PrefixList::new(name, rules)
+}
+
+pub(super) fn peers(site: &model::Site) -> Result<Vec<PeerConfig>, String> {
+    let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
+    neighbors.map(|neighbor| peer(site, neighbor)).collect()
+}
+
+fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, String> {
+    let role = match neighbor.role {
+        model::Role::Cloud => Role::Cloud,
+        model::Role::Lan => Role::Lan,
+    };
+    if neighbor.md5.is_some() {
+        return Err(format!(
+            "line {}: neighbor {}: TCP MD5 is not supported yet; remove the key on both sides",
+            neighbor.line, neighbor.name
+        ));
+    }
+    let tunnel = neighbor.tunnel.as_deref().and_then(|name| site.tunnel(name));
+    let mut peer = PeerConfig::new(neighbor.name.clone(), neighbor.address, Asn(neighbor.remote_asn.0), role);
+    peer.port = neighbor.port;
+    peer.local_asn = neighbor.local_asn.map(|asn| Asn(asn.0));
+    peer.passive = neighbor.passive;
+    peer.hold_time = neighbor.hold_time;
+    peer.keepalive = Some(neighbor.keepalive);
+    peer.connect_retry = neighbor.connect_retry;
+    peer.import = Some(policy(&neighbor.import));
+    peer.export = Some(policy(&neighbor.export));
+    peer.local_pref = Some(neighbor.local_pref);
+    peer.prepend = neighbor.prepend;
+    peer.med = neighbor.med;
+    peer.max_prefixes_in = PrefixLimit { max: neighbor.max_prefixes, ..peer.max_prefixes_in };
+    peer.max_prefixes_out = neighbor.max_prefixes_out;
+    peer.allow_default = neighbor.allow_default;
+    peer.allow_overlap = neighbor.allow_overlap;
+    match (&neighbor.source, tunnel) {
+        (Some(UpdateSource::Address(address)), _) => peer.update_source = Some(*address),
+        (Some(UpdateSource::Interface(name)), _) => peer.interface = Some(name.clone()),
+        (None, Some(tunnel)) => peer.update_source = Some(IpAddr::V4(tunnel.inside.ours)),
+        (None, None) => {}
+    }
+    if let Some(tunnel) = tunnel {
+        peer.interface = Some(tunnel.interface.clone());
+    }
+    peer.own_networks = own_networks(site);
+    peer.outer_addresses = outer_addresses(site);
+    Ok(peer)
+}
+
+fn policy(policy: &model::Policy) -> Policy {
+    match policy {
+        model::Policy::All => Policy::PermitAll,
+        model::Policy::None => Policy::DenyAll,
+        model::Policy::PrefixList(name) => Policy::PrefixList(name.clone()),
+    }
+}
+
+/// What no cloud may claim: our networks and the tunnels' own addresses.
+fn own_networks(site: &model::Site) -> Vec<IpNet> {
+    let inside = site.tunnels.iter().filter_map(|tunnel| {
+        let net = ipnet::Ipv4Net::new(tunnel.inside.ours, tunnel.inside.prefix_len).ok()?;
+        Some(IpNet::V4(net.trunc()))
+    });
+    site.gateway.networks.iter().copied().chain(inside).collect()
+}
+
+fn outer_addresses(site: &model::Site) -> Vec<IpAddr> {
+    site.tunnels.iter().map(|tunnel| tunnel.remote).chain(site.gateway.address).collect()
+}

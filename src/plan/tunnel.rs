@@ -1,0 +1,152 @@
+//! Tunnels, for IKE and the data plane.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use config::model::{self, Mtu};
+use config::proposal;
+use crypto::Secret;
+use ike::{ConnectionId, EsnPolicy, EspProposal, Identity, IkeProposal, Liveness, PfsPolicy, Ports};
+use ipnet::{IpNet, Ipv4Net};
+use vti::ifname::IfName;
+use vti::plane::{TunnelId, TunnelSpec};
+
+use super::TunnelPlan;
+
+/// A pre-shared key by the tunnel's name.
+pub(crate) type Keys = BTreeMap<String, Secret>;
+
+pub(super) fn plan(site: &model::Site, keys: &Keys) -> Result<Vec<TunnelPlan>, String> {
+    site.tunnels.iter().map(|tunnel| one(site, tunnel, keys)).collect()
+}
+
+fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<TunnelPlan, String> {
+    let wrong = |what: &dyn std::fmt::Display| format!("line {}: tunnel {}: {what}", tunnel.line, tunnel.name);
+    let key = keys.get(&tunnel.name).cloned().ok_or_else(|| wrong(&"has no pre-shared key"))?;
+    let inside = Ipv4Net::new(tunnel.inside.ours, tunnel.inside.prefix_len).map_err(|error| wrong(&error))?;
+    // Behind a NAT our public address is only what the peer knows us as.
+    let known_as = tunnel.local_id.as_ref().map(identity).or_else(|| site.gateway.address.map(Identity::from));
+    Ok(TunnelPlan {
+        name: tunnel.name.clone(),
+        line: tunnel.line,
+        profile: tunnel.profile.name().to_owned(),
+        interface: IfName::new(&tunnel.interface).map_err(|error| wrong(&error))?,
+        inside: IpNet::V4(inside),
+        peer_inside: IpAddr::V4(tunnel.inside.peer),
+        mtu: match tunnel.mtu {
+            Mtu::Auto => None,
+            Mtu::Fixed(mtu) => Some(mtu),
+        },
+        spec: TunnelSpec {
+            id: TunnelId(tunnel.reqid),
+            interface: tunnel.interface.clone(),
+            mss_clamp: tunnel.mss_clamp,
+            replay_window: tunnel.replay_window,
+            outer_mtu: 1500,
+            copy_dscp: false,
+        },
+        local_id_follows_address: known_as.is_none(),
+        connection: connection(site, tunnel, key, known_as),
+    })
+}
+
+fn connection(
+    site: &model::Site,
+    tunnel: &model::Tunnel,
+    key: Secret,
+    known_as: Option<Identity>,
+) -> ike::Connection {
+    // The source address is filled in when the way to the peer is known.
+    let local = site.gateway.address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let mut connection =
+        ike::Connection::new(ConnectionId(tunnel.reqid), tunnel.name.clone(), local, tunnel.remote, key);
+    connection.remote_ports = Ports { ike: site.daemon.ike_port, nat: site.daemon.nat_port };
+    connection.local_id = known_as.unwrap_or_else(|| Identity::from(local));
+    connection.remote_id = identity(&tunnel.remote_id);
+    connection.ike = tunnel.ike.iter().map(ike_proposal).collect();
+    connection.esp = tunnel.esp.iter().map(esp_proposal).collect();
+    connection.pfs = PfsPolicy { ike_group: tunnel.pfs.ike_group, none: tunnel.pfs.none };
+    connection.ike_lifetime = tunnel.ike_lifetime;
+    connection.child_lifetime = tunnel.child_lifetime;
+    connection.liveness = Liveness { interval: tunnel.liveness, give_up: tunnel.liveness_timeout };
+    connection.encapsulation = match tunnel.encapsulation {
+        model::Encapsulation::Auto => ike::Encapsulation::Auto,
+        model::Encapsulation::Force => ike::Encapsulation::Force,
+        model::Encapsulation::Never => ike::Encapsulation::Never,
+    };
+    connection.initiate = tunnel.initiate;
+    connection
+}
+
+fn identity(identity: &model::Identity) -> Identity {
+    match identity {
+        model::Identity::Address(address) => Identity::from(*address),
+        model::Identity::Fqdn(name) => Identity::Fqdn(name.clone()),
+        model::Identity::Email(name) => Identity::Email(name.clone()),
+    }
+}
+
+fn ike_proposal(proposal: &proposal::IkeProposal) -> IkeProposal {
+    IkeProposal {
+        encryption: encryption(proposal.encryption),
+        integrity: proposal.integrity.map(integrity),
+        prf: match proposal.prf {
+            proposal::Prf::HmacSha1 => crypto::Prf::HmacSha1,
+            proposal::Prf::HmacSha256 => crypto::Prf::HmacSha256,
+            proposal::Prf::HmacSha384 => crypto::Prf::HmacSha384,
+            proposal::Prf::HmacSha512 => crypto::Prf::HmacSha512,
+        },
+        groups: proposal.groups.iter().copied().map(group).collect(),
+    }
+}
+
+fn esp_proposal(proposal: &proposal::EspProposal) -> EspProposal {
+    EspProposal {
+        encryption: encryption(proposal.encryption),
+        integrity: proposal.integrity.map(integrity),
+        groups: proposal.groups.iter().copied().map(group).collect(),
+        esn: match proposal.esn {
+            proposal::Esn::Either => EsnPolicy::Either,
+            proposal::Esn::Require => EsnPolicy::Require,
+            proposal::Esn::Never => EsnPolicy::Never,
+        },
+    }
+}
+
+fn encryption(encryption: proposal::Encryption) -> crypto::Encryption {
+    use proposal::Encryption as From;
+    match encryption {
+        From::AesCbc128 => crypto::Encryption::AesCbc128,
+        From::AesCbc192 => crypto::Encryption::AesCbc192,
+        From::AesCbc256 => crypto::Encryption::AesCbc256,
+        From::AesGcm128 => crypto::Encryption::AesGcm128,
+        From::AesGcm192 => crypto::Encryption::AesGcm192,
+        From::AesGcm256 => crypto::Encryption::AesGcm256,
+        From::ChaCha20Poly1305 => crypto::Encryption::ChaCha20Poly1305,
+    }
+}
+
+fn integrity(integrity: proposal::Integrity) -> crypto::Integrity {
+    use proposal::Integrity as From;
+    match integrity {
+        From::HmacSha1_96 => crypto::Integrity::HmacSha1_96,
+        From::HmacSha256_128 => crypto::Integrity::HmacSha256_128,
+        From::HmacSha384_192 => crypto::Integrity::HmacSha384_192,
+        From::HmacSha512_256 => crypto::Integrity::HmacSha512_256,
+    }
+}
+
+fn group(group: proposal::Group) -> crypto::Group {
+    use proposal::Group as From;
+    match group {
+        From::Modp1024 => crypto::Group::Modp1024,
+        From::Modp1536 => crypto::Group::Modp1536,
+        From::Modp2048 => crypto::Group::Modp2048,
+        From::Modp3072 => crypto::Group::Modp3072,
+        From::Modp4096 => crypto::Group::Modp4096,
+        From::Ecp256 => crypto::Group::Ecp256,
+        From::Ecp384 => crypto::Group::Ecp384,
+        From::Ecp521 => crypto::Group::Ecp521,
+        From::Curve25519 => crypto::Group::Curve25519,
+    }
+}

@@ -1,0 +1,190 @@
+//! From the site file on disk to a plan for the cores, with its secrets.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use config::model::{DataPlane, LogLevel, SecretSource};
+use config::render::{self, Colour};
+use config::{Diagnostic, SecretUnavailable, Secrets, Severity, Site, Source};
+use crypto::Secret;
+
+use crate::cli::Failure;
+use crate::plan::{Keys, Plan};
+use crate::secrets::{self, SecretError};
+
+/// The TCP port of BGP (RFC 4271, section 4).
+const BGP_PORT: u16 = 179;
+
+/// A larger site file is something else.
+const MOST_OCTETS: u64 = 4 << 20;
+
+/// What the shell has to know of a site, and the plan for the rest.
+pub(crate) struct Loaded {
+    pub(crate) plan: Plan,
+    pub(crate) socket: PathBuf,
+    pub(crate) log: String,
+    pub(crate) clean_up: bool,
+    pub(crate) ike_port: u16,
+    pub(crate) nat_port: u16,
+    pub(crate) bgp_port: u16,
+    data_plane: DataPlane,
+}
+
+/// A site file that was read, with everything found in it.
+pub(crate) struct Checked {
+    pub(crate) text: String,
+    pub(crate) site: Option<Site>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Whether the secrets that a file refers to are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// They are read and checked.
+    AtSecrets,
+    /// The machine may not have them.
+    AtTextOnly,
+}
+
+/// Reads a site file for `run`. Diagnostics go to standard error as people read them.
+///
+/// # Errors
+/// [`Failure::Invalid`] when there is no usable site in the file.
+pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
+    let checked = check(path, Look::AtSecrets)?;
+    let name = path.display().to_string();
+    if !checked.diagnostics.is_empty() {
+        let colour = if io::stderr().is_terminal() { Colour::Always } else { Colour::Never };
+        let text = render::all(&Source::new(&name, &checked.text), &checked.diagnostics, colour);
+        write!(io::stderr(), "{text}")?;
+    }
+    let site = checked.site.ok_or_else(|| Failure::Invalid(format!("{name} cannot be used; nothing was touched")))?;
+    finish(&site).map_err(|error| Failure::Invalid(format!("{name}: {error}")))
+}
+
+/// Reads a site file for a reload. Warnings go to the log.
+///
+/// # Errors
+/// Every diagnostic, one a line.
+pub(crate) fn load_quietly(path: &Path) -> Result<Loaded, String> {
+    let checked = check(path, Look::AtSecrets).map_err(|failure| failure.to_string())?;
+    let name = path.display().to_string();
+    let source = Source::new(&name, &checked.text);
+    let lines = |wanted: fn(Severity) -> bool| {
+        let chosen = checked.diagnostics.iter().filter(move |one| wanted(one.severity));
+        chosen.map(|one| render::line(&source, one)).collect::<Vec<_>>()
+    };
+    let Some(site) = &checked.site else {
+        return Err(lines(|severity| severity == Severity::Error).join("\n"));
+    };
+    for line in lines(|severity| severity == Severity::Warning) {
+        tracing::warn!("{line}");
+    }
+    finish(site).map_err(|error| format!("{name}: {error}"))
+}
+
+/// Reads and checks a site file.
+///
+/// # Errors
+/// [`Failure::Invalid`] when the file cannot be read.
+pub(crate) fn check(path: &Path, look: Look) -> Result<Checked, Failure> {
+    let text = read(path).map_err(|reason| Failure::Invalid(format!("cannot read {}: {reason}", path.display())))?;
+    let name = path.display().to_string();
+    let source = Source::new(&name, &text);
+    let loaded = match look {
+        Look::AtSecrets => config::load(&source, &Lender),
+        Look::AtTextOnly => config::load(&source, &config::Unseen),
+    };
+    let (site, diagnostics) = (loaded.site, loaded.diagnostics);
+    Ok(Checked { text, site, diagnostics })
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    if metadata.len() > MOST_OCTETS {
+        return Err(format!("it has {} octets, which is no site file", metadata.len()));
+    }
+    let octets = fs::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(octets).map_err(|error| format!("it is not UTF-8: {error}"))
+}
+
+fn finish(site: &Site) -> Result<Loaded, String> {
+    if site.daemon.data_plane == DataPlane::Kernel {
+        return Err("[daemon] data-plane = \"kernel\" is not available in this version; use \"auto\" or \"userspace\"".into());
+    }
+    let mut keys = Keys::new();
+    for tunnel in &site.tunnels {
+        let key = fetch(&tunnel.psk).map_err(|error| format!("line {}: tunnel {}: {error}", tunnel.line, tunnel.name))?;
+        keys.insert(tunnel.name.clone(), key);
+    }
+    Ok(Loaded {
+        plan: Plan::of(site, &keys)?,
+        socket: site.daemon.socket.clone(),
+        log: level(site.daemon.log).to_owned(),
+        clean_up: site.daemon.cleanup,
+        ike_port: site.daemon.ike_port,
+        nat_port: site.daemon.nat_port,
+        bgp_port: BGP_PORT,
+        data_plane: site.daemon.data_plane,
+    })
+}
+
+impl Loaded {
+    /// Where state lives that has to survive a crash: beside the control socket.
+    pub(crate) fn runtime_folder(&self) -> PathBuf {
+        self.socket.parent().map_or_else(|| PathBuf::from("/run/causeway"), Path::to_owned)
+    }
+
+    /// Why the data plane is what it is.
+    pub(crate) fn plane_reason(&self) -> String {
+        match self.data_plane {
+            DataPlane::Auto => "[daemon] data-plane = \"auto\": the kernel plane is not available in this version".into(),
+            DataPlane::Kernel | DataPlane::Userspace => "[daemon] data-plane = \"userspace\"".into(),
+        }
+    }
+
+    /// Takes over what a running daemon cannot change.
+    ///
+    /// # Errors
+    /// What would need a restart, in words.
+    pub(crate) fn keep_from(&mut self, running: &Self) -> Result<(), String> {
+        if (self.ike_port, self.nat_port) != (running.ike_port, running.nat_port) {
+            return Err("[daemon] ike-port and nat-port take effect at a restart only".into());
+        }
+        self.socket.clone_from(&running.socket);
+        Ok(())
+    }
+}
+
+fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    }
+}
+
+fn fetch(source: &SecretSource) -> Result<Secret, SecretError> {
+    match source {
+        SecretSource::File(path) => secrets::from_file(path),
+        SecretSource::Credential(name) => secrets::from_credential(name),
+        SecretSource::Env(name) => secrets::from_environment(name),
+    }
+}
+
+/// Lends secrets to the checks, which look and keep nothing.
+struct Lender;
+
+impl Secrets for Lender {
+    fn inspect(&self, source: &SecretSource, look: &mut dyn FnMut(&[u8])) -> Result<(), SecretUnavailable> {
+        let secret = fetch(source).map_err(|error| SecretUnavailable { reason: error.to_string(), help: error.help() })?;
+        look(secret.expose());
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! The reference site's file, and changes to it.
+
+use crate::causeway::Launch;
+use crate::site::addresses as at;
+
+/// The text of a site file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteFile {
+    text: String,
+}
+
+impl SiteFile {
+    /// The reference site, with its Kubernetes nodes.
+    #[must_use]
+    pub fn reference() -> Self {
+        Self {
+            text: include_str!("reference.toml").to_owned(),
+        }
+    }
+
+    /// The same with `old` replaced, everywhere, by `new`.
+    ///
+    /// # Panics
+    /// When `old` is not in it.
+    #[track_caller]
+    #[must_use]
+    pub fn replace(self, old: &str, new: &str) -> Self {
+        assert!(
+            self.text.contains(old),
+            "the site file does not contain {old:?}"
+        );
+        Self {
+            text: self.text.replace(old, new),
+        }
+    }
+
+    /// The same with more lines right below a table's header (`"tunnel.oci-1"`).
+    ///
+    /// # Panics
+    /// When there is no such table.
+    #[track_caller]
+    #[must_use]
+    pub fn add(self, table: &str, lines: &str) -> Self {
+        let header = format!("[{table}]\n");
+        let replaced = format!("{header}{lines}\n");
+        self.replace(&header, &replaced)
+    }
+
+    /// The same with more text at its end.
+    #[must_use]
+    pub fn append(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// The text; `{dir}` in it stands for the folder of the secrets.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A launch of the daemon with this file and the head-ends' pre-shared keys.
+    #[must_use]
+    pub fn launch(&self, binary: &str) -> Launch {
+        Launch::new(binary, &self.text)
+            .secret("oci-1.psk", at::PSKS[0])
+            .secret("oci-2.psk", at::PSKS[1])
+    }
+}
