@@ -23,8 +23,13 @@ pub(crate) struct Established {
     pub(crate) channel: Channel,
     pub(crate) peer: Authenticated,
     pub(crate) since: Instant,
-    /// The lower one of the nonces that made this SA: decides between crossed set-ups.
+    /// The set-up that it goes back to.
+    pub(crate) origin: Origin,
+    /// The lower one of the nonces of its own exchange: decides between crossed rekeyings.
     pub(crate) low_nonce: Vec<u8>,
+    /// Until then the peer may not know this SA, because its copy of our answer is under way.
+    /// Cleared by its first message here, or by its deleting the old SA.
+    pub(crate) unconfirmed_until: Option<Instant>,
     /// Children by our inbound SPI.
     pub(crate) children: BTreeMap<u32, Child>,
     /// What is to be done, in the order of urgency.
@@ -54,17 +59,42 @@ pub(crate) struct Birth {
     pub(crate) channel: Channel,
     pub(crate) peer: Authenticated,
     pub(crate) low_nonce: Vec<u8>,
+    /// The set-up of the SA that is being rekeyed; none if this is one.
+    pub(crate) origin: Option<Origin>,
 }
+
+/// The set-up that an IKE SA goes back to. Rekeying hands it on, so that both sides judge two SAs of
+/// one connection alike whatever has become of them meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// When its first message was sent or received.
+    pub(crate) born: Instant,
+    /// When it was authenticated.
+    pub(crate) since: Instant,
+    pub(crate) role: Role,
+    pub(crate) low_nonce: Vec<u8>,
+}
+
+/// A responder takes its answer for arrived after so long.
+pub(crate) const CONFIRMED_AFTER: Duration = Duration::from_secs(60);
 
 impl Established {
     pub(crate) fn new(turn: &mut Turn<'_>, birth: Birth) -> Self {
         let now = turn.now;
         let lifetime = turn.connection.ike_lifetime;
+        let origin = birth.origin.unwrap_or_else(|| Origin {
+            born: turn.link.born,
+            since: now,
+            role: turn.link.role,
+            low_nonce: birth.low_nonce.clone(),
+        });
         Self {
             channel: birth.channel,
             peer: birth.peer,
             since: now,
+            origin,
             low_nonce: birth.low_nonce,
+            unconfirmed_until: None,
             children: BTreeMap::new(),
             queue: BTreeSet::new(),
             postponed: Vec::new(),
@@ -121,6 +151,10 @@ impl Established {
         id: u32,
         parts: Parts,
     ) -> State {
+        // With a window of one, a new request says that the answer to the last one has arrived.
+        self.children
+            .values_mut()
+            .for_each(|child| child.unconfirmed_until = None);
         let answer = match exchange {
             Exchange::Informational => return delete::answer(self, turn, id, &parts),
             Exchange::CreateChildSa => self.answer_create(turn, &parts),
@@ -222,6 +256,10 @@ impl Established {
         if self.is_usable() {
             self.want_child(turn);
         }
+        if self.unconfirmed_until.is_some_and(|until| turn.now < until) {
+            return State::Established(self);
+        }
+        self.unconfirmed_until = None;
         while self.active.is_none() && !turn.link.window.is_waiting() {
             let Some(task) = self.queue.pop_first() else {
                 break;
@@ -366,6 +404,7 @@ impl Established {
     /// When there is something to do beside answering.
     pub(crate) fn timeout(&self, link: &Link) -> Option<Instant> {
         let mut times: Vec<Instant> = vec![self.expires_at];
+        times.extend(self.unconfirmed_until);
         times.extend(self.reap_at);
         times.extend(self.rekey_at);
         times.extend(self.postponed.iter().map(|(at, _)| *at));
@@ -375,7 +414,7 @@ impl Established {
             times.extend(child.reap_at);
         }
         // While a request is under way its repetition is what tests the peer.
-        if !link.window.is_waiting() {
+        if !link.window.is_waiting() && self.unconfirmed_until.is_none() {
             times.push(self.last_heard + self.liveness);
         }
         times.into_iter().min()

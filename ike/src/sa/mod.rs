@@ -53,6 +53,8 @@ pub(crate) enum Effect {
         into: IkeSpi,
         children: BTreeMap<u32, Child>,
     },
+    /// The peer knows the SA with this SPI of ours.
+    Confirm { spi: IkeSpi },
     /// This SA lost against a crossed rekeying; the peer has to delete it.
     Doom { spi: IkeSpi, in_favour_of: IkeSpi },
     /// An exchange failed; the SA may or may not be gone.
@@ -365,6 +367,7 @@ impl Sa {
             }
             State::Established(established) => {
                 established.last_heard = now;
+                established.unconfirmed_until = None;
                 if moved && self.link.path.remote_nat && !self.link.path.local_nat {
                     self.move_to(cx, from);
                 }

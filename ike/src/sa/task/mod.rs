@@ -56,6 +56,15 @@ impl Established {
     /// Sends the request of a task, unless it has become pointless.
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>, task: Task) {
         let new_sas = self.is_usable();
+        if let Task::RekeyChild(spi) | Task::DeleteChild(spi) = task
+            && self
+                .children
+                .get(&spi)
+                .is_some_and(|child| child.is_unconfirmed(turn.now))
+        {
+            // A request that overtakes our answer would meet CHILD_SA_NOT_FOUND.
+            return self.postpone(turn, task);
+        }
         match task {
             Task::DeleteIke => {
                 self.queue.clear();
