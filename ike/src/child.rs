@@ -17,6 +17,8 @@ use crate::wire::TrafficSelector;
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) sa: ChildSa,
+    /// Who sent the request of the exchange that made it.
+    pub(crate) role: Role,
     /// Until then the peer may not know this child, because our answer is still under way to it.
     pub(crate) unconfirmed_until: Option<Instant>,
     /// The lower one of that exchange's nonces: decides between crossed exchanges.
@@ -87,6 +89,7 @@ impl Child {
         let rekey_in = cx.share(connection.child_lifetime, 55, 65);
         Ok(Self {
             sa,
+            role: agreed.role,
             unconfirmed_until: (agreed.role == Role::Responder).then_some(now + CONFIRMED_AFTER),
             low_nonce: ni.min(nr).to_vec(),
             created: now,

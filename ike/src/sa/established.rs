@@ -47,12 +47,17 @@ pub(crate) struct Established {
     pub(crate) last_heard: Instant,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Instant,
+    /// When to choose among several children.
+    choose_child_at: Option<Instant>,
     /// Failures to create a child, in a row.
     child_failures: u32,
     /// Silence after which the peer is asked.
     liveness: Duration,
     suspected: Option<Instant>,
 }
+
+/// Two children may stand side by side so long before one is chosen.
+const CHILD_CROSSING: Duration = Duration::from_secs(2);
 
 /// What an IKE SA is made from.
 pub(crate) struct Birth {
@@ -105,6 +110,7 @@ impl Established {
             last_heard: now,
             rekey_at: Some(now + turn.cx.share(lifetime, 70, 85)),
             expires_at: now + lifetime,
+            choose_child_at: None,
             child_failures: 0,
             liveness: turn.connection.liveness.interval,
             suspected: None,
@@ -253,8 +259,9 @@ impl Established {
         }
         self.liveness = turn.connection.liveness.interval;
         self.schedule(turn.now);
-        if self.is_usable() {
+        if self.is_usable() && self.unconfirmed_until.is_none() {
             self.want_child(turn);
+            self.keep_one_child(turn.now);
         }
         if self.unconfirmed_until.is_some_and(|until| turn.now < until) {
             return State::Established(self);
@@ -323,6 +330,38 @@ impl Established {
         }
     }
 
+    /// Both sides may have made a child at once; then the nonces decide as between crossed
+    /// rekeyings, after a moment in which the peer may have deleted one on its own.
+    fn keep_one_child(&mut self, now: Instant) {
+        self.choose_child_at = None;
+        let mut current: Vec<&mut Child> = self
+            .children
+            .values_mut()
+            .filter(|child| child.is_current())
+            .collect();
+        if self.active.is_some() || current.len() < 2 {
+            return;
+        }
+        let youngest = current.iter().map(|child| child.created).max();
+        if let Some(at) = youngest
+            .map(|at| at + CHILD_CROSSING)
+            .filter(|at| *at > now)
+        {
+            self.choose_child_at = Some(at);
+            return;
+        }
+        current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
+        // The highest of the low nonces stays.
+        let stays = current.len() - 1;
+        for loser in current.into_iter().take(stays) {
+            loser.doomed = true;
+            match loser.role {
+                Role::Initiator => _ = self.queue.insert(Task::DeleteChild(loser.sa.spi_in)),
+                Role::Responder => loser.reap_at = Some(now + REAP_AFTER),
+            }
+        }
+    }
+
     /// Tries again to make a child, later each time.
     pub(crate) fn retry_child(&mut self, turn: &mut Turn<'_>) {
         let base = Duration::from_secs(1 << self.child_failures.min(5));
@@ -382,6 +421,11 @@ impl Established {
         self.channel
     }
 
+    /// The peer says, without proof, that it has no such SA. We are deleting it: all the better.
+    pub(crate) const fn ends_by_hearsay(&self) -> bool {
+        matches!(self.active, Some(Active::DeleteIke))
+    }
+
     /// The peer has not answered within the budget.
     pub(crate) fn give_up(self: Box<Self>, turn: &mut Turn<'_>, waited: Duration) {
         if self.replaced_by.is_none() && self.closing.is_none() {
@@ -408,6 +452,7 @@ impl Established {
         times.extend(self.reap_at);
         times.extend(self.rekey_at);
         times.extend(self.postponed.iter().map(|(at, _)| *at));
+        times.extend(self.choose_child_at);
         for child in self.children.values() {
             times.push(child.expires_at);
             times.extend(child.rekey_at);

@@ -40,7 +40,7 @@ use window::{Arrival, Due, Pace, Window};
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// How long a finished SA still repeats its last answer.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(20);
 
 /// What an SA wants to happen outside of itself.
 pub(crate) enum Effect {
@@ -495,6 +495,9 @@ impl Sa {
         let Some(connection) = self.connection else {
             return;
         };
+        if self.established().is_some_and(Established::ends_by_hearsay) {
+            return self.discard(cx, now, DownReason::Administrative);
+        }
         if let State::Established(established) = &mut self.state
             && established.suspect(now)
         {

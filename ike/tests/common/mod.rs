@@ -373,6 +373,10 @@ impl Pair {
             .is_none_or(|sa| sa.keys_in.keymat != *key)
         {
             plane.unreadable += 1;
+            if std::env::var_os("IKE_TRACE").is_some() {
+                let at = (self.now - self.start).as_millis();
+                eprintln!("{at:>8} {} cannot read {spi:08x}", ["A", "B"][side]);
+            }
             return;
         }
         plane.received += 1;

@@ -11,6 +11,7 @@ pub(crate) mod rekey_ike;
 
 use super::Turn;
 use super::established::Established;
+use crate::child::Child;
 use crate::wire::{Delete, Exchange, Payload, Protocol};
 
 /// What is to be done. The order is that of urgency; equal tasks are one.
@@ -86,7 +87,7 @@ impl Established {
                 turn.request(&mut self.channel, Exchange::Informational, &payloads);
                 self.active = Some(Active::DeleteChild(spi));
             }
-            Task::CreateChild if new_sas => {
+            Task::CreateChild if new_sas && !self.children.values().any(Child::is_current) => {
                 let request = child::Request::new(turn, &self.channel);
                 self.send_create_child(turn, request);
             }
