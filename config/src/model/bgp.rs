@@ -50,6 +50,16 @@ pub enum Redistribute {
     Static,
 }
 
+impl fmt::Display for Redistribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connected => "connected",
+            Self::Kernel => "kernel",
+            Self::Static => "static",
+        })
+    }
+}
+
 /// One BGP neighbor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -158,7 +158,7 @@ pub enum LogLevel {
 pub struct Setting {
     /// Where it is, for example `tunnel.oci-1.ike-lifetime`.
     pub path: String,
-    /// It, as one would write it.
+    /// It, for people.
     pub value: String,
     /// Who chose it.
     pub origin: Origin,

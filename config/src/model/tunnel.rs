@@ -159,6 +159,16 @@ pub struct Pfs {
     pub none: bool,
 }
 
+impl fmt::Display for Pfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.ike_group, self.none) {
+            (_, true) => "any",
+            (true, false) => "ike-group",
+            (false, false) => "strict",
+        })
+    }
+}
+
 /// Whether ESP travels in UDP (RFC 3948).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
