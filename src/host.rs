@@ -18,7 +18,7 @@ use std::time::Duration;
 use bgpd::LocalSource;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
-use vti::host::{Host, Reconciler};
+use vti::host::{Reconciler, Report};
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Firewall, Flow, Outcome, Passage, Ruleset};
@@ -30,6 +30,9 @@ use crate::gateway::{FirewallFacts, HostFacts, Input, LocalPath};
 
 /// How often everything is looked at anew, in case that a change was not told: the kernel drops routes in silence.
 const AUDIT: Duration = Duration::from_secs(60);
+
+/// How long after an attempt that did not succeed the next one comes.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// How often the firewall's generation number is asked for.
 const FIREWALL_LOOK: Duration = Duration::from_secs(2);
@@ -118,6 +121,8 @@ struct Worker {
     ruleset: Option<Arc<Ruleset>>,
     generation: Option<u32>,
     watched: Vec<IpAddr>,
+    /// The last attempt did not succeed in everything.
+    unsettled: bool,
     notices: mpsc::Sender<Input>,
 }
 
@@ -133,6 +138,7 @@ impl Worker {
             ruleset: None,
             generation: None,
             watched: Vec::new(),
+            unsettled: false,
             notices,
         })
     }
@@ -169,6 +175,7 @@ impl Worker {
                     }
                 },
                 _ = audit.tick() => self.look_again(&wishes).await,
+                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again(&wishes).await,
                 _ = look.tick() => self.look_at_firewall().await,
             }
         }
@@ -183,6 +190,7 @@ impl Worker {
 
     async fn reconcile(&mut self, desired: &Desired) {
         let outcome = self.reconciler.reconcile(desired).await.map_err(|error| error.to_string());
+        self.unsettled = !outcome.as_ref().is_ok_and(Report::is_settled);
         if let Ok(report) = &outcome {
             for op in &report.applied {
                 debug!("{op}");

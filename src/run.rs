@@ -35,8 +35,8 @@ use crate::{logging, systemd};
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How long peers have to take our farewell.
-const FAREWELL: Duration = Duration::from_millis(300);
+/// How long neighbors, and then peers, have to take our farewell.
+const FAREWELL: Duration = Duration::from_millis(150);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -317,25 +317,37 @@ impl Daemon {
         Ok(touched)
     }
 
-    /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host.
+    /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host. The neighbors' last
+    /// words need the tunnels, and the peers' last words need the interfaces, so each goes after what needs it.
     async fn stop(mut self) {
         let clean_up = self.loaded.clean_up;
+        self.gateway.leave_neighbors(Instant::now());
+        let mut rest = self.take_leave();
+        tokio::time::sleep(FAREWELL).await;
         self.gateway.stop(Instant::now(), clean_up);
-        // The peers' last words need the tunnels, so those go last.
-        let mut removals = Vec::new();
-        while let Some(effect) = self.gateway.poll_effect() {
+        rest.extend(self.take_leave());
+        tokio::time::sleep(FAREWELL).await;
+        for effect in rest {
             match effect {
-                Effect::Plane(removal @ PlaneChange::RemoveTunnel(_)) => removals.push(removal),
-                Effect::Bgp(action) => self.change_connection(action),
-                Effect::Send(transmit) => self.send(&transmit),
                 Effect::Plane(change) => self.change_plane(change),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
-                Effect::WatchPaths(_) | Effect::Fail(_) => {}
+                Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
             }
         }
-        tokio::time::sleep(FAREWELL).await;
-        removals.into_iter().for_each(|removal| self.change_plane(removal));
         self.host.finish();
+    }
+
+    /// Sends what is to be sent, and gives back the rest.
+    fn take_leave(&mut self) -> Vec<Effect> {
+        let mut rest = Vec::new();
+        while let Some(effect) = self.gateway.poll_effect() {
+            match effect {
+                Effect::Bgp(action) => self.change_connection(action),
+                Effect::Send(transmit) => self.send(&transmit),
+                effect => rest.push(effect),
+            }
+        }
+        rest
     }
 }

@@ -68,8 +68,6 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// A whole hybrid cloud in network namespaces on this machine, and a tour of it.
-    Demo(DemoArguments),
 }
 
 /// How a command prints its answer.
@@ -98,15 +96,6 @@ pub(crate) struct CheckArguments {
     /// Do not read the secrets that the file refers to.
     #[arg(long)]
     pub(crate) without_secrets: bool,
-    #[command(flatten)]
-    pub(crate) output: Output,
-}
-
-#[derive(Args)]
-pub(crate) struct DemoArguments {
-    /// Leave the namespaces and daemons running until interrupted, to look around.
-    #[arg(long)]
-    pub(crate) keep: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

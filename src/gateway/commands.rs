@@ -55,9 +55,14 @@ impl Gateway {
         }
     }
 
-    /// Ends all sessions and SAs, telling the peers. With `clean_up` everything that is ours leaves the host as well.
-    pub(crate) fn stop(&mut self, now: Instant, clean_up: bool) {
+    /// Ends all BGP sessions with a word to the neighbors, while the tunnels still carry it.
+    pub(crate) fn leave_neighbors(&mut self, now: Instant) {
         self.bgp_command(now, bgpd::Command::Shutdown { text: "the gateway stops".into() });
+        self.settle(now);
+    }
+
+    /// Ends all SAs, telling the peers. With `clean_up` everything that is ours leaves the host as well.
+    pub(crate) fn stop(&mut self, now: Instant, clean_up: bool) {
         self.ike_command(now, ike::Command::Shutdown);
         self.stopping = true;
         self.desired_is_stale = clean_up;

@@ -38,7 +38,7 @@ impl Gateway {
             .iter()
             .filter_map(|hop| {
                 let interface = hop.interface.as_deref()?;
-                Some(NextHop::via(hop.via, IfName::new(interface).ok()?))
+                Some(NextHop::via(hop.via, interface.parse::<IfName>().ok()?))
             })
             .collect();
         (!hops.is_empty()).then(|| RouteDesired::via(hops))

@@ -18,7 +18,7 @@ use vti::nft::Ruleset;
 use vti::plan::Desired;
 use vti::plane::{Direction, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
 
-use crate::plan::{Plan, TunnelPlan};
+use crate::plan::Plan;
 use crate::transport;
 
 mod bgp;
@@ -30,8 +30,10 @@ mod reload;
 mod tunnel;
 pub(crate) mod view;
 
-pub(crate) use journal::Journal;
-pub(crate) use tunnel::{LocalPath, Tunnel};
+pub(crate) use ike_events::encap;
+use journal::Journal;
+use tunnel::Tunnel;
+pub(crate) use tunnel::LocalPath;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -253,8 +255,23 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
+            PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
             PlaneEvent::Failed { reason } => self.effects.push_back(Effect::Fail(reason)),
         }
+    }
+
+    /// Somebody deleted a tunnel's interface, and its SAs with it: it is made again, and negotiated anew.
+    fn restore_interface(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get(&id.0) else { return };
+        warn!(tunnel = %tunnel.plan.name, "interface {} was deleted by somebody; it is made again", tunnel.plan.interface());
+        self.effects.push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
+        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(tunnel.plan.spec.clone())));
+        let held_down = tunnel.held_down;
+        self.ike_command(now, ike::Command::Down(ConnectionId(id.0)));
+        if !held_down {
+            self.ike_command(now, ike::Command::Up(ConnectionId(id.0)));
+        }
+        self.desired_is_stale = true;
     }
 
     /// IKE names a CHILD_SA by its inbound SPI; the plane names each direction by its own.
@@ -374,9 +391,4 @@ impl From<transport::Event> for Input {
             transport::Event::Sent { conn, octets } => Self::Sent { conn, octets },
         }
     }
-}
-
-/// The plan of a tunnel by its number.
-pub(crate) fn tunnel_id(plan: &TunnelPlan) -> TunnelId {
-    plan.spec.id
 }

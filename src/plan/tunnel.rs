@@ -30,7 +30,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
         name: tunnel.name.clone(),
         line: tunnel.line,
         profile: tunnel.profile.name().to_owned(),
-        interface: IfName::new(&tunnel.interface).map_err(|error| wrong(&error))?,
+        interface: tunnel.interface.parse::<IfName>().map_err(|error| wrong(&error))?,
         inside: IpNet::V4(inside),
         peer_inside: IpAddr::V4(tunnel.inside.peer),
         mtu: match tunnel.mtu {
