@@ -12,7 +12,7 @@
 //!
 //! Pure, and deterministic: equal inputs give equal operations. `diff(d, d)` is empty; any prefix of
 //! the operations leaves a host from which the next diff arrives just the same. Routes and nexthop
-//! objects have their own file, [`routes`].
+//! objects have their own file, `diff/routes.rs`.
 
 mod routes;
 #[cfg(test)]

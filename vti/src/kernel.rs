@@ -1,7 +1,7 @@
 //! The host that this process runs on, through netlink and `/proc/sys`.
 //!
 //! Interfaces and addresses change seldom and go through `rtnetlink`, one after the other. Routes and
-//! nexthop objects come by the thousand and go in batches through [`crate::netlink`], with a pause
+//! nexthop objects come by the thousand and go in batches through `netlink.rs`, with a pause
 //! between batches so that keepalives are not late.
 
 use std::{collections::BTreeMap, path::PathBuf};
