@@ -8,6 +8,7 @@ use crypto::ikev2;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::event::{ChildKeys, ChildSa, Event, Path, Role};
+use crate::sa::established::CONFIRMED_AFTER;
 use crate::select::EspSuite;
 use crate::status::ChildStatus;
 use crate::wire::TrafficSelector;
@@ -18,6 +19,8 @@ pub(crate) struct Child {
     pub(crate) sa: ChildSa,
     /// Who sent the request of the exchange that made it.
     pub(crate) role: Role,
+    /// Until then the peer may not know this child, because our answer is still under way to it.
+    pub(crate) unconfirmed_until: Option<Instant>,
     /// The lower one of that exchange's nonces: decides between crossed exchanges.
     pub(crate) low_nonce: Vec<u8>,
     pub(crate) created: Instant,
@@ -87,6 +90,7 @@ impl Child {
         Ok(Self {
             sa,
             role: agreed.role,
+            unconfirmed_until: (agreed.role == Role::Responder).then_some(now + CONFIRMED_AFTER),
             low_nonce: ni.min(nr).to_vec(),
             created: now,
             rekey_at: Some(now + rekey_in),
@@ -102,6 +106,11 @@ impl Child {
     /// installed yet is better than none.
     pub(crate) fn preference(&self) -> Option<(u64, Instant)> {
         (!self.doomed).then_some((self.ready.unwrap_or(0), self.created))
+    }
+
+    /// Whether the peer may not know it yet.
+    pub(crate) fn is_unconfirmed(&self, now: Instant) -> bool {
+        self.unconfirmed_until.is_some_and(|until| now < until)
     }
 
     /// Whether it is the one to keep, for all that we know.

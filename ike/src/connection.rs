@@ -78,8 +78,9 @@ impl fmt::Display for IkeProposal {
             write!(f, "-{integrity}")?;
         }
         // The PRF goes without saying where it is the integrity algorithm's.
-        if self.integrity.map(|i| i.to_string()) != Some(self.prf.to_string()) {
-            write!(f, "-prf{}", self.prf)?;
+        let integrity = self.integrity.map(|i| format!("prf{i}"));
+        if integrity != Some(self.prf.to_string()) {
+            write!(f, "-{}", self.prf)?;
         }
         self.groups
             .iter()

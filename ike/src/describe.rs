@@ -49,8 +49,8 @@ fn describe(proposal: &Proposal) -> String {
     let integrity = of(TransformType::Integrity);
     let mut parts = vec![of(TransformType::Encryption), integrity.clone()];
     let prf = of(TransformType::Prf);
-    if !prf.is_empty() && prf != integrity {
-        parts.push(format!("prf{prf}"));
+    if !prf.is_empty() && prf.replace("prf", "") != integrity {
+        parts.push(prf);
     }
     parts.push(of(TransformType::Group));
     parts.push(of(TransformType::Esn));

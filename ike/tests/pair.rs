@@ -29,11 +29,20 @@ fn rekeying_the_child_switches_without_losing_a_packet() {
         pair.run_for(secs(10));
         pair.assert_one_working_child();
         assert_ne!(pair.sides[A].plane.outbound, before);
-        assert_eq!(pair.count(A, |e| matches!(e, Event::ChildRekeyed { .. })), 1);
-        assert_eq!(pair.count(B, |e| matches!(e, Event::ChildRekeyed { .. })), 1);
+        assert_eq!(
+            pair.count(A, |e| matches!(e, Event::ChildRekeyed { .. })),
+            1
+        );
+        assert_eq!(
+            pair.count(B, |e| matches!(e, Event::ChildRekeyed { .. })),
+            1
+        );
         assert_eq!(pair.count(A, |e| matches!(e, Event::TunnelDown { .. })), 0);
     }
-    assert_eq!(pair.sides[A].plane.unreadable + pair.sides[B].plane.unreadable, 0);
+    assert_eq!(
+        pair.sides[A].plane.unreadable + pair.sides[B].plane.unreadable,
+        0
+    );
 }
 
 #[test]
@@ -57,7 +66,10 @@ fn rekeying_the_ike_sa_keeps_the_child() {
     pair.command(A, Command::RekeyChild(ID));
     pair.run_for(secs(10));
     pair.assert_one_working_child();
-    assert_eq!(pair.sides[A].plane.unreadable + pair.sides[B].plane.unreadable, 0);
+    assert_eq!(
+        pair.sides[A].plane.unreadable + pair.sides[B].plane.unreadable,
+        0
+    );
 }
 
 #[test]
@@ -69,7 +81,10 @@ fn a_tunnel_that_is_taken_down_stays_down_and_the_peer_knows_at_once() {
     assert!(pair.sides[A].plane.outbound.is_none());
     pair.run_for(ms(50));
     assert!(pair.sides[B].plane.outbound.is_none());
-    let down = Event::TunnelDown { connection: ID, reason: DownReason::DeletedByPeer };
+    let down = Event::TunnelDown {
+        connection: ID,
+        reason: DownReason::DeletedByPeer,
+    };
     assert!(pair.sides[B].events.contains(&down));
     pair.run_for(secs(100));
     assert_eq!(pair.phase(A), Phase::Waiting);
@@ -86,7 +101,10 @@ fn both_sides_initiating_at_once_end_with_one_child() {
         pair.run_until(secs(1), Pair::is_up);
         pair.run_for(secs(60));
         pair.assert_one_working_child();
-        assert_eq!(pair.sides[A].plane.unreadable + pair.sides[B].plane.unreadable, 0);
+        assert_eq!(
+            pair.sides[A].plane.unreadable + pair.sides[B].plane.unreadable,
+            0
+        );
         assert_eq!(pair.count(A, |e| matches!(e, Event::TunnelDown { .. })), 0);
     }
 }
@@ -153,7 +171,11 @@ fn a_dead_peer_is_given_up_and_tried_for_ever() {
     pair.run_for(secs(600));
     let attempts = pair.status()[A].connections[0].attempts;
     assert!(attempts > 50, "{attempts}");
-    assert!(pair.failures(A).len() < 12, "reports thin out: {:#?}", pair.failures(A));
+    assert!(
+        pair.failures(A).len() < 12,
+        "reports thin out: {:#?}",
+        pair.failures(A)
+    );
     pair.filter = None;
     let took = pair.run_until(secs(2), Pair::is_up);
     assert!(took <= ms(500), "{took:?}");
@@ -193,7 +215,10 @@ fn a_nat_is_found_and_kept_open() {
     pair.add(B, b);
     pair.add(A, connection(A));
     pair.run_until(secs(1), Pair::is_up);
-    let (a, b) = (&pair.status()[A].connections[0], &pair.status()[B].connections[0]);
+    let (a, b) = (
+        &pair.status()[A].connections[0],
+        &pair.status()[B].connections[0],
+    );
     assert!(a.ike_sas[0].path.local_nat && !a.ike_sas[0].path.remote_nat);
     assert!(b.ike_sas[0].path.remote_nat && !b.ike_sas[0].path.local_nat);
     assert_eq!(b.ike_sas[0].path.remote.port(), 24_500);
@@ -206,7 +231,10 @@ fn a_nat_is_found_and_kept_open() {
         pair.command(B, Command::AnyTraffic(ID));
     }
     let keepalives = |side: &common::Side| {
-        side.sent.iter().filter(|t| t.kind == ike::TransmitKind::NatKeepalive).count()
+        side.sent
+            .iter()
+            .filter(|t| t.kind == ike::TransmitKind::NatKeepalive)
+            .count()
     };
     assert_eq!(keepalives(&pair.sides[A]), 5);
     assert_eq!(keepalives(&pair.sides[B]), 0);

@@ -18,7 +18,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
@@ -83,6 +83,13 @@ pub enum Concern {
         /// The other's route protocol number.
         protocol: u8,
     },
+    /// The routes' source address is not one of this host's; they are installed without.
+    SourceForeign {
+        /// The address.
+        source: IpAddr,
+        /// How many routes want it.
+        routes: usize,
+    },
     /// All nexthop ids of our range are taken.
     NexthopIdsExhausted,
 }
@@ -131,6 +138,12 @@ impl fmt::Display for Concern {
                 write!(
                     f,
                     "route {key} not installed: another program (route protocol {protocol}) has the same; remove that, or give ours another metric"
+                )
+            }
+            Self::SourceForeign { source, routes } => {
+                write!(
+                    f,
+                    "source address {source} is not one of this host's: left out of {routes} route(s)"
                 )
             }
             Self::NexthopIdsExhausted => f.write_str("no free nexthop ids in our range"),
@@ -301,6 +314,33 @@ impl<'a> Links<'a> {
         }
         plan.ops
             .extend(self.stale.iter().map(|&dev| Op::DelLink { dev }));
+    }
+
+    /// Addresses that stay, but go for a moment because they are secondary to one that does not. The
+    /// kernel flushes the routes that have them as their source.
+    fn interrupted(&self) -> BTreeSet<IpAddr> {
+        let mut interrupted = BTreeSet::new();
+        for (_, link, want) in &self.ours {
+            let doomed = entangled(link, want);
+            let kept = want.addresses.intersection(&link.addresses);
+            let goes = |kept: &&IpNet| doomed.iter().any(|d| d.trunc() == kept.trunc());
+            interrupted.extend(kept.filter(goes).map(IpNet::addr));
+        }
+        interrupted
+    }
+
+    /// The addresses that are this host's when routes are made, and stay so.
+    fn addresses(&self) -> BTreeSet<IpAddr> {
+        let mut addresses = BTreeSet::new();
+        for (dev, link) in &self.observed.links {
+            let lasting = match self.ours.iter().find(|(ours, ..)| ours == dev) {
+                Some((_, _, want)) => &want.addresses,
+                None if self.stale.contains(dev) => continue,
+                None => &link.addresses,
+            };
+            addresses.extend(lasting.iter().map(IpNet::addr));
+        }
+        addresses
     }
 
     /// Whether the kernel will take a next hop once the interfaces are prepared.

@@ -191,7 +191,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The host is as desired, as far as it can be now.
+    /// The host is as desired, as far as it can be now. If not, reconcile again soon: the host is
+    /// looked at anew then.
     pub fn is_settled(&self) -> bool {
         self.failed.is_empty() && self.deferred.is_empty()
     }
@@ -278,8 +279,12 @@ impl<H: Host> Reconciler<H> {
         for (op, result) in ops.iter().zip(results) {
             match result {
                 Ok(()) => {
-                    let agrees = self.believed.as_mut().is_none_or(|b| b.apply(op).is_ok());
-                    if !agrees {
+                    let agrees = |believed: &mut Observed| match believed.apply(op) {
+                        Ok(()) => true,
+                        Err(errno) => op.is_done_already(errno),
+                    };
+                    // Otherwise the host is not what it was taken for.
+                    if !self.believed.as_mut().is_none_or(agrees) {
                         self.believed = None;
                     }
                     report.applied.push(op.clone());

@@ -179,11 +179,8 @@ impl Observed {
             }
             Op::DelAddress { dev, address } => {
                 let removed = self.link(dev)?.addresses.remove(address);
-                if removed {
-                    Ok(())
-                } else {
-                    Err(Errno::EADDRNOTAVAIL)
-                }
+                self.flush_sources();
+                removed.then_some(()).ok_or(Errno::EADDRNOTAVAIL)
             }
             Op::DelLink { dev } => self.delete_link(dev),
             Op::AddNexthop { id, hop } => self.add_single(*id, *hop),
@@ -223,7 +220,30 @@ impl Observed {
         self.links.remove(dev).ok_or(Errno::ENODEV)?;
         self.sysctls.retain(|key, _| key.interface() != Some(*dev));
         self.flush_device(dev);
+        self.flush_sources();
         Ok(())
+    }
+
+    /// It is an address of one of the interfaces.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.links
+            .values()
+            .flat_map(|link| &link.addresses)
+            .any(|net| net.addr() == address)
+    }
+
+    /// The kernel's reaction to an address that goes: routes with it as their source go too, and
+    /// nobody is told.
+    fn flush_sources(&mut self) {
+        let addresses: BTreeSet<IpAddr> = self
+            .links
+            .values()
+            .flat_map(|link| &link.addresses)
+            .map(IpNet::addr)
+            .collect();
+        let stays = |source: IpAddr| addresses.contains(&source);
+        self.routes
+            .retain(|_, route| route.prefsrc.is_none_or(stays));
     }
 
     /// The kernel's reaction to an interface that goes down: nexthop objects on it disappear, and
@@ -315,8 +335,13 @@ impl Observed {
             Presence::Absent if self.foreign_routes.contains_key(&key) => {
                 return Err(Errno::EEXIST);
             }
-            Presence::Present if !self.routes.contains_key(&key) => return Err(Errno::ENOENT),
             Presence::Absent | Presence::Present => {}
+        }
+        if route
+            .prefsrc
+            .is_some_and(|source| !self.has_address(source))
+        {
+            return Err(Errno::EINVAL);
         }
         match &route.target {
             RouteTarget::Blackhole => {}

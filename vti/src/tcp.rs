@@ -19,7 +19,8 @@ const TCP_THIN_LINEAR_TIMEOUTS: libc::c_int = 16;
 /// The kernel is older than Linux 6.15 and knows no upper bound; then the first six pauses are linear instead.
 pub fn limit_retransmission_pause(socket: impl AsFd, pause: Duration) -> io::Result<()> {
     let fd = socket.as_fd();
-    let milliseconds = libc::c_int::try_from(pause.as_millis().max(1000)).unwrap_or(libc::c_int::MAX);
+    let milliseconds =
+        libc::c_int::try_from(pause.as_millis().max(1000)).unwrap_or(libc::c_int::MAX);
     sockopt::set(fd, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, milliseconds).or_else(|error| {
         sockopt::set(fd, libc::IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1)?;
         Err(error)

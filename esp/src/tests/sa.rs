@@ -35,6 +35,18 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_behind_the_right_spi_are_dropped_without_harm(
+        suite in 0..SUITES.len(),
+        esn: bool,
+        rest in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let (_, inbound) = pair(SUITES[suite], esn);
+        let mut packet = [&SPI.0.to_be_bytes()[..], &rest].concat();
+        prop_assert!(inbound.open(&mut packet).is_err());
+        prop_assert_eq!(inbound.usage().packets(), 0);
+    }
+
+    #[test]
     fn any_changed_bit_is_refused(
         suite in 0..SUITES.len(),
         esn: bool,

@@ -124,9 +124,10 @@ impl Endpoint {
         let order = self.cx.next_order();
         if let Some(e) = self.holder(spi) {
             e.last_heard = now;
-            e.children
-                .entry(spi)
-                .and_modify(|child| _ = child.ready.get_or_insert(order));
+            e.children.entry(spi).and_modify(|child| {
+                child.ready.get_or_insert(order);
+                child.unconfirmed_until = None;
+            });
         }
     }
 

@@ -8,6 +8,7 @@ use super::tunnel::Tunnel;
 use crate::connection::ConnectionId;
 use crate::error::Cause;
 use crate::event::{ChildSa, DownReason, Event, Note, Role};
+use crate::sa::established::Established;
 use crate::sa::task::collision::{self, Verdict};
 use crate::sa::{Effect, Sa, State, initiator};
 use crate::wire::IkeSpi;
@@ -66,6 +67,11 @@ impl Endpoint {
                     }
                 }
             }
+            Effect::Confirm { spi } => {
+                if let Some(e) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                    e.unconfirmed_until = None;
+                }
+            }
             Effect::Doom { spi, in_favour_of } => {
                 if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
                     loser.replaced_by = Some(in_favour_of);
@@ -96,7 +102,6 @@ impl Endpoint {
             return;
         };
         let (born, role) = (new.link.born, new.link.role);
-        let mut crossing = false;
         let mut restarted = false;
         for (other_spi, sa) in &mut self.sas {
             if *other_spi == spi || sa.connection != Some(id) {
@@ -111,7 +116,6 @@ impl Endpoint {
                     restarted |= e.is_usable();
                     sa.discard(&mut self.cx, now, DownReason::PeerRestarted);
                 }
-                State::Established(e) => crossing |= e.is_usable(),
                 _ => {}
             }
         }
@@ -119,9 +123,6 @@ impl Endpoint {
             self.cx
                 .events
                 .push_back(Event::Note(Note::PeerRestarted { connection: id }));
-        }
-        if crossing && let Some(tunnel) = self.tunnels.get_mut(&id) {
-            tunnel.dedupe_at = Some(now + CROSSING_GRACE);
         }
     }
 
@@ -138,12 +139,12 @@ impl Endpoint {
             let (Some(a), Some(b)) = (usable.pop(), usable.pop()) else {
                 return;
             };
-            let a_role = a.link.role;
+            let a_role = a.established().map(|e| e.origin.role);
             let Some((a_stays, crossed)) = a_stays(a, b) else {
                 return;
             };
             let (winner, loser) = if a_stays { (a, b) } else { (b, a) };
-            let ours_stays = (a_role == Role::Initiator) == a_stays;
+            let ours_stays = (a_role == Some(Role::Initiator)) == a_stays;
             for child in winner
                 .established_mut()
                 .into_iter()
@@ -151,7 +152,9 @@ impl Endpoint {
             {
                 child.ready = Some(self.cx.next_order());
             }
-            let ours = loser.link.role == Role::Initiator;
+            let ours = loser
+                .established()
+                .is_some_and(|e| e.origin.role == Role::Initiator);
             if let Some(e) = loser.established_mut() {
                 if crossed && ours {
                     e.begin_close(DownReason::Duplicate);
@@ -172,6 +175,16 @@ impl Endpoint {
 
     /// Brings a connection towards what is wanted.
     fn reconcile(&mut self, now: Instant, id: ConnectionId) {
+        let usable = self
+            .sas
+            .values()
+            .filter(|sa| sa.connection == Some(id))
+            .filter(|sa| sa.established().is_some_and(Established::is_usable));
+        if usable.count() > 1
+            && let Some(tunnel) = self.tunnels.get_mut(&id)
+        {
+            tunnel.dedupe_at.get_or_insert(now + CROSSING_GRACE);
+        }
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.tunnels.get(&id).is_some_and(|t| due(t.dedupe_at)) {
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -263,8 +276,8 @@ impl Endpoint {
 
     fn use_outbound(&mut self, now: Instant, id: ConnectionId, sa: ChildSa, first: bool) {
         self.cx.events.push_back(Event::OutboundUse(Box::new(sa)));
+        self.cx.reasons.remove(&id);
         if first {
-            self.cx.reasons.remove(&id);
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
                 tunnel.went_up(now);
             }
@@ -287,13 +300,13 @@ impl Endpoint {
 /// Whether the first one stays, and whether the two crossed: each was begun before the other
 /// stood.
 fn a_stays(a: &Sa, b: &Sa) -> Option<(bool, bool)> {
-    let (ae, be) = (a.established()?, b.established()?);
-    let crossed = a.link.born <= be.since && b.link.born <= ae.since;
-    let verdict = collision::resolve(&ae.low_nonce, &be.low_nonce);
+    let (a, b) = (&a.established()?.origin, &b.established()?.origin);
+    let crossed = a.born <= b.since && b.born <= a.since;
+    let verdict = collision::resolve(&a.low_nonce, &b.low_nonce);
     let a_stays = if crossed {
         verdict == Verdict::Ours
     } else {
-        ae.since >= be.since
+        a.since >= b.since
     };
     Some((a_stays, crossed))
 }

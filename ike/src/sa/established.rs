@@ -23,8 +23,13 @@ pub(crate) struct Established {
     pub(crate) channel: Channel,
     pub(crate) peer: Authenticated,
     pub(crate) since: Instant,
-    /// The lower one of the nonces that made this SA: decides between crossed set-ups.
+    /// The set-up that it goes back to.
+    pub(crate) origin: Origin,
+    /// The lower one of the nonces of its own exchange: decides between crossed rekeyings.
     pub(crate) low_nonce: Vec<u8>,
+    /// Until then the peer may not know this SA, because its copy of our answer is under way.
+    /// Cleared by its first message here, or by its deleting the old SA.
+    pub(crate) unconfirmed_until: Option<Instant>,
     /// Children by our inbound SPI.
     pub(crate) children: BTreeMap<u32, Child>,
     /// What is to be done, in the order of urgency.
@@ -42,6 +47,8 @@ pub(crate) struct Established {
     pub(crate) last_heard: Instant,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Instant,
+    /// When to choose among several children.
+    choose_child_at: Option<Instant>,
     /// Failures to create a child, in a row.
     child_failures: u32,
     /// Silence after which the peer is asked.
@@ -49,22 +56,50 @@ pub(crate) struct Established {
     suspected: Option<Instant>,
 }
 
+/// Two children may stand side by side so long before one is chosen.
+const CHILD_CROSSING: Duration = Duration::from_secs(2);
+
 /// What an IKE SA is made from.
 pub(crate) struct Birth {
     pub(crate) channel: Channel,
     pub(crate) peer: Authenticated,
     pub(crate) low_nonce: Vec<u8>,
+    /// The set-up of the SA that is being rekeyed; none if this is one.
+    pub(crate) origin: Option<Origin>,
 }
+
+/// The set-up that an IKE SA goes back to. Rekeying hands it on, so that both sides judge two SAs of
+/// one connection alike whatever has become of them meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// When its first message was sent or received.
+    pub(crate) born: Instant,
+    /// When it was authenticated.
+    pub(crate) since: Instant,
+    pub(crate) role: Role,
+    pub(crate) low_nonce: Vec<u8>,
+}
+
+/// A responder takes its answer for arrived after so long.
+pub(crate) const CONFIRMED_AFTER: Duration = Duration::from_secs(60);
 
 impl Established {
     pub(crate) fn new(turn: &mut Turn<'_>, birth: Birth) -> Self {
         let now = turn.now;
         let lifetime = turn.connection.ike_lifetime;
+        let origin = birth.origin.unwrap_or_else(|| Origin {
+            born: turn.link.born,
+            since: now,
+            role: turn.link.role,
+            low_nonce: birth.low_nonce.clone(),
+        });
         Self {
             channel: birth.channel,
             peer: birth.peer,
             since: now,
+            origin,
             low_nonce: birth.low_nonce,
+            unconfirmed_until: None,
             children: BTreeMap::new(),
             queue: BTreeSet::new(),
             postponed: Vec::new(),
@@ -75,6 +110,7 @@ impl Established {
             last_heard: now,
             rekey_at: Some(now + turn.cx.share(lifetime, 70, 85)),
             expires_at: now + lifetime,
+            choose_child_at: None,
             child_failures: 0,
             liveness: turn.connection.liveness.interval,
             suspected: None,
@@ -121,6 +157,10 @@ impl Established {
         id: u32,
         parts: Parts,
     ) -> State {
+        // With a window of one, a new request says that the answer to the last one has arrived.
+        self.children
+            .values_mut()
+            .for_each(|child| child.unconfirmed_until = None);
         let answer = match exchange {
             Exchange::Informational => return delete::answer(self, turn, id, &parts),
             Exchange::CreateChildSa => self.answer_create(turn, &parts),
@@ -219,9 +259,14 @@ impl Established {
         }
         self.liveness = turn.connection.liveness.interval;
         self.schedule(turn.now);
-        if self.is_usable() {
+        if self.is_usable() && self.unconfirmed_until.is_none() {
             self.want_child(turn);
+            self.keep_one_child(turn.now);
         }
+        if self.unconfirmed_until.is_some_and(|until| turn.now < until) {
+            return State::Established(self);
+        }
+        self.unconfirmed_until = None;
         while self.active.is_none() && !turn.link.window.is_waiting() {
             let Some(task) = self.queue.pop_first() else {
                 break;
@@ -285,6 +330,38 @@ impl Established {
         }
     }
 
+    /// Both sides may have made a child at once; then the nonces decide as between crossed
+    /// rekeyings, after a moment in which the peer may have deleted one on its own.
+    fn keep_one_child(&mut self, now: Instant) {
+        self.choose_child_at = None;
+        let mut current: Vec<&mut Child> = self
+            .children
+            .values_mut()
+            .filter(|child| child.is_current())
+            .collect();
+        if self.active.is_some() || current.len() < 2 {
+            return;
+        }
+        let youngest = current.iter().map(|child| child.created).max();
+        if let Some(at) = youngest
+            .map(|at| at + CHILD_CROSSING)
+            .filter(|at| *at > now)
+        {
+            self.choose_child_at = Some(at);
+            return;
+        }
+        current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
+        // The highest of the low nonces stays.
+        let stays = current.len() - 1;
+        for loser in current.into_iter().take(stays) {
+            loser.doomed = true;
+            match loser.role {
+                Role::Initiator => _ = self.queue.insert(Task::DeleteChild(loser.sa.spi_in)),
+                Role::Responder => loser.reap_at = Some(now + REAP_AFTER),
+            }
+        }
+    }
+
     /// Tries again to make a child, later each time.
     pub(crate) fn retry_child(&mut self, turn: &mut Turn<'_>) {
         let base = Duration::from_secs(1 << self.child_failures.min(5));
@@ -344,6 +421,11 @@ impl Established {
         self.channel
     }
 
+    /// The peer says, without proof, that it has no such SA. We are deleting it: all the better.
+    pub(crate) const fn ends_by_hearsay(&self) -> bool {
+        matches!(self.active, Some(Active::DeleteIke))
+    }
+
     /// The peer has not answered within the budget.
     pub(crate) fn give_up(self: Box<Self>, turn: &mut Turn<'_>, waited: Duration) {
         if self.replaced_by.is_none() && self.closing.is_none() {
@@ -366,16 +448,18 @@ impl Established {
     /// When there is something to do beside answering.
     pub(crate) fn timeout(&self, link: &Link) -> Option<Instant> {
         let mut times: Vec<Instant> = vec![self.expires_at];
+        times.extend(self.unconfirmed_until);
         times.extend(self.reap_at);
         times.extend(self.rekey_at);
         times.extend(self.postponed.iter().map(|(at, _)| *at));
+        times.extend(self.choose_child_at);
         for child in self.children.values() {
             times.push(child.expires_at);
             times.extend(child.rekey_at);
             times.extend(child.reap_at);
         }
         // While a request is under way its repetition is what tests the peer.
-        if !link.window.is_waiting() {
+        if !link.window.is_waiting() && self.unconfirmed_until.is_none() {
             times.push(self.last_heard + self.liveness);
         }
         times.into_iter().min()

@@ -337,6 +337,7 @@ impl AuthSent {
             channel: self.channel,
             peer,
             low_nonce,
+            origin: None,
         };
         let mut established = Established::new(turn, birth);
         established.announce(turn);

@@ -40,7 +40,7 @@ use window::{Arrival, Due, Pace, Window};
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// How long a finished SA still repeats its last answer.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(20);
 
 /// What an SA wants to happen outside of itself.
 pub(crate) enum Effect {
@@ -53,6 +53,8 @@ pub(crate) enum Effect {
         into: IkeSpi,
         children: BTreeMap<u32, Child>,
     },
+    /// The peer knows the SA with this SPI of ours.
+    Confirm { spi: IkeSpi },
     /// This SA lost against a crossed rekeying; the peer has to delete it.
     Doom { spi: IkeSpi, in_favour_of: IkeSpi },
     /// An exchange failed; the SA may or may not be gone.
@@ -365,6 +367,7 @@ impl Sa {
             }
             State::Established(established) => {
                 established.last_heard = now;
+                established.unconfirmed_until = None;
                 if moved && self.link.path.remote_nat && !self.link.path.local_nat {
                     self.move_to(cx, from);
                 }
@@ -492,6 +495,9 @@ impl Sa {
         let Some(connection) = self.connection else {
             return;
         };
+        if self.established().is_some_and(Established::ends_by_hearsay) {
+            return self.discard(cx, now, DownReason::Administrative);
+        }
         if let State::Established(established) = &mut self.state
             && established.suspect(now)
         {

@@ -317,6 +317,7 @@ impl HalfOpen {
             channel: self.channel,
             peer,
             low_nonce,
+            origin: None,
         };
         let mut established = Established::new(turn, birth);
         established.announce(turn);

@@ -45,13 +45,6 @@ impl Writer {
         }
     }
 
-    /// Puts `value` over the byte at `at`, which has been written before.
-    pub(crate) fn patch_u8(&mut self, at: usize, value: u8) {
-        if let Some(field) = self.bytes.get_mut(at) {
-            *field = value;
-        }
-    }
-
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

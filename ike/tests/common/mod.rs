@@ -1,7 +1,11 @@
 //! Two endpoints in memory, on a virtual clock, over a network that misbehaves on request, with a
 //! data plane that notices every packet it cannot read.
 
-#![expect(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![expect(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,8 +30,10 @@ pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub const ADDRESSES: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1))];
+pub const ADDRESSES: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+];
 
 /// The connection as one side has it: quick algorithms, everything else as by default.
 pub fn connection(side: usize) -> Connection {
@@ -67,8 +73,16 @@ pub struct Side {
 }
 
 enum Packet {
-    Ike { local: SocketAddr, remote: SocketAddr, payload: Vec<u8>, fate: Option<usize> },
-    Esp { spi: u32, key: Secret },
+    Ike {
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+        fate: Option<usize>,
+    },
+    Esp {
+        spi: u32,
+        key: Secret,
+    },
 }
 
 /// What a filter decides about a datagram.
@@ -188,7 +202,10 @@ impl Pair {
         let seed: [u8; 32] = self.rng.random();
         self.sides[side].endpoint = Endpoint::new(EndpointConfig::default(), seed);
         let unreadable = self.sides[side].plane.unreadable;
-        self.sides[side].plane = Plane { unreadable, ..Plane::default() };
+        self.sides[side].plane = Plane {
+            unreadable,
+            ..Plane::default()
+        };
         self.sides[side].events.clear();
     }
 
@@ -198,6 +215,10 @@ impl Pair {
             while let Some(event) = self.sides[side].endpoint.poll_event() {
                 idle = false;
                 apply(&mut self.sides[side].plane, &event);
+                if std::env::var_os("IKE_TRACE").is_some() {
+                    let at = (self.now - self.start).as_millis();
+                    eprintln!("{at:>8} {} {}", ["A", "B"][side], brief(&event));
+                }
                 self.sides[side].events.push(event);
             }
             while let Some(transmit) = self.sides[side].endpoint.poll_transmit() {
@@ -215,7 +236,10 @@ impl Pair {
     }
 
     fn post(&mut self, side: usize, transmit: Transmit) {
-        let fate = self.filter.as_mut().map_or(Fate::Deliver, |f| f(side, &transmit));
+        let fate = self
+            .filter
+            .as_mut()
+            .map_or(Fate::Deliver, |f| f(side, &transmit));
         match fate {
             Fate::Drop => return,
             Fate::Hold => return self.held.push((side, transmit)),
@@ -224,9 +248,8 @@ impl Pair {
         if self.loss > 0.0 && self.rng.random_bool(self.loss) {
             return;
         }
-        let copies = 1 + usize::from(
-            self.duplication > 0.0 && self.rng.random_bool(self.duplication),
-        );
+        let copies =
+            1 + usize::from(self.duplication > 0.0 && self.rng.random_bool(self.duplication));
         for _ in 0..copies {
             self.put_on_wire(side, &transmit);
         }
@@ -251,7 +274,12 @@ impl Pair {
         }
         let payload = transmit.payload.clone();
         self.serial += 1;
-        let packet = Packet::Ike { local, remote, payload, fate: None };
+        let packet = Packet::Ike {
+            local,
+            remote,
+            payload,
+            fate: None,
+        };
         self.wire.insert((at, self.serial), (1 - side, packet));
     }
 
@@ -265,7 +293,11 @@ impl Pair {
     /// Takes the next thing that happens, if it does so until `limit`.
     fn step(&mut self, limit: Instant) -> bool {
         let arrival = self.wire.first_key_value().map(|((at, _), _)| *at);
-        let timeouts = self.sides.iter().filter_map(|s| s.endpoint.poll_timeout()).min();
+        let timeouts = self
+            .sides
+            .iter()
+            .filter_map(|s| s.endpoint.poll_timeout())
+            .min();
         let traffic = self.traffic.map(|_| self.next_traffic);
         let Some(next) = [arrival, timeouts, traffic].into_iter().flatten().min() else {
             self.now = limit;
@@ -277,10 +309,19 @@ impl Pair {
         }
         self.now = self.now.max(next);
         if arrival == Some(next) {
-            let Some((_, (side, packet))) = self.wire.pop_first() else { return false };
+            let Some((_, (side, packet))) = self.wire.pop_first() else {
+                return false;
+            };
             match packet {
-                Packet::Ike { local, remote, payload, .. } => {
-                    self.sides[side].endpoint.handle_datagram(self.now, local, remote, &payload);
+                Packet::Ike {
+                    local,
+                    remote,
+                    payload,
+                    ..
+                } => {
+                    self.sides[side]
+                        .endpoint
+                        .handle_datagram(self.now, local, remote, &payload);
                 }
                 Packet::Esp { spi, key } => self.receive_esp(side, spi, &key),
             }
@@ -291,11 +332,18 @@ impl Pair {
             self.send_esp(B);
         } else {
             for side in [A, B] {
-                if self.sides[side].endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
+                if self.sides[side]
+                    .endpoint
+                    .poll_timeout()
+                    .is_some_and(|at| at <= self.now)
+                {
                     self.sides[side].endpoint.handle_timeout(self.now);
                     self.drain(side);
                     let after = self.sides[side].endpoint.poll_timeout();
-                    assert!(after.is_none_or(|at| at > self.now), "a timeout does not go away");
+                    assert!(
+                        after.is_none_or(|at| at > self.now),
+                        "a timeout does not go away"
+                    );
                 }
             }
         }
@@ -308,20 +356,34 @@ impl Pair {
             self.sides[side].plane.nothing_to_send_on += 1;
             return;
         };
-        let packet = Packet::Esp { spi: sa.spi_out, key: sa.keys_out.keymat.clone() };
+        let packet = Packet::Esp {
+            spi: sa.spi_out,
+            key: sa.keys_out.keymat.clone(),
+        };
         self.serial += 1;
-        self.wire.insert((self.now + self.latency, self.serial), (1 - side, packet));
+        self.wire
+            .insert((self.now + self.latency, self.serial), (1 - side, packet));
     }
 
     fn receive_esp(&mut self, side: usize, spi: u32, key: &Secret) {
         let plane = &mut self.sides[side].plane;
-        if plane.inbound.get(&spi).is_none_or(|sa| sa.keys_in.keymat != *key) {
+        if plane
+            .inbound
+            .get(&spi)
+            .is_none_or(|sa| sa.keys_in.keymat != *key)
+        {
             plane.unreadable += 1;
+            if std::env::var_os("IKE_TRACE").is_some() {
+                let at = (self.now - self.start).as_millis();
+                eprintln!("{at:>8} {} cannot read {spi:08x}", ["A", "B"][side]);
+            }
             return;
         }
         plane.received += 1;
         if plane.seen.insert(spi) {
-            self.sides[side].endpoint.command(self.now, Command::InboundTraffic { spi });
+            self.sides[side]
+                .endpoint
+                .command(self.now, Command::InboundTraffic { spi });
         }
     }
 
@@ -335,7 +397,11 @@ impl Pair {
     pub fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> Duration {
         let (start, limit) = (self.now, self.now + limit);
         while !condition(self) {
-            assert!(self.step(limit), "it did not come to this: {:#?}", self.status());
+            assert!(
+                self.step(limit),
+                "it did not come to this: {:#?}",
+                self.status()
+            );
         }
         self.now - start
     }
@@ -349,7 +415,10 @@ impl Pair {
     }
 
     pub fn status(&self) -> [ike::Status; 2] {
-        [self.sides[A].endpoint.status(self.now), self.sides[B].endpoint.status(self.now)]
+        [
+            self.sides[A].endpoint.status(self.now),
+            self.sides[B].endpoint.status(self.now),
+        ]
     }
 
     /// Both sides have one IKE SA and one child, and these fit each other.
@@ -368,7 +437,11 @@ impl Pair {
         assert_eq!((a_in, a_out), (b_out, b_in));
         for (x, y) in [(A, B), (B, A)] {
             let out = self.sides[x].plane.outbound.as_ref().expect("outbound");
-            assert_eq!(self.sides[x].plane.inbound.len(), 1, "side {x} has only the living SA");
+            assert_eq!(
+                self.sides[x].plane.inbound.len(),
+                1,
+                "side {x} has only the living SA"
+            );
             let inbound = &self.sides[y].plane.inbound[&out.spi_out];
             assert_eq!(inbound.keys_in, out.keys_out);
             assert_eq!(inbound.suite, out.suite);
@@ -399,6 +472,23 @@ impl Pair {
     }
 }
 
+/// An event on one line, for reading a failed run (set IKE_TRACE).
+fn brief(event: &Event) -> String {
+    match event {
+        Event::InboundAdd(sa) => format!("InboundAdd {:08x} (out {:08x})", sa.spi_in, sa.spi_out),
+        Event::OutboundUse(sa) => format!("OutboundUse {:08x} of {:08x}", sa.spi_out, sa.spi_in),
+        Event::InboundRemove { spi_in, .. } => format!("InboundRemove {spi_in:08x}"),
+        Event::ChildRekeyed {
+            old_spi_in,
+            new_spi_in,
+            ..
+        } => {
+            format!("ChildRekeyed {old_spi_in:08x} -> {new_spi_in:08x}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
 /// What a data plane does on an event.
 fn apply(plane: &mut Plane, event: &Event) {
     match event {
@@ -407,11 +497,17 @@ fn apply(plane: &mut Plane, event: &Event) {
             assert!(before.is_none(), "an inbound SPI is used twice");
         }
         Event::OutboundUse(sa) => {
-            assert!(plane.inbound.contains_key(&sa.spi_in), "outbound without its twin");
+            assert!(
+                plane.inbound.contains_key(&sa.spi_in),
+                "outbound without its twin"
+            );
             plane.outbound = Some((**sa).clone());
         }
         Event::InboundRemove { spi_in, .. } => {
-            assert!(plane.inbound.remove(spi_in).is_some(), "removal of what is not there");
+            assert!(
+                plane.inbound.remove(spi_in).is_some(),
+                "removal of what is not there"
+            );
             plane.seen.remove(spi_in);
         }
         Event::OutboundClear { .. } => plane.outbound = None,

@@ -32,7 +32,7 @@ pub(super) fn plan(observed: &Observed, desired: &Desired, links: &Links<'_>, pl
             (targets, leftovers)
         }
     };
-    put_routes(observed, &wanted, &targets, plan);
+    put_routes(observed, &wanted, &targets, &links.interrupted(), plan);
     let is_stale = |key: &&RouteKey| !targets.contains_key(key);
     plan.ops.extend(
         observed
@@ -52,6 +52,7 @@ fn put_routes(
     observed: &Observed,
     wanted: &Wanted,
     targets: &BTreeMap<RouteKey, RouteTarget>,
+    interrupted: &BTreeSet<IpAddr>,
     plan: &mut Plan,
 ) {
     for (&key, target) in targets {
@@ -62,7 +63,11 @@ fn put_routes(
         };
         match observed.routes.get(&key) {
             None => plan.ops.push(Op::AddRoute { key, route }),
-            Some(now) if *now != route => plan.ops.push(Op::ReplaceRoute { key, route }),
+            Some(now)
+                if *now != route || prefsrc.is_some_and(|source| interrupted.contains(&source)) =>
+            {
+                plan.ops.push(Op::ReplaceRoute { key, route });
+            }
             Some(_) => {}
         }
     }
@@ -72,19 +77,24 @@ fn put_routes(
 /// and each set is judged once.
 struct Resolver<'a> {
     links: &'a Links<'a>,
+    addresses: BTreeSet<IpAddr>,
     verdicts: BTreeMap<(Hop, bool), Result<(), HopTrouble>>,
     usable: BTreeMap<(NextHopSet, bool), NextHopSet>,
     /// Unusable hop to the number of routes that want it.
     missed: BTreeMap<(Hop, bool), usize>,
+    /// Addresses that are not this host's to the number of routes that want them as their source.
+    strangers: BTreeMap<IpAddr, usize>,
 }
 
 impl<'a> Resolver<'a> {
     fn new(links: &'a Links<'a>) -> Self {
         Self {
             links,
+            addresses: links.addresses(),
             verdicts: BTreeMap::new(),
             usable: BTreeMap::new(),
             missed: BTreeMap::new(),
+            strangers: BTreeMap::new(),
         }
     }
 
@@ -96,7 +106,10 @@ impl<'a> Resolver<'a> {
                 continue;
             }
             match self.forward(key.prefix, route) {
-                Some(forward) => drop(wanted.insert(key, (forward, route.prefsrc))),
+                Some(forward) => {
+                    let source = self.source(route);
+                    wanted.insert(key, (forward, source));
+                }
                 None => plan.concerns.push(Concern::RouteWithheld { key }),
             }
         }
@@ -109,7 +122,21 @@ impl<'a> Resolver<'a> {
                 });
             }
         }
+        for (&source, &routes) in &self.strangers {
+            plan.concerns
+                .push(Concern::SourceForeign { source, routes });
+        }
         wanted
+    }
+
+    /// The source address, if the kernel will take it: a route without one is better than none.
+    fn source(&mut self, route: &RouteDesired) -> Option<IpAddr> {
+        let source = route.prefsrc?;
+        if self.addresses.contains(&source) {
+            return Some(source);
+        }
+        *self.strangers.entry(source).or_default() += 1;
+        None
     }
 
     fn forward(&mut self, prefix: IpNet, route: &RouteDesired) -> Option<Forward> {

@@ -214,6 +214,26 @@ fn a_kernel_without_nexthop_objects_gets_multipath_routes() {
 }
 
 #[test]
+fn a_source_address_that_is_not_this_hosts_is_left_out_and_reported() {
+    let mut desired = reference_site();
+    let source = Some("203.0.113.1".parse().unwrap());
+    desired
+        .routes
+        .values_mut()
+        .for_each(|route| route.prefsrc = source);
+    let plan = diff(&gateway(), &desired);
+    let concern = "source address 203.0.113.1 is not one of this host's: left out of 3 route(s)";
+    assert_eq!(
+        plan.concerns
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [concern]
+    );
+    assert_eq!(diff(&gateway(), &reference_site()).ops, plan.ops);
+}
+
+#[test]
 fn a_setting_that_somebody_changed_after_us_is_left_as_it_is() {
     let mut host = settled(reference_site());
     host.state.sysctls.insert(Sysctl::Ipv4Forward, "0".into());
@@ -585,6 +605,12 @@ fn wishes() -> impl Strategy<Value = Desired> {
         8 => next_hops().prop_map(RouteDesired::via),
         1 => Just(RouteDesired::blackhole()),
     ];
+    let sources = ["192.168.1.1", "10.1.0.0", "192.0.2.1"].map(|s| s.parse().ok());
+    let route = (
+        route,
+        prop::sample::select([sources.to_vec(), vec![None; 6]].concat()),
+    )
+        .prop_map(|(route, prefsrc)| RouteDesired { prefsrc, ..route });
     let routes = prop::collection::btree_map(prop::sample::select(prefixes.to_vec()), route, 0..6);
     (links, routes, any::<bool>()).prop_map(|(links, routes, gateway)| {
         let mut desired = Desired::default();

@@ -11,7 +11,8 @@ use esp::{KEEPALIVE, NON_ESP_MARKER};
 use super::sockets::Sockets;
 use crate::sys::datagrams::{self, Outgoing};
 
-/// Sends IKE messages. Cheap to clone, and usable beside the plane's own threads; it never waits.
+/// Sends IKE messages. Cheap to clone, and usable beside the plane's own threads; it never waits. It
+/// keeps the plane's sockets, and so their ports, as long as it lives.
 #[derive(Clone, Debug)]
 pub struct IkeSender {
     sockets: Arc<Sockets>,

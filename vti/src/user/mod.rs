@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Two threads, one per direction, each asleep in poll or epoll while nothing happens. Both look at
-//! one published [`State`] (tunnels and SAs), which the control side, [`UserPlane`], replaces; they
+//! one published `State` (tunnels and SAs), which the control side, [`UserPlane`], replaces; they
 //! never wait for it. Everything is bounded: buffers are allocated once, the queues are the
 //! kernel's, and what does not fit is dropped and counted.
 //!

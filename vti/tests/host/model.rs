@@ -127,6 +127,11 @@ impl Dice {
                 _ => {
                     let hops = self.hops();
                     desired = route(desired, prefix, &hops);
+                    let key = RouteKey::main(net(prefix));
+                    if let (0, Some(route)) = (self.roll(3), desired.routes.get_mut(&key)) {
+                        let source = ["192.168.1.1", "10.1.0.0"][self.roll(2) as usize];
+                        route.prefsrc = source.parse().ok();
+                    }
                 }
             }
         }

@@ -1,16 +1,16 @@
 //! Real packets between two namespaces.
 
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use vti::nft::{
-    Action, Alias, BgpPeer, CloudRule, Count, Firewall, PortRange, Ports, Protocol, Ruleset, Scope,
-    WanRules,
+    Action, Alias, BgpPeer, CloudRule, Count, Firewall, PortRange, Ports, Ruleset, Scope, WanRules,
 };
 
 use crate::sandbox::{enter_new_namespace, in_namespace, nft, run};
@@ -21,6 +21,16 @@ pub(crate) const GATEWAY: &str = "192.0.2.7";
 
 /// A datagram to send: from, to, port at both ends, size.
 type Order = (String, String, u16, usize);
+
+/// In place of a port: a packet of IP protocol 50.
+const RAW_ESP: u16 = 0;
+
+fn send_esp(from: &str, to: &str, size: usize) {
+    let address = |text: &str| SockAddr::from(SocketAddr::new(text.parse().unwrap(), 0));
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(50))).unwrap();
+    socket.bind(&address(from)).unwrap();
+    socket.send_to(&vec![0x5a; size], &address(to)).unwrap();
+}
 
 /// A namespace on the far side of a veth pair, which sends what it is asked to.
 pub(crate) struct FarSide {
@@ -51,10 +61,14 @@ impl FarSide {
             finished.send(()).unwrap();
             run("ip", &["route", "add", "default", "via", GATEWAY]);
             for (from, to, port, size) in inbox {
-                let socket = UdpSocket::bind((from.as_str(), port)).unwrap();
-                socket
-                    .send_to(&vec![0x5a; size], (to.as_str(), port))
-                    .unwrap();
+                if port == RAW_ESP {
+                    send_esp(&from, &to, size);
+                } else {
+                    let socket = UdpSocket::bind((from.as_str(), port)).unwrap();
+                    socket
+                        .send_to(&vec![0x5a; size], (to.as_str(), port))
+                        .unwrap();
+                }
                 finished.send(()).unwrap();
             }
         });
@@ -162,6 +176,29 @@ fn a_peers_datagrams_arrive_and_a_strangers_do_not_and_the_counters_agree() {
 }
 
 #[test]
+fn esp_is_accepted_from_the_peer_and_dropped_from_a_stranger() {
+    in_namespace(|| {
+        let far = FarSide::connect();
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply(&site()).unwrap();
+        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(50))).unwrap();
+        raw.set_nonblocking(true).unwrap();
+        let sentinel = listen(500);
+        far.send(STRANGER, RAW_ESP, 64);
+        far.send(PEER, RAW_ESP, 64);
+        far.send(PEER, 500, 10);
+        receive(&sentinel);
+        assert_eq!(packets(&mut firewall, "wan-esp"), 1);
+        assert_eq!(packets(&mut firewall, "stranger-esp"), 1);
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 256];
+        let (_, from) = raw.recv_from(&mut buffer).unwrap();
+        assert_eq!(from.as_socket().unwrap().ip().to_string(), PEER);
+        let after = raw.recv_from(&mut buffer).unwrap_err();
+        assert_eq!(after.kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
 fn a_fragmented_datagram_of_a_peer_arrives_whole() {
     in_namespace(|| {
         let far = FarSide::connect();
@@ -230,7 +267,7 @@ fn cloud_site() -> Ruleset {
         action: Action::Accept,
         source: Scope::Networks(vec![format!("{PEER}/32").parse().unwrap()]),
         destination: Scope::Any,
-        protocol: Protocol::Udp,
+        protocol: vti::nft::Protocol::Udp,
         ports: Ports::Ranges(vec![PortRange::single(7000)]),
         log: true,
     };

@@ -320,3 +320,17 @@ pub(crate) fn received_tos(socket: &UdpSocket) -> u8 {
 
 pub(crate) const V4: [&str; 2] = ["10.1.0.0:0", "10.1.0.1:0"];
 pub(crate) const V6: [&str; 2] = ["[fd00::0]:0", "[fd00::1]:0"];
+
+/// Until something that another thread or the kernel does has happened.
+pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < PATIENCE, "{what}: does not happen");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) const GCM: Encryption = Encryption::AesGcm256;
+pub(crate) const CBC: Encryption = Encryption::AesCbc256;
+/// Payloads that fit the tunnel, with all alignments of the padding and the largest.
+pub(crate) const SIZES: [usize; 7] = [1, 2, 63, 64, 512, 1300, 1370];

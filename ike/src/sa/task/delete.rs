@@ -4,7 +4,7 @@ use super::{Active, rekey_ike};
 use crate::event::{DownReason, Event};
 use crate::sa::established::Established;
 use crate::sa::parts::Parts;
-use crate::sa::{LINGER, State, Turn};
+use crate::sa::{Effect, LINGER, State, Turn};
 use crate::wire::{Delete, Exchange, NotifyType, Payload, Protocol};
 
 /// Answers an INFORMATIONAL request.
@@ -62,6 +62,9 @@ fn answer_ike(mut sa: Box<Established>, turn: &mut Turn<'_>, id: u32, reason: Do
         && let Some(theirs) = request.crossed.as_ref().map(|c| c.spi)
     {
         rekey_ike::hand_over(&mut sa, turn, theirs);
+    }
+    if let Some(heir) = sa.replaced_by {
+        turn.cx.effects.push_back(Effect::Confirm { spi: heir });
     }
     let reason = sa.closing.clone().unwrap_or(reason);
     let channel = sa.abandon(

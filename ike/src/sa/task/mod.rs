@@ -11,6 +11,7 @@ pub(crate) mod rekey_ike;
 
 use super::Turn;
 use super::established::Established;
+use crate::child::Child;
 use crate::wire::{Delete, Exchange, Payload, Protocol};
 
 /// What is to be done. The order is that of urgency; equal tasks are one.
@@ -56,6 +57,15 @@ impl Established {
     /// Sends the request of a task, unless it has become pointless.
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>, task: Task) {
         let new_sas = self.is_usable();
+        if let Task::RekeyChild(spi) | Task::DeleteChild(spi) = task
+            && self
+                .children
+                .get(&spi)
+                .is_some_and(|child| child.is_unconfirmed(turn.now))
+        {
+            // A request that overtakes our answer would meet CHILD_SA_NOT_FOUND.
+            return self.postpone(turn, task);
+        }
         match task {
             Task::DeleteIke => {
                 self.queue.clear();
@@ -77,7 +87,7 @@ impl Established {
                 turn.request(&mut self.channel, Exchange::Informational, &payloads);
                 self.active = Some(Active::DeleteChild(spi));
             }
-            Task::CreateChild if new_sas => {
+            Task::CreateChild if new_sas && !self.children.values().any(Child::is_current) => {
                 let request = child::Request::new(turn, &self.channel);
                 self.send_create_child(turn, request);
             }

@@ -9,7 +9,7 @@ use crate::describe::Offer;
 use crate::error::{Cause, Negotiation};
 use crate::event::{DownReason, Event, Note, Role};
 use crate::sa::channel::Channel;
-use crate::sa::established::{Birth, Established};
+use crate::sa::established::{Birth, CONFIRMED_AFTER, Established};
 use crate::sa::parts::Parts;
 use crate::sa::{Effect, Link, Sa, State, Turn};
 use crate::select::{self, IkeSuite};
@@ -93,6 +93,7 @@ impl Successor {
             channel,
             peer: sa.peer.clone(),
             low_nonce,
+            origin: Some(sa.origin.clone()),
         };
         let mut link = Link::new(turn.now, self.spi, self.peer_spi, self.role, turn.link.path);
         let mut turn = Turn {
@@ -101,7 +102,10 @@ impl Successor {
             link: &mut link,
             connection: turn.connection,
         };
-        let established = Established::new(&mut turn, birth);
+        let mut established = Established::new(&mut turn, birth);
+        if self.role == Role::Responder {
+            established.unconfirmed_until = Some(turn.now + CONFIRMED_AFTER);
+        }
         let connection = Some(turn.connection.id);
         Ok(Box::new(Sa {
             link,

@@ -13,9 +13,11 @@
 //! only the table names are reported.
 
 mod chain;
+mod lookup;
 mod packet;
 mod rule;
 mod words;
+mod xt;
 
 use std::fmt;
 use std::net::IpAddr;

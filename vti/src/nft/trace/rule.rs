@@ -1,10 +1,11 @@
 //! One rule and one packet: does it match, and what does it want?
 
-use super::super::observe::intervals;
-use super::super::set::Interval;
 use super::super::wire::expression::{Comparison, Expr, LookupResult, Register, Verdict};
-use super::super::wire::object::{Element, SetObject, set_flags};
-use super::packet::{Byte, Loaded, Packet, Truth, compare, equal, known, unknown};
+use super::super::wire::object::{Element, SetObject};
+use super::lookup::{candidates, within};
+use super::packet::{Byte, Loaded, Packet, Truth, compare, known, unknown};
+use super::words::{ct_words, meta_words, payload_words};
+use super::xt;
 
 /// What a rule wants if it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Machine<'_> {
     fn step(&mut self, expr: &Expr) -> Step {
         Step::Truth(match expr {
             Expr::Meta { key, to } => {
-                self.last_loaded = super::words::meta_words(*key);
+                self.last_loaded = meta_words(*key);
                 let step = self.load(*to, self.packet.meta(*key));
                 self.last_meta = Some((*to, *key));
                 return step;
@@ -126,11 +127,11 @@ impl Machine<'_> {
                 to,
             } => {
                 let ipv6 = self.packet.is_ipv6();
-                self.last_loaded = super::words::payload_words(*base, *offset, *len, ipv6, None);
+                self.last_loaded = payload_words(*base, *offset, *len, ipv6, None);
                 return self.load(*to, self.packet.payload(*base, *offset, *len));
             }
             Expr::Ct { key, to } => {
-                self.last_loaded = super::words::ct_words(*key);
+                self.last_loaded = ct_words(*key);
                 self.store(*to, &self.packet.conntrack(*key))
             }
             Expr::Fib { result, flags, to } => self.fib(*result, *flags, *to),
@@ -187,12 +188,21 @@ impl Machine<'_> {
             Expr::Xt {
                 target: false,
                 name,
+                revision,
                 data,
-                ..
-            } => self.xt_match(name, data),
+            } => xt::matches(name, *revision, data, self.packet),
             Expr::Xt {
                 target: true, name, ..
-            } => return xt_target(name),
+            } => match xt::target(name) {
+                None => Truth::Yes,
+                Some(Wish::Unknown) => {
+                    return Step::Wishes {
+                        found: vec![Wish::Unknown],
+                        certain: false,
+                    };
+                }
+                Some(wish) => return sure(wish),
+            },
             Expr::Verdict(Verdict::Continue) | Expr::Counter { .. } | Expr::Log { .. } => {
                 Truth::Yes
             }
@@ -206,6 +216,7 @@ impl Machine<'_> {
             // It may load any register, match or not.
             Expr::Unknown { .. } => {
                 self.registers = [Byte::UNKNOWN; REGISTER_BYTES];
+                self.last_meta = None;
                 Truth::Maybe
             }
         })
@@ -280,7 +291,7 @@ impl Machine<'_> {
         self.store(to, &bytes)
     }
 
-    fn lookup(&self, from: Register, set: &str, result: LookupResult, inverted: bool) -> Step {
+    fn lookup(&mut self, from: Register, set: &str, result: LookupResult, inverted: bool) -> Step {
         let Some((set, elements)) = (self.sets)(set) else {
             return Step::Truth(Truth::Maybe);
         };
@@ -296,7 +307,14 @@ impl Machine<'_> {
             LookupResult::Membership if inverted => Step::Truth(found.not()),
             LookupResult::Membership => Step::Truth(found),
             // What the map holds is not followed further.
-            LookupResult::Data(_) => Step::Truth(Truth::Maybe),
+            LookupResult::Data(to) => {
+                self.store(to, &unknown(16));
+                Step::Truth(if found == Truth::No {
+                    Truth::No
+                } else {
+                    Truth::Maybe
+                })
+            }
             LookupResult::Verdict => {
                 let chosen = candidates.iter().map(|(element, _)| *element);
                 let chosen = chosen.chain(catch_all.filter(|_| !exact));
@@ -307,98 +325,6 @@ impl Machine<'_> {
             }
         }
     }
-
-    /// The iptables matches that nearly every host firewall uses, by the layout of their private data.
-    fn xt_match(&mut self, name: &str, data: &[u8]) -> Truth {
-        match name {
-            "comment" => Truth::Yes,
-            "udp" | "tcp" => self.xt_ports(name, data),
-            "state" => match data.first_chunk() {
-                Some(mask) => self.has_state(u32::from_ne_bytes(*mask), false),
-                None => Truth::Maybe,
-            },
-            "conntrack" => self.xt_conntrack(data),
-            _ => Truth::Maybe,
-        }
-    }
-
-    fn has_state(&self, mask: u32, inverted: bool) -> Truth {
-        Truth::from_bool((self.packet.ct_state() & mask != 0) != inverted)
-    }
-
-    /// `struct xt_conntrack_mtinfo3`: flags, inverted flags and states are at 146, 148 and 150.
-    fn xt_conntrack(&self, data: &[u8]) -> Truth {
-        const ONLY_STATE: u16 = 1;
-        let field = |at: usize| {
-            data.get(at..at + 2)?
-                .try_into()
-                .ok()
-                .map(u16::from_ne_bytes)
-        };
-        match (field(146), field(148), field(150)) {
-            (Some(ONLY_STATE), Some(inverted), Some(states)) => {
-                self.has_state(u32::from(states), inverted & ONLY_STATE != 0)
-            }
-            _ => Truth::Maybe,
-        }
-    }
-
-    /// `struct xt_udp` and the beginning of `struct xt_tcp`: two ranges of ports, in host order.
-    fn xt_ports(&self, name: &str, data: &[u8]) -> Truth {
-        let wanted = if name == "udp" { 17 } else { 6 };
-        if self
-            .packet
-            .protocol()
-            .is_some_and(|protocol| protocol != wanted)
-        {
-            return Truth::No;
-        }
-        let inverted = match name {
-            "udp" => data.get(8),
-            _ => data.get(11),
-        };
-        let field = |at: usize| {
-            data.get(at..at + 2)?
-                .try_into()
-                .ok()
-                .map(u16::from_ne_bytes)
-        };
-        let range = |at| Some((field(at)?, field(at + 2)?));
-        let (Some(sources), Some(destinations), Some(0)) = (range(0), range(4), inverted) else {
-            return Truth::Maybe;
-        };
-        let flags_matter = name == "tcp" && data.get(9).is_none_or(|mask| *mask != 0);
-        let ports = self.packet.ports();
-        let checks = [(ports.0, sources), (ports.1, destinations)];
-        let truths = checks.map(|(port, (first, last))| match port {
-            Some(port) => Truth::from_bool((first..=last).contains(&port)),
-            None if (first, last) == (0, u16::MAX) => Truth::Yes,
-            None => Truth::Maybe,
-        });
-        if truths.contains(&Truth::No) {
-            Truth::No
-        } else if truths.contains(&Truth::Maybe) || flags_matter || self.packet.protocol().is_none()
-        {
-            Truth::Maybe
-        } else {
-            Truth::Yes
-        }
-    }
-}
-
-fn xt_target(name: &str) -> Step {
-    match name {
-        "REJECT" => sure(Wish::Verdict(Verdict::Drop)),
-        "DNAT" | "REDIRECT" | "TPROXY" => sure(Wish::Redirect),
-        "SNAT" | "MASQUERADE" => sure(Wish::Translate),
-        "LOG" | "NFLOG" | "CT" | "MARK" | "CONNMARK" | "TCPMSS" | "AUDIT" | "TRACE" => {
-            Step::Truth(Truth::Yes)
-        }
-        _ => Step::Wishes {
-            found: vec![Wish::Unknown],
-            certain: false,
-        },
-    }
 }
 
 /// Network and host order only differ on little-endian machines.
@@ -408,127 +334,4 @@ fn swapped_for_host(bytes: &[Byte], swapped: Vec<Byte>) -> Vec<Byte> {
     } else {
         swapped
     }
-}
-
-fn within(bytes: &[Byte], low: &[u8], high: &[u8]) -> Truth {
-    let everything = low.iter().all(|&byte| byte == 0) && high.iter().all(|&byte| byte == 0xff);
-    if everything {
-        return Truth::Yes;
-    }
-    let above = compare(bytes, Comparison::GreaterOrEqual, low);
-    let below = compare(bytes, Comparison::LessOrEqual, high);
-    match (above, below) {
-        (Truth::Yes, Truth::Yes) => Truth::Yes,
-        (Truth::No, _) | (_, Truth::No) => Truth::No,
-        _ => Truth::Maybe,
-    }
-}
-
-/// The elements that the key does or may equal.
-fn candidates<'s>(
-    set: &SetObject,
-    elements: &'s [Element],
-    key: impl Fn(usize) -> Vec<Byte>,
-) -> Vec<(&'s Element, Truth)> {
-    let ranges: Vec<(&Element, Interval)> = if set.flags & set_flags::INTERVAL == 0 {
-        let single = |element: &'s Element| (element, Interval::single(element.key.clone()));
-        elements
-            .iter()
-            .filter(|element| !element.catch_all)
-            .map(single)
-            .collect()
-    } else if elements.iter().any(|element| element.key_end.is_some()) {
-        let range = |element: &'s Element| {
-            let high = element
-                .key_end
-                .clone()
-                .unwrap_or_else(|| element.key.clone());
-            (
-                element,
-                Interval {
-                    low: element.key.clone(),
-                    high,
-                },
-            )
-        };
-        elements
-            .iter()
-            .filter(|element| !element.catch_all)
-            .map(range)
-            .collect()
-    } else {
-        let begin = |low: &[u8]| {
-            let mut starts = elements.iter().filter(|e| !e.interval_end && !e.catch_all);
-            starts.find(|element| element.key == low)
-        };
-        let ranges = intervals(elements).into_iter();
-        ranges
-            .filter_map(|range| Some((begin(&range.low)?, range)))
-            .collect()
-    };
-    let fields = field_lengths(set.key_type);
-    let judged = ranges.into_iter().map(|(element, range)| {
-        let bytes = key(range.low.len());
-        let truth = if range.is_single() {
-            equal(&bytes, &range.low)
-        } else {
-            field_wise(&bytes, &range, fields.as_deref())
-        };
-        (element, truth)
-    });
-    judged.filter(|(_, truth)| *truth != Truth::No).collect()
-}
-
-/// In a concatenation every field is a range of its own.
-fn field_wise(bytes: &[Byte], range: &Interval, fields: Option<&[usize]>) -> Truth {
-    let Some(fields) = fields else {
-        return Truth::Maybe;
-    };
-    if fields.len() < 2 {
-        return within(bytes, &range.low, &range.high);
-    }
-    if fields.iter().sum::<usize>() != bytes.len() {
-        return Truth::Maybe;
-    }
-    let mut verdict = Truth::Yes;
-    let mut at = 0;
-    for len in fields {
-        let span = at..at + len;
-        at += len;
-        let parts = (
-            bytes.get(span.clone()),
-            range.low.get(span.clone()),
-            range.high.get(span),
-        );
-        let truth = match parts {
-            (Some(bytes), Some(low), Some(high)) if low == high => equal(bytes, low),
-            (Some(bytes), Some(low), Some(high)) => within(bytes, low, high),
-            _ => Truth::Maybe,
-        };
-        match truth {
-            Truth::No => return Truth::No,
-            Truth::Maybe => verdict = Truth::Maybe,
-            Truth::Yes => {}
-        }
-    }
-    verdict
-}
-
-/// Bytes of each field of a concatenation, padded to registers, from the type number that `nft` stores: six
-/// bits for each. `None` for types whose length we do not know; a single field needs none.
-fn field_lengths(key_type: u32) -> Option<Vec<usize>> {
-    let mut lengths = Vec::new();
-    let mut rest = key_type;
-    while rest != 0 {
-        lengths.push(match rest & 0x3f {
-            7 | 12 | 13 | 19 => 4,
-            8 | 41 => 16,
-            9 => 8,
-            _ if rest == key_type && rest < 0x40 => 0,
-            _ => return None,
-        });
-        rest >>= 6;
-    }
-    lengths.reverse();
-    Some(lengths)
 }

@@ -1,0 +1,213 @@
+//! Tunnels: the IKE and ESP parameters of one way to a cloud, and its point-to-point interface.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Asn, serialize_duration, serialize_text};
+use crate::profile::Profile;
+use crate::proposal::{EspProposal, IkeProposal};
+
+/// One tunnel. Its traffic selectors are 0.0.0.0/0 on both sides: routes decide what enters it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tunnel {
+    /// What people call it.
+    pub name: String,
+    /// The line of the file on which it begins (from 1).
+    pub line: usize,
+    /// Whose defaults it took.
+    pub profile: Profile,
+    /// The peer's outer address.
+    pub remote: IpAddr,
+    /// Where the pre-shared key is.
+    pub psk: SecretSource,
+    /// The addresses inside the tunnel.
+    pub inside: Inside,
+    /// The tunnel interface's name, at most 15 octets.
+    pub interface: String,
+    /// What binds the interface to its CHILD_SAs; unique, not 0.
+    pub reqid: u32,
+    /// Who we say that we are; `None` is the outer source address.
+    pub local_id: Option<Identity>,
+    /// Who the peer has to be.
+    pub remote_id: Identity,
+    /// What we offer for the IKE SA, the preferred one first; never empty.
+    pub ike: Vec<IkeProposal>,
+    /// What we offer for CHILD_SAs, the preferred one first; never empty.
+    pub esp: Vec<EspProposal>,
+    /// Freedom in CREATE_CHILD_SA beyond the ESP proposals.
+    pub pfs: Pfs,
+    /// Hard lifetime of the IKE SA.
+    #[serde(serialize_with = "serialize_duration")]
+    pub ike_lifetime: Duration,
+    /// Hard lifetime of a CHILD_SA.
+    #[serde(serialize_with = "serialize_duration")]
+    pub child_lifetime: Duration,
+    /// Whether ESP travels in UDP.
+    pub encapsulation: Encapsulation,
+    /// Whether we initiate; we always answer.
+    pub initiate: bool,
+    /// Silence after which the peer is asked whether it lives.
+    #[serde(serialize_with = "serialize_duration")]
+    pub liveness: Duration,
+    /// How long a question may stay without an answer before the peer is taken for dead.
+    #[serde(serialize_with = "serialize_duration")]
+    pub liveness_timeout: Duration,
+    /// The interface's MTU.
+    pub mtu: Mtu,
+    /// Whether TCP's MSS is clamped to what fits.
+    pub mss_clamp: bool,
+    /// The anti-replay window, in packets.
+    pub replay_window: u32,
+    /// The AS at the other end, where the profile knows it.
+    pub remote_asn: Option<Asn>,
+}
+
+/// The two addresses inside a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inside {
+    /// Ours; in a /31 it may be the even one (RFC 3021).
+    pub ours: Ipv4Addr,
+    /// The peer's.
+    pub peer: Ipv4Addr,
+    /// The prefix length: 30 or 31.
+    pub prefix_len: u8,
+}
+
+impl fmt::Display for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ours, self.prefix_len)
+    }
+}
+
+/// Where a secret is kept. The value itself never enters this crate's types.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretSource {
+    /// A systemd credential (`LoadCredential=`), by name.
+    Credential(String),
+    /// An environment variable.
+    Env(String),
+    /// A file that nobody but its owner may read.
+    File(PathBuf),
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(name) => write!(f, "credential {name}"),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// An IKE identity (RFC 7296 §3.5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    /// ID_IPV4_ADDR or ID_IPV6_ADDR.
+    Address(IpAddr),
+    /// ID_FQDN.
+    Fqdn(String),
+    /// ID_RFC822_ADDR.
+    Email(String),
+}
+
+impl Identity {
+    /// The identity that a text stands for: an address, else with an `@` inside a mail address, else a name (one `@`
+    /// in front says so outright). `None` where it is empty or holds anything but printable ASCII.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        let name = text.strip_prefix('@').unwrap_or(text);
+        if name.is_empty() || !name.bytes().all(|octet| octet.is_ascii_graphic()) {
+            return None;
+        }
+        Some(if name.contains('@') {
+            Self::Email(name.to_owned())
+        } else {
+            Self::Fqdn(name.to_owned())
+        })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Fqdn(name) | Self::Email(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Which Diffie-Hellman exchanges CREATE_CHILD_SA may do beside those of the ESP proposals. The first CHILD_SA does none,
+/// so a disagreement shows only at its first rekey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pfs {
+    /// Accept the IKE SA's group, and fall back to it.
+    pub ike_group: bool,
+    /// Accept none at all, and fall back to that last.
+    pub none: bool,
+}
+
+impl fmt::Display for Pfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.ike_group, self.none) {
+            (_, true) => "any",
+            (true, false) => "ike-group",
+            (false, false) => "strict",
+        })
+    }
+}
+
+/// Whether ESP travels in UDP (RFC 3948).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encapsulation {
+    /// When there is a NAT between us.
+    Auto,
+    /// Always.
+    Force,
+    /// Never.
+    Never,
+}
+
+/// The MTU of a tunnel interface, in octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mtu {
+    /// What fits, by the outer MTU and the negotiated suite.
+    Auto,
+    /// This.
+    Fixed(u16),
+}
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(octets) => octets.fmt(f),
+        }
+    }
+}
+
+impl Serialize for IkeProposal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_text(self, serializer)
+    }
+}
+
+impl Serialize for EspProposal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_text(self, serializer)
+    }
+}

@@ -1,0 +1,394 @@
+//! Single values: addresses, networks, durations, words, secrets.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::section::{At, Read, Section, wrong_type};
+use crate::code::Code;
+use crate::diagnostic::Report;
+use crate::model::{
+    Action, DataPlane, Encapsulation, Identity, LogLevel, Pfs, PortRange, Redistribute, Role,
+    SecretSource,
+};
+use crate::profile::{NeighborKind, Profile};
+use crate::{schema, suggest};
+
+/// The text of a value.
+pub(crate) fn text<'v>(
+    value: &'v Spanned<DeValue<'_>>,
+    wanted: &str,
+    report: &mut Report<'_>,
+) -> Option<&'v str> {
+    let text = value.get_ref().as_str();
+    if text.is_none() {
+        wrong_type(value, wanted, report);
+    }
+    text
+}
+
+/// Reads a text by `parse`, or reports that it is not what was wanted.
+fn parsed<T>(
+    value: &Spanned<DeValue<'_>>,
+    wanted: &str,
+    report: &mut Report<'_>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
+    let text = text(value, wanted, report)?;
+    let read = parse(text);
+    if read.is_none() {
+        let message = format!("\"{text}\" is not {wanted}");
+        drop(report.error(Code::BadValue, value.span(), message));
+    }
+    read
+}
+
+impl Read for bool {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        let read = value.get_ref().as_bool();
+        if read.is_none() {
+            wrong_type(value, "true or false", report);
+        }
+        read
+    }
+}
+
+impl Read for String {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        text(value, "text in quotes", report).map(str::to_owned)
+    }
+}
+
+impl Read for PathBuf {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        let wanted = "an absolute path in quotes";
+        parsed(value, wanted, report, |text| {
+            text.starts_with('/').then(|| Self::from(text))
+        })
+    }
+}
+
+impl Read for IpAddr {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        let wanted = "an IP address in quotes";
+        let text = text(value, wanted, report)?;
+        let read = text.parse().ok();
+        if read.is_none() && looks_like_host(text) {
+            let message = format!("\"{text}\" is a host name; a literal address is needed");
+            drop(report.error(Code::NotLiteral, value.span(), message).help(format!(
+                "look it up once (for example with: getent ahostsv4 {text}) and write the address"
+            )));
+        } else if read.is_none() {
+            let message = format!("\"{text}\" is not {wanted}");
+            drop(report.error(Code::BadValue, value.span(), message));
+        }
+        read
+    }
+}
+
+fn looks_like_host(text: &str) -> bool {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'.' || octet == b'-';
+    text.bytes().all(plain) && text.bytes().any(|octet| octet.is_ascii_alphabetic())
+}
+
+impl Read for Ipv4Addr {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        match IpAddr::read(value, report)? {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(address) => {
+                ipv6(value, &address.to_string(), report);
+                None
+            }
+        }
+    }
+}
+
+fn ipv6(value: &Spanned<DeValue<'_>>, text: &str, report: &mut Report<'_>) {
+    let message = format!("{text} is IPv6, which is not supported here yet");
+    drop(
+        report
+            .error(Code::Ipv6Unsupported, value.span(), message)
+            .help("write an IPv4 address"),
+    );
+}
+
+/// A network or a single address.
+impl Read for IpNet {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        let wanted = "a network such as \"192.168.2.0/24\"";
+        let net: Self = parsed(value, wanted, report, network)?;
+        let cleared = net.trunc();
+        if cleared != net {
+            let message = format!("{net} has host bits set");
+            let help = format!(
+                "the network is {cleared}; the single address is {}",
+                net.addr()
+            );
+            drop(
+                report
+                    .error(Code::HostBits, value.span(), message)
+                    .help(help),
+            );
+        }
+        // What follows goes on with the network, so that the other checks have their say.
+        Some(cleared)
+    }
+}
+
+/// A network in CIDR notation, or an address as a network of one.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+impl Read for Ipv4Net {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        match IpNet::read(value, report)? {
+            IpNet::V4(net) => Some(net),
+            IpNet::V6(net) => {
+                ipv6(value, &net.to_string(), report);
+                None
+            }
+        }
+    }
+}
+
+/// An interface's address: host bits are its point.
+pub(crate) struct InterfaceAddress(pub(crate) Ipv4Net);
+
+impl Read for InterfaceAddress {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        let wanted = "our inside address with its length, such as \"10.1.0.0/31\"";
+        match parsed(value, wanted, report, |text| text.parse().ok())? {
+            IpNet::V4(net) => Some(Self(net)),
+            IpNet::V6(net) => {
+                ipv6(value, &net.to_string(), report);
+                None
+            }
+        }
+    }
+}
+
+impl Read for Duration {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        if let Some(number) = value.get_ref().as_integer() {
+            let message = "expected a duration in quotes, found a number";
+            let help = format!("write the unit: \"{}s\"", number.as_str());
+            drop(
+                report
+                    .error(Code::WrongType, value.span(), message)
+                    .help(help),
+            );
+            return None;
+        }
+        parsed(
+            value,
+            "a duration such as \"10s\", \"5m\" or \"1h30m\"",
+            report,
+            duration,
+        )
+    }
+}
+
+/// Reads `1h30m`: numbers with units d, h, m, s, ms, each unit at most once and in this order.
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ];
+    let mut rest = text.trim();
+    let (mut millis, mut next) = (0_u64, 0);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let letters = after
+            .find(|letter: char| letter.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let place = UNITS
+            .iter()
+            .position(|(name, _)| *name == unit)
+            .filter(|place| *place >= next)?;
+        let (_, scale) = UNITS.get(place)?;
+        millis = number
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(*scale)?
+            .checked_add(millis)?;
+        (next, rest) = (place + 1, after);
+    }
+    // A century is longer than any machine's clock arithmetic has to bear.
+    (millis <= 100 * 365 * 86_400_000).then_some(Duration::from_millis(millis))
+}
+
+/// A name of the file's own: of a tunnel, neighbor, list or alias.
+pub(crate) fn check_name(
+    what: &str,
+    name: &str,
+    at: std::ops::Range<usize>,
+    report: &mut Report<'_>,
+) {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|octet| octet.is_ascii_alphanumeric());
+    let problem = if ["all", "none", "any"].contains(&name) {
+        "has a meaning of its own"
+    } else if !begins || !name.bytes().all(plain) {
+        "has other characters than letters, digits, '-', '_' and '.', or does not begin with a letter or digit"
+    } else if name.len() > 32 {
+        "is longer than 32 characters"
+    } else {
+        return;
+    };
+    drop(report.error(
+        Code::BadName,
+        at,
+        format!("the name \"{name}\" of the {what} {problem}"),
+    ));
+}
+
+/// Values that are one of some words.
+macro_rules! words {
+    ($($type:ty: $($word:literal => $value:expr),+;)+) => {$(
+        impl Read for $type {
+            fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+                word(value, &[$(($word, $value)),+], report)
+            }
+        }
+    )+};
+}
+
+words! {
+    Profile: "oci" => Self::Oci, "generic" => Self::Generic;
+    NeighborKind: "cilium" => Self::Cilium, "metallb" => Self::Metallb, "generic" => Self::Generic;
+    Encapsulation: "auto" => Self::Auto, "force" => Self::Force, "never" => Self::Never;
+    Role: "cloud" => Self::Cloud, "lan" => Self::Lan;
+    Redistribute: "connected" => Self::Connected, "static" => Self::Static, "kernel" => Self::Kernel;
+    Action: "accept" => Self::Accept, "drop" => Self::Drop;
+    DataPlane: "auto" => Self::Auto, "kernel" => Self::Kernel, "userspace" => Self::Userspace;
+    LogLevel: "error" => Self::Error, "warn" => Self::Warn, "info" => Self::Info, "debug" => Self::Debug, "trace" => Self::Trace;
+    Pfs: "strict" => Self { ike_group: false, none: false }, "ike-group" => Self { ike_group: true, none: false },
+        "any" => Self { ike_group: true, none: true };
+}
+
+/// One of some words.
+fn word<T: Copy>(
+    value: &Spanned<DeValue<'_>>,
+    words: &[(&'static str, T)],
+    report: &mut Report<'_>,
+) -> Option<T> {
+    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let wanted = format!("one of {}", all.join(", "));
+    let text = text(value, &wanted, report)?;
+    let found = words
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value);
+    if found.is_none() {
+        let draft = report.error(
+            Code::BadValue,
+            value.span(),
+            format!("\"{text}\" is not {wanted}"),
+        );
+        if let Some(near) = suggest::nearest(text, all) {
+            drop(draft.help(format!("did you mean \"{near}\"?")));
+        }
+    }
+    found
+}
+
+impl Read for Identity {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        parsed(
+            value,
+            "an address, a name or a mail address",
+            report,
+            Self::parse,
+        )
+    }
+}
+
+impl Read for PortRange {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        if value.get_ref().is_integer() {
+            return super::section::number(value, 1..=65_535, report).map(Self::one);
+        }
+        parsed(
+            value,
+            "a port or a range such as \"8000-8100\"",
+            report,
+            Self::parse,
+        )
+    }
+}
+
+impl Read for SecretSource {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        if value.get_ref().is_str() {
+            // It must not be repeated where others may read it.
+            let message = "a secret does not stand in the site file";
+            drop(
+                report
+                    .error(Code::WrongType, value.span(), message)
+                    .conceal(value.span())
+                    .help("write { file = \"/etc/causeway/…\" }, { credential = \"…\" } or { env = \"…\" }"),
+            );
+            return None;
+        }
+        let section = Section::open(
+            value,
+            value.span(),
+            "the secret".to_owned(),
+            &schema::SECRET,
+            report,
+        )?;
+        let file = section.get::<PathBuf>("file", report);
+        let credential = section.get::<String>("credential", report);
+        let env = section.get::<String>("env", report);
+        let given = ["file", "credential", "env"]
+            .into_iter()
+            .filter(|key| section.value(key).is_some());
+        match given.count() {
+            0 => section.missing("file", report),
+            1 => {}
+            _ => drop(
+                report
+                    .error(
+                        Code::ConflictingKeys,
+                        value.span(),
+                        "a secret has one source, and here are several",
+                    )
+                    .help("keep one of file, credential and env"),
+            ),
+        }
+        let named = |At { value, span }: At<String>, report: &mut Report<'_>| {
+            let plain =
+                |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+            if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
+                let message = format!("\"{value}\" is no plain name");
+                drop(report.error(Code::BadValue, span, message));
+                return None;
+            }
+            Some(value)
+        };
+        match (file, credential, env) {
+            (Some(path), ..) => Some(Self::File(path.value)),
+            (_, Some(name), _) => named(name, report).map(Self::Credential),
+            (_, _, Some(name)) => named(name, report).map(Self::Env),
+            _ => None,
+        }
+    }
+}

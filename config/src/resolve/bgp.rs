@@ -1,0 +1,241 @@
+//! Neighbors with what follows from their tunnels, and prefix lists in order.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::settings::{Settings, list};
+use crate::model::{
+    Asn, Bgp, Gateway, Neighbor, Origin, PrefixList, PrefixRule, Redistribute, Role, SecretSource,
+    Tunnel, UpdateSource,
+};
+use crate::profile::{NeighborKind, Timers};
+use crate::read::{At, RawBgp, RawList, RawNeighbor};
+
+const MAXIMUM_PATHS: u16 = 16;
+const MAX_PREFIXES_CLOUD: u32 = 10_000;
+const MAX_PREFIXES_LAN: u32 = 1_000;
+
+pub(super) fn bgp(
+    raw: &RawBgp,
+    gateway: &Gateway,
+    tunnels: &[Tunnel],
+    settings: &mut Settings<'_>,
+) -> Option<Bgp> {
+    settings.within("bgp");
+    let asn = raw.asn.as_ref()?;
+    settings.note("asn", Some(asn), asn.value.to_string());
+    let derived = match gateway.address {
+        Some(IpAddr::V4(address)) => Some((address, "gateway.address")),
+        _ => tunnels
+            .first()
+            .map(|tunnel| (tunnel.inside.ours, "the first tunnel's inside")),
+    };
+    let router_id = match (&raw.router_id, derived) {
+        (Some(written), _) => {
+            settings.choose("router-id", &raw.router_id, written.value, Origin::Default)
+        }
+        (None, Some((address, from))) => {
+            settings.choose("router-id", &None, address, Origin::Derived { from })
+        }
+        (None, None) => return None,
+    };
+    let written = raw.maximum_paths.as_ref();
+    let maximum_paths = written.map_or(Some(MAXIMUM_PATHS), |at| u16::try_from(at.value).ok())?;
+    settings.note("maximum-paths", written, maximum_paths.to_string());
+    let multipath_relax = settings.choose(
+        "multipath-relax",
+        &raw.multipath_relax,
+        true,
+        Origin::Default,
+    );
+    let kinds: Vec<Redistribute> = raw
+        .redistribute
+        .iter()
+        .flat_map(|list| &list.value)
+        .map(|at| at.value)
+        .collect();
+    settings.note("redistribute", raw.redistribute.as_ref(), list(&kinds));
+    let mut neighbors = Vec::new();
+    for neighbor in &raw.neighbors {
+        neighbors.extend(resolve(neighbor, asn.value, tunnels, settings)?);
+    }
+    Some(Bgp {
+        asn: asn.value,
+        router_id,
+        maximum_paths,
+        multipath_relax,
+        redistribute: kinds.into_iter().collect(),
+        neighbors,
+    })
+}
+
+/// One neighbor for each address.
+fn resolve(
+    raw: &RawNeighbor,
+    ours: Asn,
+    tunnels: &[Tunnel],
+    settings: &mut Settings<'_>,
+) -> Option<Vec<Neighbor>> {
+    settings.within(format!("bgp.neighbor.{}", raw.name));
+    let tunnel = match &raw.tunnel {
+        Some(name) => Some(tunnels.iter().find(|tunnel| tunnel.name == name.value)?),
+        None => None,
+    };
+    settings.maybe("tunnel", &raw.tunnel);
+    let mut addresses: Vec<Ipv4Addr> = raw.addresses.iter().map(|at| at.value).collect();
+    if addresses.is_empty() {
+        addresses.push(tunnel?.inside.peer);
+    }
+    settings.record(
+        "address",
+        raw.addresses.first().map(|at| at.span.start),
+        list(&addresses),
+        Origin::Derived { from: "the tunnel" },
+    );
+    let template = template(raw, ours, tunnel, settings)?;
+    let neighbor = |address: Ipv4Addr| Neighbor {
+        name: if raw.several {
+            format!("{}/{address}", raw.name)
+        } else {
+            raw.name.clone()
+        },
+        address: address.into(),
+        ..template.clone()
+    };
+    Some(addresses.into_iter().map(neighbor).collect())
+}
+
+/// The neighbor with the first address that comes to hand.
+fn template(
+    raw: &RawNeighbor,
+    ours: Asn,
+    tunnel: Option<&Tunnel>,
+    settings: &mut Settings<'_>,
+) -> Option<Neighbor> {
+    let line = settings.line_of(raw.at.start);
+    let kind = raw
+        .profile
+        .as_ref()
+        .map_or(NeighborKind::Generic, |kind| kind.value);
+    let facts = tunnel.map(|tunnel| tunnel.profile.facts());
+    let usual: Timers = facts.map_or(kind.timers(), |facts| facts.timers);
+    let by_profile = || Origin::Profile {
+        name: facts.map_or(kind.name(), |facts| facts.name),
+    };
+    let remote_asn = raw
+        .remote_asn
+        .as_ref()
+        .map(|at| at.value)
+        .or(tunnel.and_then(|tunnel| tunnel.remote_asn))?;
+    settings.record(
+        "remote-asn",
+        raw.remote_asn.as_ref().map(|at| at.span.start),
+        remote_asn.to_string(),
+        by_profile(),
+    );
+    let local_asn = settings.choose(
+        "local-asn",
+        &raw.local_asn,
+        ours,
+        Origin::Derived { from: "bgp.asn" },
+    );
+    let role = raw.role();
+    let from = if tunnel.is_some() {
+        "the tunnel"
+    } else {
+        "having no tunnel"
+    };
+    settings.choose("role", &raw.role, role, Origin::Derived { from });
+    let source = raw
+        .source
+        .as_ref()
+        .map(|at| at.value.clone())
+        .or(tunnel.map(|tunnel| UpdateSource::Address(tunnel.inside.ours.into())));
+    if let Some(source) = &source {
+        settings.record(
+            "source",
+            raw.source.as_ref().map(|at| at.span.start),
+            source.to_string(),
+            Origin::Derived { from: "the tunnel" },
+        );
+    }
+    let hold_time = settings.duration("hold-time", &raw.hold_time, usual.hold, by_profile());
+    // RFC 4271 §10: a third of the hold time, in whole seconds.
+    let (third, from_hold) = match raw.hold_time {
+        Some(_) => (
+            Duration::from_secs(hold_time.as_secs() / 3),
+            Origin::Derived { from: "hold-time" },
+        ),
+        None => (usual.keepalive, by_profile()),
+    };
+    let keepalive = settings.duration("keepalive", &raw.keepalive, third, from_hold);
+    let cap = if role == Role::Cloud {
+        MAX_PREFIXES_CLOUD
+    } else {
+        MAX_PREFIXES_LAN
+    };
+    let address = tunnel.map_or(Ipv4Addr::UNSPECIFIED, |tunnel| tunnel.inside.peer);
+    Some(Neighbor {
+        name: raw.name.clone(),
+        group: raw.name.clone(),
+        line,
+        address: address.into(),
+        port: settings.choose("port", &raw.port, 179, Origin::Default),
+        remote_asn,
+        local_asn: (local_asn != ours).then_some(local_asn),
+        role,
+        tunnel: raw.tunnel.as_ref().map(|at| at.value.clone()),
+        source,
+        passive: settings.choose("passive", &raw.passive, false, Origin::Default),
+        shutdown: settings.choose("shutdown", &raw.shutdown, false, Origin::Default),
+        hold_time,
+        keepalive,
+        connect_retry: settings.duration(
+            "connect-retry",
+            &raw.connect_retry,
+            usual.connect_retry,
+            by_profile(),
+        ),
+        md5: settings.maybe::<SecretSource>("md5", &raw.md5),
+        import: settings.maybe("import", &raw.import)?,
+        export: settings.maybe("export", &raw.export)?,
+        max_prefixes: settings.choose(
+            "max-prefixes",
+            &raw.max_prefixes,
+            cap,
+            Origin::Derived { from: "the role" },
+        ),
+        max_prefixes_out: facts.and_then(|facts| facts.prefix_cap),
+        allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),
+        allow_overlap: settings.choose("allow-overlap", &raw.allow_overlap, false, Origin::Default),
+        local_pref: settings.choose("local-pref", &raw.local_pref, 100, Origin::Default),
+        prepend: settings.choose("prepend", &raw.prepend, 0, Origin::Default),
+        med: settings.maybe("med", &raw.med),
+    })
+}
+
+/// The sequence numbers of a list's rules: a rule without one comes ten after the rule before it.
+pub(crate) fn sequence(list: &RawList) -> Vec<u32> {
+    let next = |last: &mut u32, written: Option<&At<u32>>| {
+        *last = written.map_or(last.saturating_add(10), |at| at.value);
+        Some(*last)
+    };
+    list.rules
+        .iter()
+        .scan(0, |last, rule| next(last, rule.seq.as_ref()))
+        .collect()
+}
+
+/// A prefix list with its rules in order.
+pub(crate) fn prefix_list(list: &RawList, line: usize) -> PrefixList {
+    let rule = |(rule, seq): (&crate::read::RawPrefixRule, u32)| PrefixRule {
+        seq,
+        action: rule.action,
+        prefix: rule.prefix.value,
+        ge: rule.ge.as_ref().map(|at| at.value),
+        le: rule.le.as_ref().map(|at| at.value),
+    };
+    let mut rules: Vec<PrefixRule> = list.rules.iter().zip(sequence(list)).map(rule).collect();
+    rules.sort_by_key(|rule| rule.seq);
+    PrefixList { line, rules }
+}

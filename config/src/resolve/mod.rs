@@ -1,0 +1,88 @@
+//! From what was written, and found right, to the effective site: defaults filled in, and who chose each value kept.
+
+mod bgp;
+mod firewall;
+mod settings;
+mod tunnel;
+
+use std::path::PathBuf;
+
+pub(crate) use bgp::{prefix_list, sequence};
+use settings::Settings;
+
+use crate::model::{Daemon, DataPlane, Gateway, LogLevel, Origin, Site};
+use crate::read::{RawDaemon, RawGateway, RawSite};
+use crate::source::Source;
+
+/// The site, or `None` where something that is needed was not written; the checks have then reported it.
+pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
+    let mut settings = Settings::new(source);
+    let gateway = gateway(&raw.gateway, &mut settings)?;
+    let tunnels = tunnel::tunnels(&raw.tunnels, &gateway, &mut settings)?;
+    let bgp = match &raw.bgp {
+        Some(bgp) => Some(bgp::bgp(bgp, &gateway, &tunnels, &mut settings)?),
+        None => None,
+    };
+    let prefix_lists = raw
+        .lists
+        .iter()
+        .map(|list| {
+            (
+                list.name.clone(),
+                prefix_list(list, source.line_of(list.at.start)),
+            )
+        })
+        .collect();
+    let daemon = daemon(&raw.daemon, &mut settings);
+    let firewall = firewall::firewall(raw, &gateway, &tunnels, &daemon, &mut settings)?;
+    Some(Site {
+        gateway,
+        tunnels,
+        bgp,
+        prefix_lists,
+        firewall,
+        daemon,
+        settings: settings.into_list(),
+    })
+}
+
+fn gateway(raw: &RawGateway, settings: &mut Settings<'_>) -> Option<Gateway> {
+    settings.within("gateway");
+    let name = settings.choose("name", &raw.name, "gateway".to_owned(), Origin::Default);
+    let wan = settings.maybe("wan", &raw.wan);
+    raw.address.as_ref()?;
+    let address = raw.fixed().map(|at| at.value.into());
+    settings.note(
+        "address",
+        raw.address.as_ref(),
+        address.map_or("auto".to_owned(), |address: std::net::IpAddr| {
+            address.to_string()
+        }),
+    );
+    let networks: Vec<_> = raw.networks.iter().map(|network| network.value).collect();
+    settings.note("networks", raw.networks.first(), settings::list(&networks));
+    Some(Gateway {
+        name,
+        wan,
+        address,
+        networks,
+    })
+}
+
+fn daemon(raw: &RawDaemon, settings: &mut Settings<'_>) -> Daemon {
+    settings.within("daemon");
+    let socket = PathBuf::from("/run/causeway/causeway.sock");
+    Daemon {
+        data_plane: settings.choose(
+            "data-plane",
+            &raw.data_plane,
+            DataPlane::Auto,
+            Origin::Default,
+        ),
+        socket: settings.choose("socket", &raw.socket, socket, Origin::Default),
+        log: settings.choose("log", &raw.log, LogLevel::Info, Origin::Default),
+        cleanup: settings.choose("cleanup", &raw.cleanup, true, Origin::Default),
+        ike_port: settings.choose("ike-port", &raw.ike_port, 500, Origin::Default),
+        nat_port: settings.choose("nat-port", &raw.nat_port, 4500, Origin::Default),
+    }
+}

@@ -1,0 +1,191 @@
+//! Tunnels with their profiles' defaults.
+
+use std::collections::BTreeSet;
+
+use super::settings::{Settings, list};
+use crate::model::{Asn, Encapsulation, Gateway, Identity, Inside, Mtu, Origin, Tunnel};
+use crate::profile::Profile;
+use crate::proposal::{EspProposal, IkeProposal};
+use crate::read::{At, RawTunnel};
+
+/// In packets; enough for what ECMP and multi-queue senders reorder.
+const REPLAY_WINDOW: u32 = 4_096;
+
+pub(super) fn tunnels(
+    raw: &[RawTunnel],
+    gateway: &Gateway,
+    settings: &mut Settings<'_>,
+) -> Option<Vec<Tunnel>> {
+    let taken: BTreeSet<u32> = raw
+        .iter()
+        .filter_map(|tunnel| tunnel.reqid.as_ref())
+        .map(|reqid| reqid.value)
+        .collect();
+    let mut free = (1..=u32::MAX).filter(|reqid| !taken.contains(reqid));
+    raw.iter()
+        .map(|tunnel| {
+            let reqid = match &tunnel.reqid {
+                Some(reqid) => reqid.value,
+                None => free.next()?,
+            };
+            resolve(tunnel, reqid, gateway, settings)
+        })
+        .collect()
+}
+
+fn resolve(
+    raw: &RawTunnel,
+    reqid: u32,
+    gateway: &Gateway,
+    settings: &mut Settings<'_>,
+) -> Option<Tunnel> {
+    settings.within(format!("tunnel.{}", raw.name));
+    let line = settings.line_of(raw.at.start);
+    let facts = raw.facts();
+    let by_profile = || Origin::Profile { name: facts.name };
+    let profile = settings.choose("profile", &raw.profile, Profile::Generic, Origin::Default);
+    let remote = raw.remote.as_ref()?;
+    settings.note("remote", Some(remote), remote.value.to_string());
+    let psk = raw.psk.as_ref()?;
+    settings.note("psk", Some(psk), psk.value.to_string());
+    let net = raw.inside.as_ref()?;
+    let inside = Inside {
+        ours: net.value.addr(),
+        peer: raw.peer()?,
+        prefix_len: net.value.prefix_len(),
+    };
+    settings.note("inside", Some(net), inside.to_string());
+    settings.record(
+        "peer-inside",
+        raw.peer_inside.as_ref().map(|at| at.span.start),
+        inside.peer.to_string(),
+        Origin::Derived { from: "inside" },
+    );
+    let interface = settings.choose(
+        "interface",
+        &raw.interface,
+        raw.interface(),
+        Origin::Derived {
+            from: "the tunnel's name",
+        },
+    );
+    settings.record(
+        "reqid",
+        raw.reqid.as_ref().map(|at| at.span.start),
+        reqid.to_string(),
+        Origin::Derived {
+            from: "the order of the file",
+        },
+    );
+    let local_id = raw
+        .local_id
+        .as_ref()
+        .map(|at| at.value.clone())
+        .or(gateway.address.map(Identity::Address));
+    let shown = local_id
+        .as_ref()
+        .map_or("the outer address".to_owned(), ToString::to_string);
+    settings.record(
+        "local-id",
+        raw.local_id.as_ref().map(|at| at.span.start),
+        shown,
+        Origin::Derived {
+            from: "gateway.address",
+        },
+    );
+    let remote_id = settings.choose_shown(
+        "remote-id",
+        &raw.remote_id,
+        Identity::Address(remote.value.into()),
+        Origin::Derived { from: "remote" },
+        ToString::to_string,
+    );
+    // A profile's proposals parse; a test says so.
+    let ike = proposals(&raw.ike, facts.ike, |text| IkeProposal::parse(text).ok())?;
+    settings.record(
+        "ike",
+        raw.ike.as_ref().map(|at| at.span.start),
+        list(&ike),
+        by_profile(),
+    );
+    let esp = proposals(&raw.esp, facts.esp, |text| EspProposal::parse(text).ok())?;
+    settings.record(
+        "esp",
+        raw.esp.as_ref().map(|at| at.span.start),
+        list(&esp),
+        by_profile(),
+    );
+    Some(Tunnel {
+        name: raw.name.clone(),
+        line,
+        profile,
+        remote: remote.value.into(),
+        psk: psk.value.clone(),
+        inside,
+        interface,
+        reqid,
+        local_id,
+        remote_id,
+        ike,
+        esp,
+        pfs: settings.choose_shown(
+            "pfs",
+            &raw.pfs,
+            facts.pfs,
+            by_profile(),
+            ToString::to_string,
+        ),
+        ike_lifetime: settings.duration(
+            "ike-lifetime",
+            &raw.ike_lifetime,
+            facts.ike_lifetime,
+            by_profile(),
+        ),
+        child_lifetime: settings.duration(
+            "child-lifetime",
+            &raw.child_lifetime,
+            facts.child_lifetime,
+            by_profile(),
+        ),
+        encapsulation: settings.choose(
+            "encapsulation",
+            &raw.encapsulation,
+            Encapsulation::Auto,
+            Origin::Default,
+        ),
+        initiate: settings.choose("initiate", &raw.initiate, true, Origin::Default),
+        liveness: settings.duration("liveness", &raw.liveness, facts.liveness, by_profile()),
+        liveness_timeout: settings.duration(
+            "liveness-timeout",
+            &raw.liveness_timeout,
+            facts.liveness_timeout,
+            by_profile(),
+        ),
+        mtu: settings.choose_shown(
+            "mtu",
+            &raw.mtu,
+            Mtu::Auto,
+            Origin::Default,
+            ToString::to_string,
+        ),
+        mss_clamp: settings.choose("mss-clamp", &raw.mss_clamp, true, Origin::Default),
+        replay_window: settings.choose(
+            "replay-window",
+            &raw.replay_window,
+            REPLAY_WINDOW,
+            Origin::Default,
+        ),
+        remote_asn: facts.remote_asn.map(Asn),
+    })
+}
+
+fn proposals<T: Clone>(
+    written: &Option<At<Vec<At<T>>>>,
+    usual: &[&str],
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<Vec<T>> {
+    match written {
+        Some(list) => Some(list.value.iter().map(|at| at.value.clone()).collect()),
+        None => usual.iter().map(|text| parse(text)).collect(),
+    }
+}

@@ -1,0 +1,494 @@
+//! The file's form: every section and key, with its default and meaning.
+//!
+//! The reader refuses what is not here, "did you mean" looks here, and `docs/site-file.md` is made from here.
+
+use std::fmt::Write as _;
+
+/// A kind of section.
+#[derive(Debug)]
+pub struct Section {
+    /// How it is written: `tunnel.NAME`.
+    pub path: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// Its keys; empty where the file chooses them.
+    pub keys: &'static [Key],
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default for people; empty where the key is required.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        meaning,
+    }
+}
+
+/// Every section, in the order of the documentation.
+pub const SECTIONS: &[&Section] = &[
+    &ROOT,
+    &GATEWAY,
+    &TUNNEL,
+    &SECRET,
+    &BGP,
+    &NEIGHBOR,
+    &PREFIX_RULE,
+    &ALIAS,
+    &FIREWALL,
+    &RULE,
+    &DAEMON,
+];
+
+/// The file itself.
+pub const ROOT: Section = Section {
+    path: "",
+    about: "The sections of a site file.",
+    keys: &[
+        key("gateway", "", "this machine"),
+        key(
+            "tunnel",
+            "none",
+            "one section `[tunnel.NAME]` for each tunnel",
+        ),
+        key(
+            "bgp",
+            "no routing",
+            "routing, with one section `[bgp.neighbor.NAME]` for each neighbor or group",
+        ),
+        key(
+            "prefix-list",
+            "none",
+            "named prefix lists: `NAME = [rules]`",
+        ),
+        key(
+            "alias",
+            "none",
+            "named groups of networks or ports; built in are `peers` (the tunnels' remotes), `ike-ports` and `home` (`gateway.networks`)",
+        ),
+        key(
+            "firewall",
+            "on",
+            "what may come out of the tunnels; `[[firewall.rule]]` for each rule",
+        ),
+        key("daemon", "", "the program itself; optional"),
+    ],
+};
+
+/// `[gateway]`
+pub const GATEWAY: Section = Section {
+    path: "gateway",
+    about: "This machine.",
+    keys: &[
+        key("name", "\"gateway\"", "what people call it"),
+        key("wan", "any interface", "interface towards the ISP"),
+        key(
+            "address",
+            "",
+            "our public IPv4 address: the IKE identity, and the source address when an interface has it; \"auto\" takes the one that the host uses towards each peer",
+        ),
+        key(
+            "networks",
+            "[]",
+            "our own networks: checked for overlap, and a cloud is not believed about them",
+        ),
+    ],
+};
+
+/// `[tunnel.NAME]`
+pub const TUNNEL: Section = Section {
+    path: "tunnel.NAME",
+    about: "One IKEv2 tunnel. Traffic selectors are always 0.0.0.0/0: routes decide what enters it.",
+    keys: &[
+        key(
+            "profile",
+            "\"generic\"",
+            "the kind of gateway at the other end: `oci` or `generic`; it gives defaults and limits",
+        ),
+        key("remote", "", "the peer's public IPv4 address"),
+        key("psk", "", "where the pre-shared key is"),
+        key(
+            "inside",
+            "",
+            "our address inside the tunnel with its length, /30 or /31: \"10.1.0.0/31\"",
+        ),
+        key(
+            "peer-inside",
+            "the other address",
+            "the peer's address inside the tunnel",
+        ),
+        key(
+            "interface",
+            "\"cw-NAME\"",
+            "the tunnel interface, at most 15 characters",
+        ),
+        key(
+            "reqid",
+            "lowest free",
+            "binds the interface to its CHILD_SAs; unique",
+        ),
+        key(
+            "local-id",
+            "the outer address",
+            "who we say that we are: an address, a name, or a mail address",
+        ),
+        key("remote-id", "`remote`", "who the peer has to be"),
+        key(
+            "ike",
+            "profile",
+            "proposals for the IKE SA, the preferred one first: [\"aes256-sha384-ecp384\"]",
+        ),
+        key(
+            "esp",
+            "profile",
+            "proposals for CHILD_SAs; groups in them are for PFS: [\"aes256gcm16-ecp384\"]",
+        ),
+        key(
+            "pfs",
+            "\"ike-group\"",
+            "what CREATE_CHILD_SA may fall back to beside the groups in `esp`: `strict` (nothing), `ike-group`, or `any` (no exchange at all, too)",
+        ),
+        key(
+            "ike-lifetime",
+            "profile (8h)",
+            "hard lifetime of the IKE SA; rekeyed well before",
+        ),
+        key(
+            "child-lifetime",
+            "profile (1h)",
+            "hard lifetime of CHILD_SAs; rekeyed well before",
+        ),
+        key(
+            "encapsulation",
+            "\"auto\"",
+            "ESP in UDP: `auto` (behind a NAT), `force`, `never`",
+        ),
+        key("initiate", "true", "whether we initiate; we always answer"),
+        key(
+            "liveness",
+            "profile (10s)",
+            "silence after which the peer is asked whether it lives",
+        ),
+        key(
+            "liveness-timeout",
+            "profile (20s)",
+            "how long it may take to answer",
+        ),
+        key(
+            "mtu",
+            "\"auto\"",
+            "the interface's MTU in octets, 576 to 9000",
+        ),
+        key("mss-clamp", "true", "clamp TCP's MSS to what fits"),
+        key(
+            "replay-window",
+            "4096",
+            "anti-replay window in packets, 64 to 65536",
+        ),
+    ],
+};
+
+/// A secret's source.
+pub const SECRET: Section = Section {
+    path: "tunnel.NAME.psk",
+    about: "Where a secret is: exactly one of these. `bgp.neighbor.NAME.md5` is written in the same way.",
+    keys: &[
+        key(
+            "file",
+            "",
+            "absolute path of a file that only its owner may read (mode 0600); one final line break is not part of the secret",
+        ),
+        key(
+            "credential",
+            "",
+            "name of a systemd credential (`LoadCredential=`)",
+        ),
+        key("env", "", "name of an environment variable"),
+    ],
+};
+
+/// `[bgp]`
+pub const BGP: Section = Section {
+    path: "bgp",
+    about: "The BGP speaker.",
+    keys: &[
+        key("asn", "", "our AS number"),
+        key(
+            "router-id",
+            "`gateway.address`",
+            "our BGP identifier, written as an IPv4 address",
+        ),
+        key(
+            "maximum-paths",
+            "16",
+            "how many equally good paths share one prefix's traffic, 1 to 256",
+        ),
+        key(
+            "multipath-relax",
+            "true",
+            "AS paths of the same length are equally good, not only identical ones",
+        ),
+        key(
+            "redistribute",
+            "[]",
+            "which routes of the host we originate: `connected`, `static`, `kernel`",
+        ),
+        key("neighbor", "none", "the neighbors"),
+    ],
+};
+
+/// `[bgp.neighbor.NAME]`
+pub const NEIGHBOR: Section = Section {
+    path: "bgp.neighbor.NAME",
+    about: "One neighbor, or several alike. Give `tunnel` for a cloud's end of a tunnel; its address, AS, source and timers then follow from the tunnel and its profile.",
+    keys: &[
+        key("tunnel", "none", "the tunnel whose other end this is"),
+        key(
+            "profile",
+            "\"generic\"",
+            "the kind of speaker outside a tunnel: `cilium`, `metallb`, `generic`",
+        ),
+        key("address", "the tunnel's", "its IPv4 address"),
+        key(
+            "addresses",
+            "none",
+            "several addresses: one neighbor for each, named NAME/address",
+        ),
+        key(
+            "remote-asn",
+            "profile",
+            "its AS number; required where the tunnel's profile has none",
+        ),
+        key("local-asn", "`bgp.asn`", "the AS that we are towards it"),
+        key(
+            "source",
+            "the route's",
+            "interface or address that our connections come from",
+        ),
+        key(
+            "import",
+            "",
+            "what we believe: a prefix list, \"all\" or \"none\"",
+        ),
+        key(
+            "export",
+            "",
+            "what we tell: a prefix list, \"all\" (not to a cloud) or \"none\"",
+        ),
+        key(
+            "role",
+            "`cloud` with a tunnel, else `lan`",
+            "`cloud` or `lan`: a cloud is never told what a cloud taught us, and not believed about a default route or our own networks",
+        ),
+        key("passive", "false", "wait for it to connect"),
+        key("shutdown", "false", "keep the session down"),
+        key(
+            "hold-time",
+            "profile",
+            "the hold time that we offer; \"0s\" is none, else at least 3s",
+        ),
+        key(
+            "keepalive",
+            "profile, or a third of `hold-time`",
+            "pause between keepalives",
+        ),
+        key(
+            "connect-retry",
+            "5s",
+            "longest pause between two attempts to connect",
+        ),
+        key(
+            "max-prefixes",
+            "cloud 10000, lan 1000",
+            "how many prefixes it may send before the session ends",
+        ),
+        key(
+            "allow-default",
+            "false",
+            "believe a default route from a cloud, where the list permits it",
+        ),
+        key(
+            "allow-overlap",
+            "false",
+            "believe what overlaps our own networks from a cloud, where the list permits it",
+        ),
+        key(
+            "local-pref",
+            "100",
+            "LOCAL_PREF of what it teaches us; higher wins",
+        ),
+        key(
+            "prepend",
+            "0",
+            "how many more times our AS stands in front of what we tell it, up to 10",
+        ),
+        key(
+            "med",
+            "none",
+            "MULTI_EXIT_DISC on what we tell it; lower wins",
+        ),
+        key("md5", "none", "where the TCP MD5 key is; not with Oracle"),
+        key("port", "179", "its TCP port"),
+    ],
+};
+
+/// A rule of a prefix list.
+pub const PREFIX_RULE: Section = Section {
+    path: "prefix-list.NAME",
+    about: "A list of rules; the first that matches decides, and what none matches is denied. Exactly one of `permit` and `deny`.",
+    keys: &[
+        key("seq", "ten after the rule before", "the rule's place"),
+        key("permit", "", "the prefix that passes"),
+        key("deny", "", "the prefix that does not pass"),
+        key(
+            "ge",
+            "none",
+            "shortest length that matches inside the prefix",
+        ),
+        key(
+            "le",
+            "the prefix's length, or 32 with `ge`",
+            "longest length that matches inside the prefix",
+        ),
+    ],
+};
+
+/// `[alias]`
+pub const ALIAS: Section = Section {
+    path: "alias.NAME",
+    about: "A named group, of networks or of ports.",
+    keys: &[
+        key("networks", "[]", "networks and addresses"),
+        key("ports", "[]", "ports and ranges: [80, 443, \"8000-8100\"]"),
+        key("include", "[]", "other aliases of the same kind"),
+    ],
+};
+
+/// `[firewall]`
+pub const FIREWALL: Section = Section {
+    path: "firewall",
+    about: "What may come in: from the peers ESP and IKE, and out of the tunnels what is said here. What goes towards the clouds is not filtered.",
+    keys: &[
+        key("enabled", "true", "whether there is a firewall"),
+        key(
+            "from-cloud",
+            "\"accept\"",
+            "what happens to traffic out of a tunnel that no rule is about: `accept` or `drop`",
+        ),
+        key("rule", "none", "the rules, in order"),
+    ],
+};
+
+/// `[[firewall.rule]]`
+pub const RULE: Section = Section {
+    path: "firewall.rule",
+    about: "A rule for traffic out of a tunnel; the first that matches decides.",
+    keys: &[
+        key("action", "", "`accept` or `drop`"),
+        key(
+            "source",
+            "\"any\"",
+            "where from: an alias, a network, or a list of networks",
+        ),
+        key("destination", "\"any\"", "where to, likewise"),
+        key(
+            "protocol",
+            "\"any\"",
+            "`any`, `tcp`, `udp`, `icmp` or an IANA protocol number",
+        ),
+        key(
+            "ports",
+            "any",
+            "destination ports of tcp or udp: an alias, a port, a range, or a list of them",
+        ),
+        key("log", "false", "log each new match"),
+    ],
+};
+
+/// `[daemon]`
+pub const DAEMON: Section = Section {
+    path: "daemon",
+    about: "The program itself.",
+    keys: &[
+        key(
+            "data-plane",
+            "\"auto\"",
+            "what carries packets: `auto`, `kernel`, `userspace`",
+        ),
+        key(
+            "socket",
+            "\"/run/causeway/causeway.sock\"",
+            "the control socket",
+        ),
+        key(
+            "log",
+            "\"info\"",
+            "`error`, `warn`, `info`, `debug` or `trace`",
+        ),
+        key(
+            "cleanup",
+            "true",
+            "remove interfaces, routes and rules at a clean stop",
+        ),
+        key("ike-port", "500", "our UDP port for IKE"),
+        key(
+            "nat-port",
+            "4500",
+            "our UDP port for IKE and ESP behind a NAT",
+        ),
+    ],
+};
+
+/// The reference of the site file, in Markdown.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = String::from(INTRODUCTION);
+    for section in SECTIONS {
+        let title = match section.path {
+            "" => "The file".to_owned(),
+            "firewall.rule" => "`[[firewall.rule]]`".to_owned(),
+            "prefix-list.NAME" => "`[prefix-list]`".to_owned(),
+            "tunnel.NAME.psk" => "Secrets".to_owned(),
+            path => format!("`[{path}]`"),
+        };
+        let _ = writeln!(
+            out,
+            "\n## {title}\n\n{}\n\n| key | default | meaning |\n|---|---|---|",
+            section.about
+        );
+        for Key {
+            name,
+            default,
+            meaning,
+        } in section.keys
+        {
+            let default = if default.is_empty() {
+                "required"
+            } else {
+                default
+            };
+            let _ = writeln!(out, "| `{name}` | {default} | {meaning} |");
+        }
+    }
+    out
+}
+
+const INTRODUCTION: &str = "# The site file
+
+One TOML file says everything. `causeway check FILE` reports every problem at once, with its line and a code that
+`causeway explain CODE` explains; `causeway check --explain FILE` prints the effective site and where each value came from.
+Complete files are in `examples/`. An unknown key is an error. This page is made from the program's own table of keys.
+
+- Durations are text: `\"500ms\"`, `\"10s\"`, `\"1h30m\"`, `\"1d\"`.
+- Networks are text with a length and without host bits: `\"192.168.2.0/24\"`.
+- Names are letters, digits, `-`, `_` and `.`, at most 32 characters.
+";
