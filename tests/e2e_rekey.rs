@@ -1,6 +1,6 @@
 //! Rekeys of CHILD and IKE SAs, from either side, under traffic in both directions: no packet is lost.
 
-use lab::{FlowReport, ReferenceSite, Scene, SiteFile, eventually_true};
+use lab::{FlowReport, Scene, eventually_true};
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
@@ -15,7 +15,7 @@ fn under_traffic(scene: &Scene, rekey: impl FnOnce(), done: impl Fn() -> bool) {
         flow.wait_for(SETTLE, Scene::SOON);
     }
     rekey();
-    let took = eventually_true(Scene::SOON * 5, "the rekey is done", done);
+    let took = eventually_true(Scene::SOON, "the rekey is done", done);
     println!("rekeyed after {took:?}");
     for flow in &flows {
         flow.wait_for(SETTLE, Scene::SOON);
@@ -111,22 +111,20 @@ fn both_sides_rekeying_at_the_same_time_end_with_one_child_and_lose_nothing() {
 }
 
 #[test]
-fn a_short_lifetime_makes_us_rekey_before_the_peer_would() {
-    let file = SiteFile::reference()
-        .add("tunnel.oci-1", "child-lifetime = \"1m\"")
-        .add(
-            "tunnel.oci-2",
-            "child-lifetime = \"1m\"\nike-lifetime = \"1m\"",
+fn our_rekeys_are_planned_well_before_the_peers_own() {
+    let scene = Scene::up(CAUSEWAY);
+    for name in ["oci-1", "oci-2"] {
+        let tunnel = scene.gateway.tunnel(name);
+        // Of 3600 s a child lives 55 to 65 %, of 28800 s an IKE_SA 70 to 85 %; Oracle begins at 2520 s and 27720 s.
+        let child = tunnel["children"][0]["rekey_in_seconds"].as_u64();
+        assert!(
+            child.is_some_and(|s| (1900..=2340).contains(&s)),
+            "{tunnel}"
         );
-    let scene = Scene::start_with(ReferenceSite::new(), CAUSEWAY, &file, |_, _| {});
-    scene.wait_until_up();
-    let (child, ike) = (child_number(&scene, 0), ike_number(&scene, 1));
-    under_traffic(
-        &scene,
-        || {},
-        || {
-            child_number(&scene, 0).is_some_and(|now| Some(now) != child)
-                && ike_number(&scene, 1).is_some_and(|now| Some(now) != ike)
-        },
-    );
+        let ike = tunnel["ike"]["rekey_in_seconds"].as_u64();
+        assert!(
+            ike.is_some_and(|s| (20_000..=24_480).contains(&s)),
+            "{tunnel}"
+        );
+    }
 }

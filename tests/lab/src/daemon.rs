@@ -14,6 +14,10 @@ use crate::wait::OrFail;
 /// How long a program may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// Makes a view of its own, and becomes the program that its arguments name. `$0` is the file to see as `/etc/group`.
+const OWN_VIEW: &str = "mount -t tmpfs run /run && mount -t sysfs sys /sys && mount --bind \"$0\" /etc/group && \
+                        exec \"$@\"";
+
 /// What to start: a command, its environment, and how much of the machine it sees.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -23,6 +27,8 @@ pub struct Program {
     pub env: Vec<(String, String)>,
     /// Give it a `/run` of its own, empty, and a `/sys` that shows its own namespace's interfaces.
     pub own_run: bool,
+    /// A file that it sees in place of `/etc/group`; only with `own_run`.
+    pub group_file: Option<PathBuf>,
 }
 
 impl Program {
@@ -49,6 +55,13 @@ impl Program {
         self
     }
 
+    /// The same, with another `/etc/group` in its view.
+    #[must_use]
+    pub fn group_file(mut self, path: &Path) -> Self {
+        self.group_file = Some(path.to_owned());
+        self
+    }
+
     /// The command that starts it so that it dies with the thread that calls `spawn`: in every wrapping step the next
     /// program replaces the one before, so the process id is the daemon's own.
     fn command(&self) -> Command {
@@ -56,11 +69,12 @@ impl Program {
         command.args(["--pdeathsig", "KILL", "--"]);
         if self.own_run {
             command.args(["unshare", "--mount", "--propagation", "private", "--"]);
-            command.args([
-                "sh",
-                "-c",
-                "mount -t tmpfs run /run && mount -t sysfs sys /sys && exec \"$0\" \"$@\"",
-            ]);
+            command.args(["sh", "-c", OWN_VIEW]);
+            let group = self
+                .group_file
+                .as_deref()
+                .unwrap_or(Path::new("/etc/group"));
+            command.arg(group);
         }
         command.args(&self.argv).envs(self.env.clone());
         command.stdin(Stdio::null());

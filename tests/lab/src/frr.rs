@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::{User, chown};
 use serde_json::Value;
 
 use crate::bgp::{Router, Speaker};
@@ -32,11 +31,7 @@ impl Frr {
         crate::tools::require(&["vtysh", "/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"]);
         let dir = ns.dir().join("frr");
         std::fs::create_dir_all(&dir).or_fail("create a folder for FRR");
-        // The daemons drop root for the user that owns the vty group, and write sockets, process ids and logs.
-        let user = User::from_name("frr")
-            .or_fail("look for the user frr")
-            .or_fail("the user frr");
-        chown(&dir, Some(user.uid), Some(user.gid)).or_fail("give FRR its folder");
+        let group_file = write_group_file(&dir);
         let log = |name: &str| dir.join(format!("{name}.log")).display().to_string();
         let zebra = format!(
             "log file {} informational\nip nht resolve-via-default\n",
@@ -55,9 +50,13 @@ impl Frr {
                 dir.display().to_string(),
             );
             let mut argv = vec![program.as_str(), "-f", &config, "-i", &pid, "-z", &zserv];
-            argv.extend(["--vty_socket", &vty, "-P", "0"]);
+            argv.extend(["--vty_socket", &vty, "-P", "0", "-u", "root", "-g", "root"]);
             argv.extend(extra);
-            Daemon::start(ns, &format!("{name}-stdio"), Program::new(&argv).own_run())
+            Daemon::start(
+                ns,
+                &format!("{name}-stdio"),
+                Program::new(&argv).own_run().group_file(&group_file),
+            )
         };
         let zebra = start("zebra", &[]);
         eventually_true(START_LIMIT, "zebra listens", || {
@@ -179,6 +178,22 @@ impl Router for Frr {
         ];
         self.try_vtysh(&commands).unwrap_or_default()
     }
+}
+
+/// Writes a copy of `/etc/group` in which root belongs to FRR's group for vtysh, which its daemons demand of their user.
+/// They must not become another user: a process that does no longer dies with its parent (`PR_SET_PDEATHSIG`).
+#[track_caller]
+fn write_group_file(dir: &Path) -> PathBuf {
+    let groups = std::fs::read_to_string("/etc/group").or_fail("read /etc/group");
+    let with_root = |line: &str| match line.strip_prefix("frrvty:") {
+        Some(rest) if rest.ends_with(':') => format!("frrvty:{rest}root\n"),
+        Some(rest) => format!("frrvty:{rest},root\n"),
+        None => format!("{line}\n"),
+    };
+    let path = dir.join("group");
+    let text: String = groups.lines().map(with_root).collect();
+    std::fs::write(&path, text).or_fail("write a group file");
+    path
 }
 
 fn render(speaker: &Speaker, out: &mut String) {

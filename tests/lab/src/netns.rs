@@ -44,6 +44,8 @@ impl Net {
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));
+        // What is there already is of a killed test that had our process id.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).or_fail(format_args!("create {}", dir.display()));
         Self { dir }
     }

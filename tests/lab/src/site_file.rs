@@ -10,12 +10,13 @@ pub struct SiteFile {
 }
 
 impl SiteFile {
-    /// The reference site, with its Kubernetes nodes.
+    /// `examples/reference-site.toml` with its secrets and the control socket in the test's folder, on the userspace plane.
     #[must_use]
     pub fn reference() -> Self {
-        Self {
-            text: include_str!("reference.toml").to_owned(),
-        }
+        let text = include_str!("../../../examples/reference-site.toml").to_owned();
+        Self { text }
+            .replace("/etc/causeway/", "{dir}/")
+            .append("\n[daemon]\ndata-plane = \"userspace\"\nsocket = \"{dir}/control.sock\"\n")
     }
 
     /// The same with `old` replaced, everywhere, by `new`.

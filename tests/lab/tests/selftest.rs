@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::{
-    Bird, Capture, Cloud, Connection, Disturbance, Hook, Neighbor, Net, Nodes, OrFail as _,
-    ReferenceSite, Router, Speaker, StrongSwan, UdpFlow, addresses as at, eventually_true,
-    kernel_route, kernel_routes, ping, tcp_transfer,
+    Bird, Capture, Cloud, Connection, Disturbance, Frr, GoBgp, Hook, Neighbor, Net, Nodes,
+    OrFail as _, ReferenceSite, Router, Speaker, StrongSwan, UdpFlow, addresses as at,
+    eventually_true, kernel_route, kernel_routes, ping, tcp_transfer,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -258,9 +258,21 @@ fn nothing_is_left_behind() {
 fn a_killed_test_leaves_no_process_behind() {
     if std::env::var_os("LAB_VICTIM").is_some() {
         let net = Net::new();
-        let bird = Bird::start(&net.ns("a"), &Speaker::new(65001, "192.0.2.2"));
         println!("folder {}", net.dir().display());
-        println!("started {}", bird.daemon().pid().expect("it runs"));
+        let speaker = Speaker::new(65001, "192.0.2.2");
+        let bird = Bird::start(&net.ns("a"), &speaker);
+        let frr = Frr::start(&net.ns("b"), &speaker);
+        let swan = StrongSwan::start(&net.ns("c"), &[], vec![]);
+        let gobgp = GoBgp::start(&net.ns("d"), &speaker);
+        for daemon in [
+            bird.daemon(),
+            frr.bgpd(),
+            frr.zebra(),
+            swan.daemon(),
+            gobgp.daemon(),
+        ] {
+            println!("started {}", daemon.pid().expect("it runs"));
+        }
         loop {
             std::thread::park();
         }
@@ -284,11 +296,15 @@ fn a_killed_test_leaves_no_process_behind() {
             .expect("a line")
     };
     let folder = said("folder ");
-    let process = format!("/proc/{}", said("started "));
-    assert!(Path::new(&process).exists());
+    let processes: Vec<_> = (0..5)
+        .map(|_| format!("/proc/{}", said("started ")))
+        .collect();
+    assert!(processes.iter().all(|process| Path::new(process).exists()));
     victim.kill().expect("the victim is killed");
     victim.wait().expect("the victim ends");
-    eventually_true(SOON, "the daemon is gone", || !Path::new(&process).exists());
+    eventually_true(SOON, "the daemons are gone", || {
+        processes.iter().all(|process| !Path::new(process).exists())
+    });
     std::fs::remove_dir_all(folder).expect("a killed test can't remove its folder");
 }
 
