@@ -1,5 +1,10 @@
 //! Whatever the text, there is an answer: a site exactly where there is no error, diagnostics that can be shown, no panic.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its files has failed"
+)]
+
 use std::path::Path;
 
 use config::render::{self, Colour};
