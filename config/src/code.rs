@@ -204,7 +204,7 @@ codes! {
         "Only TCP and UDP have ports. Set protocol = \"tcp\" or \"udp\"; for both write two rules.";
     /// An alias that nothing uses.
     UnusedAlias = 307, "alias is never used",
-        "No rule and no other alias names it.";
+        "No rule and no other alias names it. It has no effect; perhaps a rule was meant to name it.";
     /// Rules that have no effect.
     RuleWithoutEffect = 308, "rules have no effect",
         "The firewall is off, so its rules are not applied, or a rule stands after one that already matches everything.";

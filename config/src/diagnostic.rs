@@ -140,6 +140,7 @@ impl<'t> Report<'t> {
                 .cmp(&place(b))
                 .then(a.severity.cmp(&b.severity))
                 .then(a.code.cmp(&b.code))
+                .then_with(|| a.message.cmp(&b.message))
         });
         self.found.dedup();
         self.found

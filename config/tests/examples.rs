@@ -1,5 +1,10 @@
 //! Every file under `examples/` is a good site, and the reference site is what its owner asked for.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its files has failed"
+)]
+
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +153,12 @@ fn the_reference_site_has_its_aliases() {
         firewall.rules.first().unwrap().destination,
         Networks::Alias("home".to_owned())
     );
+}
+
+#[test]
+fn a_site_can_be_written_for_machines_without_its_secrets() {
+    let text = toml::to_string(&site("reference-site.toml")).unwrap();
+    assert!(text.contains("ike-lifetime = \"8h\"") && text.contains("/etc/causeway/oci-1.psk"));
 }
 
 #[test]

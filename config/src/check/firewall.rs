@@ -1,6 +1,6 @@
 //! Aliases and the rules that use them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::code::Code;
@@ -8,6 +8,9 @@ use crate::diagnostic::Report;
 use crate::model::{Protocol, builtin};
 use crate::read::{At, RawAlias, RawNetworks, RawPorts, RawRule, RawSite};
 use crate::suggest;
+
+/// The aliases of the file by name.
+type Index<'r> = BTreeMap<&'r str, &'r RawAlias>;
 
 /// What an alias holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,22 +29,27 @@ impl Kind {
 }
 
 pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
+    let index: Index<'_> = raw
+        .aliases
+        .iter()
+        .map(|alias| (alias.name.as_str(), alias))
+        .collect();
     for alias in &raw.aliases {
-        contents(alias, raw, report);
+        contents(alias, &index, report);
     }
     for rule in &raw.firewall.rules {
         for networks in [&rule.source, &rule.destination].into_iter().flatten() {
             if let RawNetworks::Alias(name) = &networks.value {
-                refers(name, Kind::Networks, &networks.span, raw, report);
+                refers(name, Kind::Networks, &networks.span, &index, report);
             }
         }
-        ports(rule, raw, report);
+        ports(rule, &index, report);
     }
     unused(raw, report);
     without_effect(raw, report);
 }
 
-fn contents(alias: &RawAlias, raw: &RawSite, report: &mut Report<'_>) {
+fn contents(alias: &RawAlias, index: &Index<'_>, report: &mut Report<'_>) {
     let name = &alias.name;
     if builtin::ALL.contains(&name.as_str()) {
         let message = format!("the alias {name} is built in");
@@ -77,44 +85,44 @@ fn contents(alias: &RawAlias, raw: &RawSite, report: &mut Report<'_>) {
                 .help("a rule with it would match nothing"),
         );
     }
-    if circular(alias, raw) {
+    if circular(alias, index) {
         let message = format!("alias {name} includes itself");
         drop(report.error(Code::AliasCircular, alias.at.clone(), message));
         return;
     }
-    let own = kind(name, raw, &mut BTreeSet::new());
+    let own = kind(name, index);
     for At { value, span } in &alias.include {
-        refers(value, own.unwrap_or(Kind::Networks), span, raw, report);
+        refers(value, own.unwrap_or(Kind::Networks), span, index, report);
     }
-}
-
-fn find<'r>(name: &str, raw: &'r RawSite) -> Option<&'r RawAlias> {
-    raw.aliases.iter().find(|alias| alias.name == name)
 }
 
 /// What an alias of that name holds, by its own keys or else by what it includes.
-fn kind<'r>(name: &'r str, raw: &'r RawSite, seen: &mut BTreeSet<&'r str>) -> Option<Kind> {
-    match name {
-        builtin::PEERS | builtin::HOME => return Some(Kind::Networks),
-        builtin::IKE_PORTS => return Some(Kind::Ports),
-        _ => {}
+fn kind(name: &str, index: &Index<'_>) -> Option<Kind> {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![name];
+    while let Some(name) = next.pop() {
+        match name {
+            builtin::PEERS | builtin::HOME => return Some(Kind::Networks),
+            builtin::IKE_PORTS => return Some(Kind::Ports),
+            _ => {}
+        }
+        let Some(alias) = index.get(name).filter(|_| seen.insert(name)) else {
+            continue;
+        };
+        match (&alias.networks, &alias.ports) {
+            (Some(_), _) => return Some(Kind::Networks),
+            (None, Some(_)) => return Some(Kind::Ports),
+            // The first that is included decides.
+            (None, None) => {
+                next.extend(alias.include.iter().rev().map(|other| other.value.as_str()))
+            }
+        }
     }
-    if !seen.insert(name) {
-        return None;
-    }
-    let alias = find(name, raw)?;
-    match (&alias.networks, &alias.ports) {
-        (Some(_), _) => Some(Kind::Networks),
-        (None, Some(_)) => Some(Kind::Ports),
-        (None, None) => alias
-            .include
-            .iter()
-            .find_map(|other| kind(&other.value, raw, seen)),
-    }
+    None
 }
 
 /// Whether following `include` from an alias comes back to it.
-fn circular(alias: &RawAlias, raw: &RawSite) -> bool {
+fn circular(alias: &RawAlias, index: &Index<'_>) -> bool {
     let mut seen = BTreeSet::new();
     let mut next: Vec<&str> = alias
         .include
@@ -125,7 +133,7 @@ fn circular(alias: &RawAlias, raw: &RawSite) -> bool {
         if name == alias.name {
             return true;
         }
-        if let Some(other) = find(name, raw).filter(|_| seen.insert(name)) {
+        if let Some(other) = index.get(name).filter(|_| seen.insert(name)) {
             next.extend(other.include.iter().map(|other| other.value.as_str()));
         }
     }
@@ -133,19 +141,15 @@ fn circular(alias: &RawAlias, raw: &RawSite) -> bool {
 }
 
 /// Checks that a name is an alias of the kind that is needed.
-fn refers(name: &str, wanted: Kind, at: &Range<usize>, raw: &RawSite, report: &mut Report<'_>) {
-    let known = builtin::ALL.contains(&name) || find(name, raw).is_some();
+fn refers(name: &str, wanted: Kind, at: &Range<usize>, index: &Index<'_>, report: &mut Report<'_>) {
+    let known = builtin::ALL.contains(&name) || index.get(name).is_some();
     if !known {
         let draft = report.error(
             Code::UnknownAlias,
             at.clone(),
             format!("there is no alias \"{name}\""),
         );
-        let names = raw
-            .aliases
-            .iter()
-            .map(|alias| alias.name.as_str())
-            .chain(builtin::ALL);
+        let names = index.keys().copied().chain(builtin::ALL);
         match suggest::nearest(name, names) {
             Some(near) => drop(draft.help(format!("did you mean \"{near}\"?"))),
             None => drop(draft.help(format!(
@@ -155,25 +159,25 @@ fn refers(name: &str, wanted: Kind, at: &Range<usize>, raw: &RawSite, report: &m
         }
         return;
     }
-    if let Some(found) = kind(name, raw, &mut BTreeSet::new()).filter(|found| *found != wanted) {
+    if let Some(found) = kind(name, index).filter(|found| *found != wanted) {
         let message = format!(
             "the alias {name} holds {}, and {} are needed here",
             found.text(),
             wanted.text()
         );
         let draft = report.error(Code::AliasKind, at.clone(), message);
-        if let Some(alias) = find(name, raw) {
+        if let Some(alias) = index.get(name) {
             drop(draft.also(alias.at.clone(), "the alias"));
         }
     }
 }
 
-fn ports(rule: &RawRule, raw: &RawSite, report: &mut Report<'_>) {
+fn ports(rule: &RawRule, index: &Index<'_>, report: &mut Report<'_>) {
     let Some(ports) = &rule.ports else {
         return;
     };
     if let RawPorts::Alias(name) = &ports.value {
-        refers(name, Kind::Ports, &ports.span, raw, report);
+        refers(name, Kind::Ports, &ports.span, index, report);
     }
     let protocol = rule
         .protocol

@@ -134,10 +134,8 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
             && list.permits(Ipv4Net::default())
             && !allowed(&neighbor.allow_default)
         {
-            let message = format!(
-                "prefix list {name} permits 0.0.0.0/0 from neighbor {}, which is refused",
-                neighbor.name
-            );
+            let message =
+                format!("prefix list {name} permits 0.0.0.0/0 from a cloud, which is refused");
             let help = "deny it, or set allow-default = true on the neighbor if it is meant";
             drop(
                 report
@@ -152,8 +150,7 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
                 };
                 if let Some(witness) = overlap(&list, rule, network) {
                     let message = format!(
-                        "prefix list {name} permits {witness} from neighbor {}, which overlaps our {network}",
-                        neighbor.name
+                        "prefix list {name} permits {witness} from a cloud, which overlaps our {network}"
                     );
                     let help = "the two sites must not share addresses: narrow the list, or set allow-overlap = true on the neighbor";
                     drop(

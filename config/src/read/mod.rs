@@ -121,7 +121,24 @@ fn syntax(problem: &toml::de::Error, source: &Source<'_>, report: &mut Report<'_
         .next()
         .unwrap_or("not TOML")
         .to_owned();
-    drop(report.error(Code::Syntax, at, message));
+    let (start, line) = source.line(source.line_of(at.start)).unwrap_or((end, ""));
+    let mut draft = report.error(Code::Syntax, at, message);
+    if let Some((key, value)) = line.split_once('=') {
+        if ["psk", "md5", "secret", "passw"]
+            .iter()
+            .any(|word| key.to_lowercase().contains(word))
+        {
+            draft = draft.conceal(start + key.len() + 1..start + line.len());
+        }
+        if value
+            .trim_start()
+            .starts_with(|letter: char| letter.is_ascii_alphanumeric())
+        {
+            draft =
+                draft.help("text belongs in quotes, addresses and durations too: key = \"value\"");
+        }
+    }
+    drop(draft);
 }
 
 /// A section of the root, under its schema's path.

@@ -41,6 +41,7 @@ fn parsed<T>(
     let text = text(value, wanted, report)?;
     let read = parse(text);
     if read.is_none() {
+        let wanted = wanted.trim_end_matches(" in quotes");
         let message = format!("\"{text}\" is not {wanted}");
         drop(report.error(Code::BadValue, value.span(), message));
     }
@@ -83,6 +84,7 @@ impl Read for IpAddr {
                 "look it up once (for example with: getent ahostsv4 {text}) and write the address"
             )));
         } else if read.is_none() {
+            let wanted = wanted.trim_end_matches(" in quotes");
             let message = format!("\"{text}\" is not {wanted}");
             drop(report.error(Code::BadValue, value.span(), message));
         }

@@ -9,7 +9,7 @@ use crate::model::{
     Action, Alias, Daemon, Firewall, FirewallRule, Gateway, Networks, Origin, PortRange, Ports,
     Protocol, Tunnel, builtin,
 };
-use crate::read::{At, RawNetworks, RawPorts, RawRule, RawSite};
+use crate::read::{At, RawAlias, RawNetworks, RawPorts, RawRule, RawSite};
 
 pub(super) fn firewall(
     raw: &RawSite,
@@ -52,18 +52,19 @@ pub(super) fn firewall(
         ),
     ]);
     let built_in = aliases.clone();
+    let index: BTreeMap<&str, &RawAlias> = raw
+        .aliases
+        .iter()
+        .map(|alias| (alias.name.as_str(), alias))
+        .collect();
     for alias in &raw.aliases {
         let mut contents = Contents::default();
-        contents.add(&alias.name, raw, &built_in);
+        contents.add(&alias.name, &index, &built_in);
         aliases.insert(alias.name.clone(), contents.into_alias());
     }
     settings.within("alias");
     for (name, alias) in &aliases {
-        let written = raw
-            .aliases
-            .iter()
-            .find(|raw| raw.name == *name)
-            .map(|raw| raw.at.start);
+        let written = index.get(name.as_str()).map(|raw| raw.at.start);
         settings.record(
             name,
             written,
@@ -81,45 +82,47 @@ pub(super) fn firewall(
     })
 }
 
-/// What an alias holds, as far as it was followed.
+/// What an alias holds.
 #[derive(Default)]
 struct Contents {
-    seen: BTreeSet<String>,
     networks: Vec<IpNet>,
     ports: Vec<PortRange>,
 }
 
 impl Contents {
-    fn add(&mut self, name: &str, raw: &RawSite, built_in: &BTreeMap<String, Alias>) {
-        match built_in.get(name) {
-            Some(Alias::Networks(networks)) => self.networks.extend(networks),
-            Some(Alias::Ports(ports)) => self.ports.extend(ports),
-            None => {}
-        }
-        let Some(alias) = raw
-            .aliases
-            .iter()
-            .find(|alias| alias.name == name)
-            .filter(|_| self.seen.insert(name.to_owned()))
-        else {
-            return;
-        };
-        self.networks.extend(
-            alias
-                .networks
-                .iter()
-                .flat_map(|list| &list.value)
-                .map(|at| at.value),
-        );
-        self.ports.extend(
-            alias
-                .ports
-                .iter()
-                .flat_map(|list| &list.value)
-                .map(|at| at.value),
-        );
-        for other in &alias.include {
-            self.add(&other.value, raw, built_in);
+    /// Takes what is in the alias and in everything that it includes.
+    fn add(
+        &mut self,
+        name: &str,
+        index: &BTreeMap<&str, &RawAlias>,
+        built_in: &BTreeMap<String, Alias>,
+    ) {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![name];
+        while let Some(name) = next.pop() {
+            match built_in.get(name) {
+                Some(Alias::Networks(networks)) => self.networks.extend(networks),
+                Some(Alias::Ports(ports)) => self.ports.extend(ports),
+                None => {}
+            }
+            let Some(alias) = index.get(name).filter(|_| seen.insert(name)) else {
+                continue;
+            };
+            self.networks.extend(
+                alias
+                    .networks
+                    .iter()
+                    .flat_map(|list| &list.value)
+                    .map(|at| at.value),
+            );
+            self.ports.extend(
+                alias
+                    .ports
+                    .iter()
+                    .flat_map(|list| &list.value)
+                    .map(|at| at.value),
+            );
+            next.extend(alias.include.iter().map(|other| other.value.as_str()));
         }
     }
 

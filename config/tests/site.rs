@@ -1,0 +1,184 @@
+//! What a site means: defaults, what follows from what, and what is let pass on purpose.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose site is refused has failed"
+)]
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use config::model::{Alias, Asn, Identity, Mtu, Origin, Policy, Role, Site};
+use config::{Code, Loaded, Source, Unseen, load};
+
+const GATEWAY: &str = "[gateway]\naddress = \"203.0.113.10\"\nnetworks = [\"192.168.2.0/24\"]\n";
+const TUNNEL: &str = "[tunnel.a]\nremote = \"198.51.100.1\"\npsk = { credential = \"a\" }\ninside = \"169.254.21.2/30\"\n";
+
+#[test]
+fn a_gateway_alone_is_a_site() {
+    let site = site(GATEWAY);
+    assert_eq!(
+        (site.gateway.name.as_str(), site.tunnels.len(), site.bgp),
+        ("gateway", 0, None)
+    );
+    assert!(site.firewall.enabled && site.daemon.cleanup);
+    assert_eq!(site.firewall.aliases["peers"], Alias::Networks(Vec::new()));
+}
+
+#[test]
+fn in_a_slash_30_the_peer_is_the_other_host() {
+    let site = site(&format!("{GATEWAY}{TUNNEL}"));
+    let tunnel = site.tunnel("a").unwrap();
+    assert_eq!(tunnel.inside.peer, Ipv4Addr::new(169, 254, 21, 1));
+    assert_eq!((tunnel.mtu, tunnel.line), (Mtu::Auto, 4));
+}
+
+#[test]
+fn the_generic_profile_offers_proposals() {
+    let site = site(&format!("{GATEWAY}{TUNNEL}"));
+    let tunnel = site.tunnel("a").unwrap();
+    assert!(tunnel.ike.len() > 1 && tunnel.esp.len() > 1);
+    assert_eq!(tunnel.remote_asn, None);
+}
+
+#[test]
+fn an_automatic_address_leaves_the_identity_to_the_route() {
+    let text = format!(
+        "{}{TUNNEL}[bgp]\nasn = 65000\n",
+        GATEWAY.replace("203.0.113.10", "auto")
+    );
+    let site = site(&text);
+    assert_eq!(
+        (
+            site.gateway.address,
+            site.tunnel("a").unwrap().local_id.clone()
+        ),
+        (None, None)
+    );
+    assert_eq!(
+        site.bgp.as_ref().unwrap().router_id,
+        Ipv4Addr::new(169, 254, 21, 2)
+    );
+}
+
+#[test]
+fn reqids_go_around_those_that_are_written() {
+    let second = TUNNEL
+        .replace(
+            "[tunnel.a]",
+            "[tunnel.b]\nreqid = 1\nlocal-id = \"gw.example.org\"",
+        )
+        .replace("100.1", "100.2")
+        .replace("21.2", "22.2");
+    let site = site(&format!("{GATEWAY}{TUNNEL}{second}"));
+    assert_eq!(
+        (
+            site.tunnel("a").unwrap().reqid,
+            site.tunnel("b").unwrap().reqid
+        ),
+        (2, 1)
+    );
+    assert_eq!(
+        site.tunnel("b").unwrap().local_id,
+        Some(Identity::Fqdn("gw.example.org".to_owned()))
+    );
+}
+
+#[test]
+fn a_keepalive_follows_a_written_hold_time() {
+    let neighbor = "[bgp]\nasn = 65000\n[bgp.neighbor.n]\naddress = \"192.168.2.9\"\nremote-asn = 65000\nhold-time = \"30s\"\nimport = \"all\"\nexport = \"none\"\n";
+    let site = site(&format!("{GATEWAY}{neighbor}"));
+    let neighbor = site.neighbor("n").unwrap();
+    assert_eq!(
+        (neighbor.keepalive, neighbor.role),
+        (Duration::from_secs(10), Role::Lan)
+    );
+    assert_eq!(
+        (neighbor.remote_asn, neighbor.local_asn, &neighbor.import),
+        (Asn(65_000), None, &Policy::All)
+    );
+    let origin = |key: &str| {
+        site.setting(&format!("bgp.neighbor.n.{key}"))
+            .unwrap()
+            .origin
+            .clone()
+    };
+    assert_eq!(origin("hold-time"), Origin::File { line: 9 });
+    assert_eq!(origin("keepalive"), Origin::Derived { from: "hold-time" });
+    assert_eq!(origin("connect-retry"), Origin::Profile { name: "generic" });
+}
+
+#[test]
+fn what_overlaps_may_be_allowed_on_purpose() {
+    let neighbor = "[bgp]\nasn = 65000\n[bgp.neighbor.n]\ntunnel = \"a\"\nremote-asn = 65001\nallow-overlap = true\nimport = \"l\"\nexport = \"none\"\n[prefix-list]\nl = [{ permit = \"192.168.0.0/16\", le = 24 }]\n";
+    let with = loaded(&format!("{GATEWAY}{TUNNEL}{neighbor}"));
+    assert!(with.site.is_some(), "{:?}", with.diagnostics);
+    let without = loaded(&format!(
+        "{GATEWAY}{TUNNEL}{}",
+        neighbor.replace("allow-overlap = true\n", "")
+    ));
+    assert!(
+        without
+            .diagnostics
+            .iter()
+            .any(|each| each.code == Code::PermittedOverlap)
+    );
+}
+
+#[test]
+fn a_list_that_denies_our_networks_first_does_not_overlap() {
+    let neighbor = "[bgp]\nasn = 65000\n[bgp.neighbor.n]\ntunnel = \"a\"\nremote-asn = 65001\nimport = \"l\"\nexport = \"none\"\n[prefix-list]\nl = [{ deny = \"192.168.2.0/24\", le = 32 }, { permit = \"192.168.0.0/16\", ge = 24 }]\n";
+    let loaded = loaded(&format!("{GATEWAY}{TUNNEL}{neighbor}"));
+    assert!(loaded.site.is_some(), "{:?}", loaded.diagnostics);
+}
+
+#[test]
+fn rules_without_numbers_come_ten_apart() {
+    let text = format!(
+        "{GATEWAY}[prefix-list]\nl = [{{ permit = \"10.0.0.0/8\" }}, {{ seq = 5, deny = \"10.1.0.0/16\" }}, {{ permit = \"10.2.0.0/16\", ge = 20 }}]\n"
+    );
+    let rules: Vec<(u32, (u8, u8))> = site(&text).prefix_lists["l"]
+        .rules
+        .iter()
+        .map(|rule| (rule.seq, rule.lengths()))
+        .collect();
+    assert_eq!(rules, [(5, (16, 16)), (10, (8, 8)), (15, (20, 32))]);
+}
+
+#[test]
+fn an_alias_holds_what_it_includes() {
+    let text = format!(
+        "{GATEWAY}[alias]\nadmins = {{ networks = [\"10.9.0.1\"], include = [\"lab\"] }}\nlab = {{ include = [\"home\", \"peers\"] }}\n{TUNNEL}"
+    );
+    assert_eq!(
+        site(&text).firewall.aliases["admins"].to_string(),
+        "[10.9.0.1/32, 192.168.2.0/24, 198.51.100.1/32]"
+    );
+}
+
+#[test]
+fn a_long_chain_of_aliases_is_followed() {
+    let chain: String = (0..300)
+        .map(|n| format!("a{n} = {{ include = [\"a{}\"] }}\n", n + 1))
+        .collect();
+    let site = site(&format!(
+        "{GATEWAY}[alias]\n{chain}a300 = {{ ports = [443] }}\n"
+    ));
+    assert_eq!(site.firewall.aliases["a0"].to_string(), "[443]");
+}
+
+#[test]
+fn the_same_text_gives_the_same_site() {
+    let text = format!("{GATEWAY}{TUNNEL}");
+    assert_eq!(site(&text), site(&text));
+}
+
+fn loaded(text: &str) -> Loaded {
+    load(&Source::new("site.toml", text), &Unseen)
+}
+
+fn site(text: &str) -> Site {
+    let Loaded { site, diagnostics } = loaded(text);
+    assert!(site.is_some(), "{diagnostics:?}");
+    site.unwrap()
+}
