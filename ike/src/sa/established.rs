@@ -421,9 +421,10 @@ impl Established {
         self.channel
     }
 
-    /// The peer says, without proof, that it has no such SA. We are deleting it: all the better.
+    /// The peer says, without proof, that it has no such SA. If we only wait for its end: all the
+    /// better.
     pub(crate) const fn ends_by_hearsay(&self) -> bool {
-        matches!(self.active, Some(Active::DeleteIke))
+        !self.is_usable()
     }
 
     /// The peer has not answered within the budget.
