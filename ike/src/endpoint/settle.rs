@@ -9,6 +9,7 @@ use crate::connection::ConnectionId;
 use crate::error::Cause;
 use crate::event::{ChildSa, DownReason, Event, Note, Role};
 use crate::sa::established::Origin;
+use crate::sa::task::Task;
 use crate::sa::task::collision::{self, Verdict};
 use crate::sa::{Effect, Sa, State, initiator};
 use crate::wire::IkeSpi;
@@ -16,6 +17,9 @@ use crate::wire::IkeSpi;
 /// Two SAs for one connection may stand side by side so long before we choose one: many peers
 /// have deleted one by then.
 const CROSSING_GRACE: Duration = Duration::from_millis(500);
+
+/// The peer's patience for our IKE_AUTH response.
+const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
 /// After the choice the peer has so long to delete what it has to delete.
 const PEER_DELETES: Duration = Duration::from_secs(10);
@@ -140,9 +144,32 @@ impl Endpoint {
         origins
     }
 
+    /// While the peer may still wait for our IKE_AUTH response, it has nothing but the other SA. Asks
+    /// it, and looks again later; returns whether that is so.
+    fn confirm_first(&mut self, now: Instant, id: ConnectionId) -> bool {
+        let mut waiting = false;
+        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+            let Some(e) = sa.established_mut().filter(|e| e.is_usable()) else {
+                continue;
+            };
+            let new = now < e.since + FIRST_ANSWER;
+            if new && e.children.values().any(|child| child.is_unconfirmed(now)) {
+                e.queue.insert(Task::Liveness);
+                waiting = true;
+            }
+        }
+        if waiting && let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.dedupe_at = Some(now + CROSSING_GRACE);
+        }
+        waiting
+    }
+
     /// Keeps the IKE SA of one set-up. Those that crossed are for the nonces to decide, as RFC 7296
     /// section 2.8.1 has it for rekeying; of others the newer one stays.
     fn dedupe(&mut self, now: Instant, id: ConnectionId) {
+        if self.confirm_first(now, id) {
+            return;
+        }
         let origins = self.origins(id);
         let Some(stays) = origins
             .iter()

@@ -218,6 +218,15 @@ impl Established {
         parts: Result<Parts, WireError>,
     ) -> State {
         self.suspected = None;
+        // Whoever answers here has had our IKE_AUTH response, and with it the first child.
+        let since = self.since;
+        for child in self
+            .children
+            .values_mut()
+            .filter(|child| child.created <= since)
+        {
+            child.unconfirmed_until = None;
+        }
         let parts = parts.unwrap_or_else(|error| {
             turn.cx.counters.bad_inner += 1;
             let cause = Cause::Malformed {
