@@ -59,6 +59,7 @@ impl Endpoint {
                 let sa = heir.as_ref().map(|sa| sa.link.id());
                 match (heir.and_then(Sa::established_mut), connection, sa) {
                     (Some(heir), Some(connection), Some(sa)) => {
+                        heir.awaits_children = false;
                         heir.children.extend(children);
                         self.cx
                             .events
@@ -78,6 +79,7 @@ impl Endpoint {
             }
             Effect::Doom { spi, in_favour_of } => {
                 if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                    loser.awaits_children = false;
                     loser.replaced_by = Some(in_favour_of);
                     loser.reap_at = Some(now + crate::child::REAP_AFTER);
                 }

@@ -32,6 +32,8 @@ pub(crate) struct Established {
     pub(crate) unconfirmed_until: Option<Instant>,
     /// Children by our inbound SPI.
     pub(crate) children: BTreeMap<u32, Child>,
+    /// It comes from a crossed rekeying that is still open on our side: the children may follow.
+    pub(crate) awaits_children: bool,
     /// What is to be done, in the order of urgency.
     pub(crate) queue: BTreeSet<Task>,
     /// What is to be done later.
@@ -101,6 +103,7 @@ impl Established {
             low_nonce: birth.low_nonce,
             unconfirmed_until: None,
             children: BTreeMap::new(),
+            awaits_children: false,
             queue: BTreeSet::new(),
             postponed: Vec::new(),
             active: None,
@@ -157,6 +160,12 @@ impl Established {
         id: u32,
         parts: Parts,
     ) -> State {
+        if self.awaits_children && !deletes_ike(&parts) {
+            // The peer has decided already and asks about children that are not here yet. It asks
+            // again, and by then the old SA's exchange or deletion has told us too.
+            turn.cx.counters.unexpected += 1;
+            return State::Established(self);
+        }
         // With a window of one, a new request says that the answer to the last one has arrived.
         self.children
             .values_mut()
@@ -474,4 +483,11 @@ impl Established {
         }
         times.into_iter().min()
     }
+}
+
+fn deletes_ike(parts: &Parts) -> bool {
+    parts
+        .deletes
+        .iter()
+        .any(|delete| delete.protocol == Protocol::Ike)
 }
