@@ -243,7 +243,7 @@ impl Endpoint {
                 sa.connection == Some(id)
                     && match &sa.state {
                         State::InitSent(_) | State::AuthSent(_) => true,
-                        State::Established(e) => e.is_usable() && !e.is_suspected(),
+                        State::Established(e) => e.is_usable() && !e.is_suspected(&sa.link),
                         State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
                     }
             })

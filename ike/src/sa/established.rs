@@ -147,9 +147,10 @@ impl Established {
         true
     }
 
-    /// Whether a hint that the peer has lost this SA has come since it was last heard.
-    pub(crate) fn is_suspected(&self) -> bool {
-        self.suspected.is_some_and(|at| at > self.last_heard)
+    /// Whether a hint that the peer has lost this SA has come since it was last heard, and the
+    /// question after it had to be repeated. A forged hint alone is not enough.
+    pub(crate) fn is_suspected(&self, link: &Link) -> bool {
+        self.suspected.is_some_and(|at| at > self.last_heard) && link.window.repeats() > 0
     }
 
     /// Takes a request that is new in the window.
