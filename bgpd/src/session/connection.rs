@@ -20,6 +20,9 @@ pub(super) enum Direction {
 /// network of 1995; a peer that has not answered within this has hung.
 pub(super) const OPEN_HOLD: Duration = Duration::from_secs(60);
 
+/// How long a connection that is ready waits for a collision with the other one to show.
+pub(super) const SETTLING: Duration = Duration::from_secs(2);
+
 /// The least time that sending may stand still (RFC 9687, section 6).
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
@@ -110,6 +113,9 @@ pub(super) struct Handshake {
     pub(super) deadline: Instant,
     /// When the next KEEPALIVE is due, in OpenConfirm.
     pub(super) keepalive_at: Option<Instant>,
+    /// The peer's KEEPALIVE has come, and the session is established when the other connection is
+    /// settled, or then at the latest.
+    pub(super) ready_until: Option<Instant>,
 }
 
 impl Handshake {
@@ -127,6 +133,7 @@ impl Handshake {
             step: Step::OpenSent,
             deadline: turn.now + OPEN_HOLD,
             keepalive_at: None,
+            ready_until: None,
         }
     }
 
@@ -157,8 +164,8 @@ impl Handshake {
 
     /// The next moment at which something is due.
     pub(super) fn timeout(&self) -> Instant {
-        self.keepalive_at
-            .map_or(self.deadline, |at| at.min(self.deadline))
+        let others = self.keepalive_at.into_iter().chain(self.ready_until);
+        others.fold(self.deadline, Instant::min)
     }
 }
 

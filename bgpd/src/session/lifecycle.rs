@@ -285,6 +285,8 @@ impl Session {
                 let goodbye = error.notification();
                 let reason = Some(DownReason::Failed(error));
                 self.drop_handshake(turn, direction, Some(&goodbye), reason);
+            } else if handshake.ready_until.is_some_and(|at| at <= now) {
+                return self.establish(turn, direction);
             } else if handshake.keepalive_at.is_some_and(|at| at <= now) {
                 handshake.connection.send(turn, keepalive());
                 self.sent.keepalives += 1;

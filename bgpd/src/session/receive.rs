@@ -1,6 +1,6 @@
 //! What comes in on a connection, and what each state makes of it (RFC 4271, section 8.2.2).
 
-use super::connection::{Connection, Direction, Step, count};
+use super::connection::{Connection, Direction, SETTLING, Step, count};
 use super::{Dial, Phase, Received, Session, State, Turn};
 use crate::error::SessionError;
 use crate::event::{ConnId, DownReason, Event};
@@ -50,6 +50,17 @@ impl Session {
     ) -> Option<Received> {
         match self.place(conn)? {
             Place::Opening(direction) => {
+                // The peer, which is established, has chosen this connection.
+                let ready = self.phase.is_ready(direction);
+                if ready
+                    && matches!(
+                        message.kind,
+                        MessageKind::Update | MessageKind::RouteRefresh
+                    )
+                {
+                    self.establish(turn, direction);
+                    return self.established_message(turn, conn, message);
+                }
                 self.opening_message(turn, conn, direction, &message);
                 None
             }
@@ -89,7 +100,7 @@ impl Session {
             (MessageKind::Open, Step::OpenSent) => {
                 self.open_received(turn, conn, direction, &message.body);
             }
-            (MessageKind::Keepalive, Step::OpenConfirm { .. }) => self.establish(turn, direction),
+            (MessageKind::Keepalive, Step::OpenConfirm { .. }) => self.confirmed(turn, direction),
             (kind, _) => {
                 self.fail(turn, conn, SessionError::UnexpectedMessage { state, kind });
             }
@@ -149,6 +160,32 @@ impl Session {
         }
     }
 
+    /// The peer's KEEPALIVE came. If there is another connection on which the peer's OPEN is still to
+    /// come, and section 6.8 will then prefer it, being established now would only mean to flap: the
+    /// peer, if it has our OPEN there, closes this connection.
+    fn confirmed(&mut self, turn: &mut Turn<'_>, direction: Direction) {
+        let Phase::Opening(opening) = &mut self.phase else {
+            return;
+        };
+        let awaited = match direction {
+            Direction::Outgoing => opening.incoming.is_some(),
+            Direction::Incoming => opening.outgoing.is_some(),
+        };
+        let Some(handshake) = opening.slot(direction) else {
+            return;
+        };
+        let Step::OpenConfirm { open, agreed } = &handshake.step else {
+            return;
+        };
+        if !awaited || loser(turn, open) != direction {
+            return self.establish(turn, direction);
+        }
+        if !agreed.hold_time.is_zero() {
+            handshake.deadline = turn.now + agreed.hold_time;
+        }
+        handshake.ready_until.get_or_insert(turn.now + SETTLING);
+    }
+
     /// Takes one connection away; the session goes on with the other one, or a new one.
     pub(super) fn drop_handshake(
         &mut self,
@@ -176,6 +213,12 @@ impl Session {
         let Phase::Opening(opening) = &mut self.phase else {
             return;
         };
+        for ready in [Direction::Outgoing, Direction::Incoming] {
+            let slot = opening.slot(ready).as_ref();
+            if slot.is_some_and(|it| it.ready_until.is_some()) {
+                return self.establish(turn, ready);
+            }
+        }
         if opening.dial == Dial::Connected && direction == Direction::Outgoing || alone {
             if let Dial::Pending { .. } | Dial::Waiting { .. } = opening.dial {
                 return;
@@ -252,17 +295,33 @@ impl super::Opening {
         if other?.state() != State::OpenConfirm {
             return None;
         }
-        let ours = (turn.terms.router_id, turn.terms.local_asn);
-        let theirs = (open.identifier, turn.terms.config.remote_asn);
-        Some(if ours < theirs {
-            Direction::Outgoing
-        } else {
-            Direction::Incoming
-        })
+        Some(loser(turn, open))
+    }
+}
+
+/// Which of two connections does not live.
+fn loser(turn: &Turn<'_>, open: &Open) -> Direction {
+    let ours = (turn.terms.router_id, turn.terms.local_asn);
+    let theirs = (open.identifier, turn.terms.config.remote_asn);
+    if ours < theirs {
+        Direction::Outgoing
+    } else {
+        Direction::Incoming
     }
 }
 
 impl Phase {
+    /// Whether a connection waits for the other one to be settled.
+    fn is_ready(&mut self, direction: Direction) -> bool {
+        let Self::Opening(opening) = self else {
+            return false;
+        };
+        opening
+            .slot(direction)
+            .as_ref()
+            .is_some_and(|it| it.ready_until.is_some())
+    }
+
     /// The connection of that name.
     pub(super) fn connection_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
         match self {

@@ -12,17 +12,17 @@ use ipnet::IpNet;
 
 use super::world::{Node, World};
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-pub fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub fn net(text: &str) -> IpNet {
+pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-pub fn speaker(asn: u32, id: [u8; 4]) -> SpeakerConfig {
+pub(crate) fn speaker(asn: u32, id: [u8; 4]) -> SpeakerConfig {
     SpeakerConfig {
         asn: Asn(asn),
         router_id: Ipv4Addr::from(id),
@@ -32,7 +32,7 @@ pub fn speaker(asn: u32, id: [u8; 4]) -> SpeakerConfig {
 }
 
 /// A peer that everything passes to and from.
-pub fn peer(name: &str, ours: &str, theirs: &str, asn: u32) -> PeerConfig {
+pub(crate) fn peer(name: &str, ours: &str, theirs: &str, asn: u32) -> PeerConfig {
     let mut config = PeerConfig::new(name, ip(theirs), Asn(asn), Role::Lan);
     config.update_source = Some(ip(ours));
     config.import = Some(Policy::PermitAll);
@@ -41,16 +41,16 @@ pub fn peer(name: &str, ours: &str, theirs: &str, asn: u32) -> PeerConfig {
     config
 }
 
-pub fn add(config: PeerConfig) -> Command {
+pub(crate) fn add(config: PeerConfig) -> Command {
     Command::AddPeer(Box::new(config))
 }
 
-pub fn replace(config: PeerConfig) -> Command {
+pub(crate) fn replace(config: PeerConfig) -> Command {
     Command::ReplacePeer(Box::new(config))
 }
 
 /// Static routes of the speaker's own.
-pub fn announce(prefixes: &[&str]) -> Command {
+pub(crate) fn announce(prefixes: &[&str]) -> Command {
     let route = |prefix: &&str| LocalRoute {
         prefix: net(prefix),
         source: LocalSource::Static,
@@ -61,7 +61,7 @@ pub fn announce(prefixes: &[&str]) -> Command {
 }
 
 /// A list that permits exactly these prefixes.
-pub fn permit(name: &str, prefixes: &[&str]) -> PrefixList {
+pub(crate) fn permit(name: &str, prefixes: &[&str]) -> PrefixList {
     let rule = |(index, prefix): (usize, &&str)| Rule {
         seq: 10 * (index as u32 + 1),
         decision: Decision::Permit,
@@ -72,12 +72,12 @@ pub fn permit(name: &str, prefixes: &[&str]) -> PrefixList {
     PrefixList::new(name, prefixes.iter().enumerate().map(rule).collect())
 }
 
-pub fn list(name: &str) -> Option<Policy> {
+pub(crate) fn list(name: &str) -> Option<Policy> {
     Some(Policy::PrefixList(name.to_owned()))
 }
 
 impl World {
-    pub fn state(&self, node: Node, peer: &str) -> State {
+    pub(crate) fn state(&self, node: Node, peer: &str) -> State {
         self.speaker(node)
             .neighbor(self.now, peer)
             .unwrap()
@@ -85,11 +85,11 @@ impl World {
             .state
     }
 
-    pub fn is_up(&self, node: Node, peer: &str) -> bool {
+    pub(crate) fn is_up(&self, node: Node, peer: &str) -> bool {
         self.state(node, peer) == State::Established
     }
 
-    pub fn advertised(&self, node: Node, peer: &str) -> Vec<String> {
+    pub(crate) fn advertised(&self, node: Node, peer: &str) -> Vec<String> {
         let routes = self.speaker(node).advertised(peer).unwrap();
         routes
             .iter()
@@ -97,7 +97,7 @@ impl World {
             .collect()
     }
 
-    pub fn received(&self, node: Node, peer: &str) -> Vec<String> {
+    pub(crate) fn received(&self, node: Node, peer: &str) -> Vec<String> {
         let routes = self.speaker(node).received(peer).unwrap();
         routes
             .iter()
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Who carries a prefix's packets in a speaker's kernel.
-    pub fn carriers(&self, node: Node, prefix: &str) -> Vec<String> {
+    pub(crate) fn carriers(&self, node: Node, prefix: &str) -> Vec<String> {
         let hops = self.fib.get(&(node, net(prefix)));
         hops.into_iter()
             .flatten()
@@ -114,36 +114,36 @@ impl World {
             .collect()
     }
 
-    pub fn count(&self, is_it: impl Fn(Node, &Event) -> bool) -> usize {
+    pub(crate) fn count(&self, is_it: impl Fn(Node, &Event) -> bool) -> usize {
         self.events
             .iter()
             .filter(|(node, event)| is_it(*node, event))
             .count()
     }
 
-    pub fn downs(&self) -> usize {
+    pub(crate) fn downs(&self) -> usize {
         self.count(|_, event| matches!(event, Event::PeerDown { .. }))
     }
 }
 
 /// Two speakers in two ASes, at 10.0.0.0 and 10.0.0.1, each with the other as its peer "b" and "a".
-pub fn pair(seed: u64) -> (World, Node, Node) {
+pub(crate) fn pair(seed: u64) -> (World, Node, Node) {
     let mut world = World::new(seed);
     let a = world.add(speaker(65000, [1, 1, 1, 1]), &["10.0.0.0"]);
     let b = world.add(speaker(31898, [2, 2, 2, 2]), &["10.0.0.1"]);
     (world, a, b)
 }
 
-pub fn peer_b() -> PeerConfig {
+pub(crate) fn peer_b() -> PeerConfig {
     peer("b", "10.0.0.0", "10.0.0.1", 31898)
 }
 
-pub fn peer_a() -> PeerConfig {
+pub(crate) fn peer_a() -> PeerConfig {
     peer("a", "10.0.0.1", "10.0.0.0", 65000)
 }
 
 /// The same, established.
-pub fn established(seed: u64) -> (World, Node, Node) {
+pub(crate) fn established(seed: u64) -> (World, Node, Node) {
     let (mut world, a, b) = pair(seed);
     world.command(a, add(peer_b()));
     world.command(b, add(peer_a()));
@@ -154,6 +154,6 @@ pub fn established(seed: u64) -> (World, Node, Node) {
     (world, a, b)
 }
 
-pub fn name(text: &str) -> PeerName {
+pub(crate) fn name(text: &str) -> PeerName {
     PeerName::from(text)
 }

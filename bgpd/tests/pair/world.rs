@@ -8,7 +8,7 @@ use bgpd::{Action, Command, ConnId, Event, FibChange, FibNextHop, Speaker, Speak
 use ipnet::IpNet;
 
 /// A speaker's number in the world.
-pub type Node = usize;
+pub(crate) type Node = usize;
 
 /// What arrives somewhere.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ enum Arrival {
 }
 
 /// All speakers and what is under way between them.
-pub struct World {
-    pub now: Instant,
+pub(crate) struct World {
+    pub(crate) now: Instant,
     start: Instant,
     speakers: Vec<Speaker>,
     addresses: BTreeMap<IpAddr, Node>,
@@ -55,14 +55,14 @@ pub struct World {
     deaf: BTreeSet<Node>,
     stuck: BTreeSet<Node>,
     seed: u64,
-    pub events: Vec<(Node, Event)>,
-    pub changes: Vec<(Node, FibChange)>,
-    pub fib: BTreeMap<(Node, IpNet), Vec<FibNextHop>>,
-    pub octets_sent: usize,
+    pub(crate) events: Vec<(Node, Event)>,
+    pub(crate) changes: Vec<(Node, FibChange)>,
+    pub(crate) fib: BTreeMap<(Node, IpNet), Vec<FibNextHop>>,
+    pub(crate) octets_sent: usize,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let start = Instant::now();
         Self {
             now: start,
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Adds a speaker that is reached at these addresses.
-    pub fn add(&mut self, config: SpeakerConfig, addresses: &[&str]) -> Node {
+    pub(crate) fn add(&mut self, config: SpeakerConfig, addresses: &[&str]) -> Node {
         let node = self.speakers.len();
         let mut seed = [node as u8; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -95,31 +95,31 @@ impl World {
         node
     }
 
-    pub fn speaker(&self, node: Node) -> &Speaker {
+    pub(crate) fn speaker(&self, node: Node) -> &Speaker {
         &self.speakers[node]
     }
 
-    pub fn command(&mut self, node: Node, command: Command) {
+    pub(crate) fn command(&mut self, node: Node, command: Command) {
         self.speakers[node].command(self.now, command).unwrap();
         self.drain(node);
     }
 
     /// Nothing reaches this speaker, and nothing that it sends arrives: the wire is cut.
-    pub fn cut(&mut self, node: Node) {
+    pub(crate) fn cut(&mut self, node: Node) {
         self.deaf.insert(node);
     }
 
-    pub fn mend(&mut self, node: Node) {
+    pub(crate) fn mend(&mut self, node: Node) {
         self.deaf.remove(&node);
     }
 
     /// The speaker's sockets take nothing any more.
-    pub fn stick(&mut self, node: Node) {
+    pub(crate) fn stick(&mut self, node: Node) {
         self.stuck.insert(node);
     }
 
     /// The process dies: its connections end without a word.
-    pub fn reset_connections(&mut self, node: Node) {
+    pub(crate) fn reset_connections(&mut self, node: Node) {
         let ends: Vec<_> = self.ends.iter().map(|(a, b)| (*a, *b)).collect();
         for ((from, conn), (to, far)) in ends {
             if from == node {
@@ -132,13 +132,13 @@ impl World {
     }
 
     /// Hands octets to a speaker as if its peer had sent them.
-    pub fn inject(&mut self, node: Node, conn: ConnId, bytes: &[u8]) {
+    pub(crate) fn inject(&mut self, node: Node, conn: ConnId, bytes: &[u8]) {
         self.speakers[node].handle_bytes(self.now, conn, bytes);
         self.drain(node);
     }
 
     /// The connections that a speaker has.
-    pub fn connections(&self, node: Node) -> Vec<ConnId> {
+    pub(crate) fn connections(&self, node: Node) -> Vec<ConnId> {
         self.ends
             .keys()
             .filter(|(it, _)| *it == node)
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Lets time pass.
-    pub fn run(&mut self, span: Duration) {
+    pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let arrival = self.wire.keys().next().map(|(at, _)| *at);
@@ -170,7 +170,7 @@ impl World {
     }
 
     /// Lets time pass until something holds; returns how long that took.
-    pub fn run_until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
+    pub(crate) fn run_until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
         while !holds(self) {
             assert!(
@@ -183,7 +183,7 @@ impl World {
         self.now - start
     }
 
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
