@@ -287,9 +287,9 @@ impl Gateway {
         };
         Ok(json!({
             "version": VERSION,
-            "neighbor": to_value(&self.bgp.neighbor(now, &peer.name))?,
-            "received": to_value(&self.bgp.received(&peer.name))?,
-            "advertised": to_value(&self.bgp.advertised(&peer.name))?,
+            "neighbor": to_value(&self.bgp.neighbor(now, peer.name.as_str()))?,
+            "received": to_value(&self.bgp.received(peer.name.as_str()))?,
+            "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
         }))
     }
 
