@@ -297,6 +297,19 @@ impl Pair {
         }
     }
 
+    /// How many datagrams a filter holds.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Lets one of the held datagrams arrive, without time passing.
+    pub fn deliver(&mut self, index: usize) {
+        let (side, transmit) = self.held.remove(index);
+        let endpoint = &mut self.sides[1 - side].endpoint;
+        endpoint.handle_datagram(self.now, transmit.remote, transmit.local, &transmit.payload);
+        self.drain(1 - side);
+    }
+
     /// Takes the next thing that happens, if it does so until `limit`.
     fn step(&mut self, limit: Instant) -> bool {
         let arrival = self.wire.first_key_value().map(|((at, _), _)| *at);
