@@ -64,7 +64,10 @@ fn explore(seed: u64, commands: &[(usize, Command)]) -> usize {
             let down = pair.count(side, |e| matches!(e, Event::TunnelDown { .. }));
             assert_eq!(down, 0, "seed {seed}, schedule {:?}", schedules.choices);
         }
-        assert!(schedules.runs < MOST, "more orders than this test has patience for");
+        assert!(
+            schedules.runs < MOST,
+            "more orders than this test has patience for"
+        );
         if !schedules.advance() {
             return schedules.runs;
         }
