@@ -136,8 +136,10 @@ impl Child {
     }
 }
 
-/// How long the peer may take to delete what it has to delete after a crossing.
-pub(crate) const REAP_AFTER: Duration = Duration::from_secs(30);
+/// How long the peer may take to delete what it has to delete after a crossing or a rekeying. Longer
+/// than any peer of ours repeats a request (strongSwan does so for 165 s): until then it may still be
+/// asking for the answer that tells it about the new SA.
+pub(crate) const REAP_AFTER: Duration = Duration::from_secs(180);
 
 /// What both lists of selectors cover (RFC 7296 section 2.9), without what another one covers.
 pub(crate) fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<TrafficSelector> {

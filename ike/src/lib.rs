@@ -14,7 +14,7 @@
 //! - `sa`: one IKE SA; its life (`initiator`, `responder`, `established`), its `window` and its
 //!   `task`s; everything about exchanges that cross is in `sa/task/collision.rs`
 //! - `select`: choosing proposals; `child`: CHILD_SAs; `nat`, `cookie`: what their names say
-//! - [`wire`]: bytes
+//! - the module [`wire`]: bytes
 //!
 //! What is not here: ESP packets, interfaces, configuration files. MODP arithmetic is done inline;
 //! should it ever hurt, it leaves as a job at the two calls of `KeyPair::agree`.

@@ -273,11 +273,8 @@ fn a_forged_hint_that_the_peer_forgot_us_only_makes_us_ask() {
     answer[16] = 41;
     answer[18] = 37;
     answer[27] = 36;
-    let (to, from) = ((ADDRESSES[A], 500).into(), (ADDRESSES[B], 500).into());
     pair.forget_events();
-    pair.sides[A]
-        .endpoint
-        .handle_datagram(pair.now, to, from, &answer);
+    pair.inject(A, &answer);
     pair.run_for(secs(3));
     pair.assert_one_working_child();
     assert_eq!(

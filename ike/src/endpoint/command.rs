@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Endpoint;
-use super::tunnel::Tunnel;
 use crate::child::Child;
 use crate::connection::{Command, Connection, ConnectionId};
 use crate::event::DownReason;
@@ -77,7 +76,7 @@ impl Endpoint {
         if fresh {
             self.bring_down(now, id);
         }
-        let tunnel = self.tunnels.entry(id).or_insert_with(Tunnel::default);
+        let tunnel = self.tunnels.entry(id).or_default();
         tunnel.wanted = connection.initiate;
         tunnel.removed = false;
         tunnel.next_attempt = None;
@@ -104,13 +103,13 @@ impl Endpoint {
         }
     }
 
-    fn for_usable(&mut self, id: ConnectionId, mut act: impl FnMut(&mut Established)) {
+    fn for_usable(&mut self, id: ConnectionId, act: impl FnMut(&mut Established)) {
         self.sas
             .values_mut()
             .filter(|sa| sa.connection == Some(id))
             .filter_map(Sa::established_mut)
             .filter(|e| e.is_usable())
-            .for_each(|e| act(e));
+            .for_each(act);
     }
 
     /// The SA that has the child with this inbound SPI.

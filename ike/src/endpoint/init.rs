@@ -54,7 +54,6 @@ impl Endpoint {
             Err(refusal) => {
                 self.answer_unprotected(from, header, refusal.notify);
                 if let Some(diagnosis) = refusal.diagnosis {
-                    let diagnosis = Box::new(diagnosis);
                     self.cx.effects.push_back(Effect::Failed {
                         diagnosis,
                         fatal: false,

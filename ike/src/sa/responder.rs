@@ -10,6 +10,7 @@ use super::auth::{self, Authenticated};
 use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::parts::Parts;
+use super::task::child::Answer;
 use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn, answer_to};
 use crate::child::{Agreement, Child, narrow};
 use crate::connection::{Connection, ConnectionId, Encapsulation};
@@ -45,7 +46,7 @@ pub(crate) struct HalfOpen {
 pub(crate) struct Refusal {
     pub(crate) notify: Notify,
     /// For people; a request for another group or a cookie is no failure.
-    pub(crate) diagnosis: Option<Diagnosis>,
+    pub(crate) diagnosis: Option<Box<Diagnosis>>,
 }
 
 /// Answers an IKE_SA_INIT request. `candidates` is not empty.
@@ -187,15 +188,15 @@ fn choose<'a>(
     })
 }
 
-fn diagnosis(connection: &Connection, from: Addresses, cause: Cause) -> Diagnosis {
-    Diagnosis {
+fn diagnosis(connection: &Connection, from: Addresses, cause: Cause) -> Box<Diagnosis> {
+    Box::new(Diagnosis {
         connection: connection.id,
         name: connection.name.clone(),
         remote: from.remote,
         exchange: Exchange::IkeSaInit,
         role: Role::Responder,
         cause,
-    }
+    })
 }
 
 impl HalfOpen {
@@ -301,7 +302,7 @@ impl HalfOpen {
         let child = self.child(turn, parts);
         let child = match child {
             Ok(None) => None,
-            Ok(Some((child, payloads))) => {
+            Ok(Some(Answer { child, payloads })) => {
                 answer.extend(payloads);
                 Some(child)
             }
@@ -334,15 +335,11 @@ impl HalfOpen {
     }
 
     /// The first child and the payloads that tell about it; none if the peer wants none.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a child with its payloads, a notify with its cause"
-    )]
     fn child(
         &self,
         turn: &mut Turn<'_>,
         parts: &Parts,
-    ) -> Result<Option<(Child, Vec<Payload>)>, (NotifyType, Cause)> {
+    ) -> Result<Option<Answer>, (NotifyType, Cause)> {
         let c = turn.connection;
         let (Some(proposals), Some(ts_i), Some(ts_r)) = (&parts.sa, &parts.ts_i, &parts.ts_r)
         else {
@@ -385,7 +382,7 @@ impl HalfOpen {
             Payload::TsI(remote_ts),
             Payload::TsR(local_ts),
         ];
-        Ok(Some((child, payloads)))
+        Ok(Some(Answer { child, payloads }))
     }
 
     /// Refuses the peer for good; only the answer is repeated if need be.
@@ -412,10 +409,6 @@ impl HalfOpen {
 
 /// Narrows the peer's selectors to ours; `local` and `remote` are the peer's words for our side
 /// and its own.
-#[expect(
-    clippy::type_complexity,
-    reason = "two sides, or a notify with its cause"
-)]
 pub(crate) fn meet(
     connection: &Connection,
     local: &[TrafficSelector],

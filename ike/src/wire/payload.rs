@@ -148,7 +148,7 @@ impl Payload {
             PayloadType::TS_I => Self::TsI(TrafficSelector::decode_list(body)?),
             PayloadType::TS_R => Self::TsR(TrafficSelector::decode_list(body)?),
             // The critical bit of types that RFC 7296 defines must be ignored (section 2.5).
-            33..=48 => Self::Other {
+            37 | 38 | 46..=48 => Self::Other {
                 payload_type,
                 body: body.to_vec(),
             },

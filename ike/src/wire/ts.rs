@@ -50,6 +50,17 @@ impl TrafficSelector {
         Self::from(IpNet::from(ipnet::Ipv6Net::default()))
     }
 
+    /// The same addresses, but one protocol and a range of ports only.
+    #[must_use]
+    pub const fn restricted(self, protocol: u8, start_port: u16, end_port: u16) -> Self {
+        Self {
+            protocol,
+            start_port,
+            end_port,
+            ..self
+        }
+    }
+
     /// The part that both selectors cover, if there is one.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Option<Self> {

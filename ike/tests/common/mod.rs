@@ -77,7 +77,6 @@ enum Packet {
         local: SocketAddr,
         remote: SocketAddr,
         payload: Vec<u8>,
-        fate: Option<usize>,
     },
     Esp {
         spi: u32,
@@ -287,16 +286,28 @@ impl Pair {
             local,
             remote,
             payload,
-            fate: None,
         };
         self.wire.insert((at, self.serial), (1 - side, packet));
     }
 
-    /// Sends what a filter has held, in this order of indices.
+    /// Sends what a filter has held, in the order in which it was held.
     pub fn release(&mut self) {
         for (side, transmit) in std::mem::take(&mut self.held) {
             self.put_on_wire(side, &transmit);
         }
+    }
+
+    /// How many datagrams a filter holds.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Lets one of the held datagrams arrive, without time passing.
+    pub fn deliver(&mut self, index: usize) {
+        let (side, transmit) = self.held.remove(index);
+        let endpoint = &mut self.sides[1 - side].endpoint;
+        endpoint.handle_datagram(self.now, transmit.remote, transmit.local, &transmit.payload);
+        self.drain(1 - side);
     }
 
     /// Takes the next thing that happens, if it does so until `limit`.
@@ -445,7 +456,9 @@ impl Pair {
         assert_eq!(a_ike, b_ike);
         assert_eq!((a_in, a_out), (b_out, b_in));
         for (x, y) in [(A, B), (B, A)] {
-            let out = self.sides[x].plane.outbound.as_ref().expect("outbound");
+            let Some(out) = &self.sides[x].plane.outbound else {
+                panic!("nothing to send on")
+            };
             assert_eq!(
                 self.sides[x].plane.inbound.len(),
                 1,

@@ -29,6 +29,12 @@ pub(crate) struct Request {
     tried: Vec<Group>,
 }
 
+/// A child that we have made at the peer's request, and what we answer.
+pub(crate) struct Answer {
+    pub(crate) child: Child,
+    pub(crate) payloads: Vec<Payload>,
+}
+
 /// What became of a request.
 pub(crate) enum Outcome {
     /// The child stands.
@@ -323,7 +329,7 @@ pub(crate) fn answer(
     old: Option<u32>,
 ) -> Vec<Payload> {
     match respond(sa, turn, parts) {
-        Ok((child, payloads)) => {
+        Ok(Answer { child, payloads }) => {
             let spi = child.sa.spi_in;
             if let Some(old) = old.and_then(|old| sa.children.get_mut(&old)) {
                 let crossing = matches!(
@@ -341,22 +347,18 @@ pub(crate) fn answer(
         }
         Err((notify, cause)) => {
             if let Some(cause) = cause {
-                turn.fail(Exchange::CreateChildSa, Role::Responder, cause, false);
+                turn.fail(Exchange::CreateChildSa, Role::Responder, *cause, false);
             }
             vec![Payload::Notify(notify)]
         }
     }
 }
 
-#[expect(
-    clippy::type_complexity,
-    reason = "a child with its payloads, a notify with its cause"
-)]
 fn respond(
     sa: &Established,
     turn: &mut Turn<'_>,
     parts: &Parts,
-) -> Result<(Child, Vec<Payload>), (Notify, Option<Cause>)> {
+) -> Result<Answer, (Notify, Option<Box<Cause>>)> {
     let c = turn.connection;
     let syntax = || (Notify::new(NotifyType::INVALID_SYNTAX), None);
     let (Some(proposals), Some(nonce_i), Some(ts_i), Some(ts_r)) =
@@ -368,7 +370,10 @@ fn respond(
     let groups = child_groups(c, sa.channel.suite.group);
     let mut choice = select::choose_esp(&c.esp, proposals, groups, ke).map_err(|m| {
         let cause = Cause::no_proposal(Negotiation::Esp, m);
-        (Notify::new(NotifyType::NO_PROPOSAL_CHOSEN), Some(cause))
+        (
+            Notify::new(NotifyType::NO_PROPOSAL_CHOSEN),
+            Some(Box::new(cause)),
+        )
     })?;
     let mut shared = None;
     let mut public = None;
@@ -388,7 +393,7 @@ fn respond(
         });
     }
     let (local_ts, remote_ts) = responder::meet(c, ts_r, ts_i)
-        .map_err(|(notify, cause)| (Notify::new(notify), Some(cause)))?;
+        .map_err(|(notify, cause)| (Notify::new(notify), Some(Box::new(cause))))?;
     let spi_out = spi_of(&choice.spi).ok_or_else(syntax)?;
     let nonce_r = turn.cx.nonce();
     let spi_in = turn.cx.child_spi();
@@ -409,11 +414,14 @@ fn respond(
         let cause = Cause::Local {
             what: error.to_string(),
         };
-        (Notify::new(NotifyType::TEMPORARY_FAILURE), Some(cause))
+        (
+            Notify::new(NotifyType::TEMPORARY_FAILURE),
+            Some(Box::new(cause)),
+        )
     })?;
     choice.answer.spi = spi_in.to_be_bytes().to_vec();
     let mut payloads = vec![Payload::Sa(vec![choice.answer]), Payload::Nonce(nonce_r)];
     payloads.extend(public.map(Payload::Ke));
     payloads.extend([Payload::TsI(remote_ts), Payload::TsR(local_ts)]);
-    Ok((child, payloads))
+    Ok(Answer { child, payloads })
 }
