@@ -223,18 +223,7 @@ impl Session {
 
     /// The socket took some octets.
     pub(crate) fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
-        let connection = match &mut self.phase {
-            Phase::Idle(_) => return,
-            Phase::Opening(Opening {
-                outgoing, incoming, ..
-            }) => outgoing
-                .iter_mut()
-                .chain(incoming)
-                .map(|it| &mut it.connection)
-                .find(|it| it.id == conn),
-            Phase::Established(it) => Some(&mut it.connection).filter(|it| it.id == conn),
-        };
-        if let Some(connection) = connection {
+        if let Some(connection) = self.phase.connection_mut(conn) {
             connection.sent(now, count);
         }
     }
@@ -339,11 +328,11 @@ impl Session {
     /// Begins trying, with our own dial after a pause.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, pause: Duration) {
         let dial = Dial::Passive;
-        self.phase = Phase::Opening(Opening {
+        self.phase = Phase::Opening(Box::new(Opening {
             dial,
             outgoing: None,
             incoming: None,
-        });
+        }));
         self.plan_dial(turn, pause);
     }
 

@@ -26,7 +26,7 @@ impl Session {
     /// more octets are needed, or the connection is no more.
     pub(crate) fn next(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Option<Received> {
         loop {
-            match self.phase.connection_mut(conn)?.framer.next() {
+            match self.phase.connection_mut(conn)?.framer.message() {
                 Ok(None) => return None,
                 Ok(Some(message)) => {
                     count(&mut self.received, message.kind);

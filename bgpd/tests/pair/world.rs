@@ -43,7 +43,6 @@ enum Arrival {
 /// All speakers and what is under way between them.
 pub(crate) struct World {
     pub(crate) now: Instant,
-    start: Instant,
     speakers: Vec<Speaker>,
     addresses: BTreeMap<IpAddr, Node>,
     wire: BTreeMap<(Instant, u64), Arrival>,
@@ -63,10 +62,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let start = Instant::now();
         Self {
-            now: start,
-            start,
+            now: Instant::now(),
             speakers: Vec::new(),
             addresses: BTreeMap::new(),
             wire: BTreeMap::new(),
@@ -181,10 +178,6 @@ impl World {
             self.run(Duration::from_millis(10));
         }
         self.now - start
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.now - self.start
     }
 
     fn deliver(&mut self, arrival: Arrival) {
