@@ -105,21 +105,21 @@ impl Session {
         }
     }
 
-    /// The dial succeeded. A connection that is not wanted any more is closed.
+    /// The dial succeeded.
     pub(crate) fn handle_connected(
         &mut self,
         turn: &mut Turn<'_>,
         conn: ConnId,
         local: SocketAddr,
     ) {
-        match &mut self.phase {
-            Phase::Opening(opening) if opening.is_dialling(conn) => {
-                opening.dial = Dial::Connected;
-                let connection = Connection::new(conn, Direction::Outgoing, local);
-                opening.outgoing = Some(Handshake::begin(connection, turn, &mut self.sent));
-                self.last_dial_failure = None;
-            }
-            _ => turn.outbox.act(Action::Close { conn }),
+        let Phase::Opening(opening) = &mut self.phase else {
+            return;
+        };
+        if opening.is_dialling(conn) {
+            opening.dial = Dial::Connected;
+            let connection = Connection::new(conn, Direction::Outgoing, local);
+            opening.outgoing = Some(Handshake::begin(connection, turn, &mut self.sent));
+            self.last_dial_failure = None;
         }
     }
 

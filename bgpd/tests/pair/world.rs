@@ -51,6 +51,8 @@ pub(crate) struct World {
     ends: BTreeMap<(Node, ConnId), (Node, ConnId)>,
     /// When the last octets on a connection arrive, so that nothing overtakes.
     last: BTreeMap<(Node, ConnId), Instant>,
+    /// Dials that were given up before they arrived.
+    given_up: BTreeSet<(Node, ConnId)>,
     deaf: BTreeSet<Node>,
     stuck: BTreeSet<Node>,
     seed: u64,
@@ -70,6 +72,7 @@ impl World {
             sequence: 0,
             ends: BTreeMap::new(),
             last: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             deaf: BTreeSet::new(),
             stuck: BTreeSet::new(),
             seed,
@@ -126,12 +129,6 @@ impl World {
                 self.arrive(Duration::ZERO, Arrival::Closed { to, conn: far });
             }
         }
-    }
-
-    /// Hands octets to a speaker as if its peer had sent them.
-    pub(crate) fn inject(&mut self, node: Node, conn: ConnId, bytes: &[u8]) {
-        self.speakers[node].handle_bytes(self.now, conn, bytes);
-        self.drain(node);
     }
 
     /// The connections that a speaker has.
@@ -217,7 +214,8 @@ impl World {
         let Some(to) = self.addresses.get(&remote.ip()).copied() else {
             return;
         };
-        if self.deaf.contains(&to) || self.deaf.contains(&from) {
+        let gone = self.given_up.contains(&(from, conn));
+        if gone || self.deaf.contains(&to) || self.deaf.contains(&from) {
             return;
         }
         let delay = self.delay();
@@ -267,6 +265,8 @@ impl World {
                 Action::Close { conn } => {
                     if let Some((to, far)) = self.ends.remove(&(node, conn)) {
                         self.in_order(node, to, far, Arrival::Closed { to, conn: far });
+                    } else {
+                        self.given_up.insert((node, conn));
                     }
                 }
             }
