@@ -143,6 +143,9 @@ fn announce(prefix: &str) -> Vec<u8> {
     bytes
 }
 
+/// The state before, what comes in, the state after, and the NOTIFICATION that it is answered by.
+type Case = (State, Vec<u8>, State, Option<(u8, u8)>);
+
 #[test]
 fn each_message_in_each_state_has_the_answer_of_the_table() {
     use State::{Established, OpenConfirm, OpenSent};
@@ -153,7 +156,7 @@ fn each_message_in_each_state_has_the_answer_of_the_table() {
         bytes.push(0);
         bytes
     };
-    let cases: [(State, Vec<u8>, State, Option<(u8, u8)>); 16] = [
+    let cases: [Case; 16] = [
         (OpenSent, open(31898).emit(), OpenConfirm, None),
         (OpenSent, keepalive(), State::Idle, Some((5, 1))),
         (OpenSent, end_of_rib(), State::Idle, Some((5, 1))),
