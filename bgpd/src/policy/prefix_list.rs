@@ -82,3 +82,65 @@ impl PrefixList {
         self.rules.iter().find(|rule| rule.matches(prefix))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(seq: u32, decision: Decision, prefix: &str, ge: Option<u8>, le: Option<u8>) -> Rule {
+        let prefix = prefix.parse().unwrap();
+        Rule {
+            seq,
+            decision,
+            prefix,
+            ge,
+            le,
+        }
+    }
+
+    #[test]
+    fn lengths_follow_ge_and_le() {
+        let cases = [
+            (None, None, "10.0.0.0/16", true),
+            (None, None, "10.0.1.0/24", false),
+            (None, None, "10.0.0.0/8", false),
+            (None, Some(24), "10.0.0.0/16", true),
+            (None, Some(24), "10.0.1.0/24", true),
+            (None, Some(24), "10.0.1.0/25", false),
+            (Some(24), None, "10.0.0.0/16", false),
+            (Some(24), None, "10.0.1.1/32", true),
+            (Some(20), Some(24), "10.0.0.0/19", false),
+            (Some(20), Some(24), "10.0.16.0/20", true),
+            (Some(20), Some(24), "10.1.16.0/20", false),
+        ];
+        for (ge, le, prefix, expected) in cases {
+            let rule = rule(1, Decision::Permit, "10.0.0.0/16", ge, le);
+            let matches = rule.matches(&prefix.parse().unwrap());
+            assert_eq!(matches, expected, "ge {ge:?} le {le:?} {prefix}");
+        }
+    }
+
+    #[test]
+    fn everything_and_the_default_route_are_told_apart() {
+        let default = rule(1, Decision::Permit, "0.0.0.0/0", None, None);
+        let everything = rule(1, Decision::Permit, "0.0.0.0/0", None, Some(32));
+        let (zero, other) = ("0.0.0.0/0".parse().unwrap(), "10.0.0.0/8".parse().unwrap());
+        assert!(default.matches(&zero) && !default.matches(&other));
+        assert!(everything.matches(&zero) && everything.matches(&other));
+    }
+
+    #[test]
+    fn the_first_rule_by_sequence_decides_and_none_denies() {
+        let list = PrefixList::new(
+            "list",
+            vec![
+                rule(20, Decision::Permit, "10.0.0.0/8", None, Some(32)),
+                rule(10, Decision::Deny, "10.1.0.0/16", None, Some(32)),
+            ],
+        );
+        let decide = |prefix: &str| list.decide(&prefix.parse().unwrap()).map(|it| it.seq);
+        assert_eq!(decide("10.1.2.0/24"), Some(10));
+        assert_eq!(decide("10.2.2.0/24"), Some(20));
+        assert_eq!(decide("192.168.0.0/24"), None);
+    }
+}

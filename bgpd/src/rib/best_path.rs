@@ -253,3 +253,6 @@ fn share(candidates: &[Candidate], limits: Multipath, selection: &mut Selection)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

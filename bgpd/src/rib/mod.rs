@@ -323,7 +323,8 @@ impl Rib {
         if tell_kernel && !row.fib_queued {
             self.fib_queue.push_back(id);
         }
-        if row.head.is_none() {
+        let empty = row.head.is_none();
+        if empty && !row.listed_empty {
             self.empty.push(id);
         }
         let Some(row) = self.prefixes.row_mut(id) else {
@@ -335,6 +336,7 @@ impl Rib {
             fib,
             fib_queued: row.fib_queued || tell_kernel,
             dirty: false,
+            listed_empty: row.listed_empty || empty,
             fib_stale: false,
             best_touched: false,
             ..*row
@@ -429,13 +431,12 @@ impl Rib {
             return;
         }
         for id in std::mem::take(&mut self.empty) {
-            let Some(row) = self.prefixes.row(id) else {
+            let Some(row) = self.prefixes.row_mut(id) else {
                 continue;
             };
             if row.head.is_some() {
-                continue;
-            }
-            if row.dirty || row.fib_queued || is_needed(id) {
+                row.listed_empty = false;
+            } else if row.dirty || row.fib_queued || is_needed(id) {
                 self.empty.push(id);
             } else {
                 self.prefixes.remove(id);

@@ -117,3 +117,65 @@ impl Resolver {
             .map(|(_, interface)| interface.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn connected(prefix: &str, interface: &str) -> LocalRoute {
+        LocalRoute {
+            prefix: prefix.parse().unwrap(),
+            source: LocalSource::Connected,
+            interface: Some(interface.to_owned()),
+            redistribute: false,
+        }
+    }
+
+    #[test]
+    fn a_next_hop_is_found_by_its_peer_then_by_order_then_by_the_longest_network() {
+        let mut resolver = Resolver::default();
+        let routes = [
+            connected("10.0.0.0/8", "wide"),
+            connected("10.1.0.0/31", "vti1"),
+        ];
+        assert!(resolver.set_connected(&routes));
+        let over = |name: &str| Reach::Usable(Some(name.to_owned()));
+        let peer = ip("10.1.0.1");
+        assert_eq!(resolver.reach(peer, peer, Some("own")), over("own"));
+        assert_eq!(resolver.reach(peer, peer, None), over("vti1"));
+        assert_eq!(
+            resolver.reach(ip("10.9.0.1"), peer, Some("own")),
+            over("wide")
+        );
+        assert!(resolver.set_next_hop(ip("10.9.0.1"), Some("told".into())));
+        assert_eq!(resolver.reach(ip("10.9.0.1"), peer, None), over("told"));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_unresolved_but_for_the_peer_itself() {
+        let resolver = Resolver::default();
+        let peer = ip("10.1.0.1");
+        assert_eq!(
+            resolver.reach(ip("192.0.2.1"), peer, Some("vti1")),
+            Reach::Unresolved
+        );
+        assert_eq!(resolver.reach(peer, peer, None), Reach::Usable(None));
+    }
+
+    #[test]
+    fn an_interface_is_up_until_it_is_said_to_be_down() {
+        let mut resolver = Resolver::default();
+        let peer = ip("10.1.0.1");
+        assert!(!resolver.set_interface("vti1", true));
+        assert!(resolver.set_interface("vti1", false));
+        assert!(!resolver.set_interface("vti1", false));
+        assert_eq!(
+            resolver.reach(peer, peer, Some("vti1")),
+            Reach::Down("vti1".into())
+        );
+    }
+}

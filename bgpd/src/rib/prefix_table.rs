@@ -28,6 +28,8 @@ pub(super) struct Row {
     pub(super) fib_stale: bool,
     /// What was the best path is gone or has other attributes.
     pub(super) best_touched: bool,
+    /// It is among those that may have no path any more.
+    pub(super) listed_empty: bool,
     /// It stands in the table.
     pub(super) live: bool,
 }

@@ -105,21 +105,21 @@ impl Session {
         }
     }
 
-    /// The dial succeeded. A connection that is not wanted any more is closed.
+    /// The dial succeeded.
     pub(crate) fn handle_connected(
         &mut self,
         turn: &mut Turn<'_>,
         conn: ConnId,
         local: SocketAddr,
     ) {
-        match &mut self.phase {
-            Phase::Opening(opening) if opening.is_dialling(conn) => {
-                opening.dial = Dial::Connected;
-                let connection = Connection::new(conn, Direction::Outgoing, local);
-                opening.outgoing = Some(Handshake::begin(connection, turn, &mut self.sent));
-                self.last_dial_failure = None;
-            }
-            _ => turn.outbox.act(Action::Close { conn }),
+        let Phase::Opening(opening) = &mut self.phase else {
+            return;
+        };
+        if opening.is_dialling(conn) {
+            opening.dial = Dial::Connected;
+            let connection = Connection::new(conn, Direction::Outgoing, local);
+            opening.outgoing = Some(Handshake::begin(connection, turn, &mut self.sent));
+            self.last_dial_failure = None;
         }
     }
 
@@ -223,18 +223,7 @@ impl Session {
 
     /// The socket took some octets.
     pub(crate) fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
-        let connection = match &mut self.phase {
-            Phase::Idle(_) => return,
-            Phase::Opening(Opening {
-                outgoing, incoming, ..
-            }) => outgoing
-                .iter_mut()
-                .chain(incoming)
-                .map(|it| &mut it.connection)
-                .find(|it| it.id == conn),
-            Phase::Established(it) => Some(&mut it.connection).filter(|it| it.id == conn),
-        };
-        if let Some(connection) = connection {
+        if let Some(connection) = self.phase.connection_mut(conn) {
             connection.sent(now, count);
         }
     }
@@ -339,11 +328,11 @@ impl Session {
     /// Begins trying, with our own dial after a pause.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, pause: Duration) {
         let dial = Dial::Passive;
-        self.phase = Phase::Opening(Opening {
+        self.phase = Phase::Opening(Box::new(Opening {
             dial,
             outgoing: None,
             incoming: None,
-        });
+        }));
         self.plan_dial(turn, pause);
     }
 

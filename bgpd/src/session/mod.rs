@@ -76,7 +76,7 @@ enum Phase {
     /// Not trying.
     Idle(Idle),
     /// Trying.
-    Opening(Opening),
+    Opening(Box<Opening>),
     /// Exchanging routes.
     Established(Box<Established>),
 }

@@ -26,7 +26,7 @@ impl Session {
     /// more octets are needed, or the connection is no more.
     pub(crate) fn next(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Option<Received> {
         loop {
-            match self.phase.connection_mut(conn)?.framer.next() {
+            match self.phase.connection_mut(conn)?.framer.message() {
                 Ok(None) => return None,
                 Ok(Some(message)) => {
                     count(&mut self.received, message.kind);
@@ -119,6 +119,12 @@ impl Session {
             // The other connection is the one that lives: nothing to tell.
             self.drop_handshake(turn, direction, None, (!collision).then_some(reason));
         } else {
+            // RFC 4271, section 6: a NOTIFICATION is never answered by one.
+            if let Phase::Opening(opening) = &mut self.phase
+                && let Some(handshake) = opening.slot(direction)
+            {
+                handshake.connection.close(turn, &mut self.sent, None);
+            }
             self.lost(turn, reason);
         }
     }

@@ -58,7 +58,8 @@ impl Speaker {
         }
     }
 
-    /// A dial asked for by [`Action::Connect`] succeeded.
+    /// A dial asked for by [`Action::Connect`] succeeded. One that was given up meanwhile by
+    /// [`Action::Close`] is not heard of.
     pub fn handle_connected(
         &mut self,
         now: Instant,
@@ -67,13 +68,10 @@ impl Speaker {
         _remote: SocketAddr,
     ) {
         self.begin(now);
-        match self.owner(conn) {
-            Some(peer) => {
-                self.session(now, peer, |session, turn| {
-                    session.handle_connected(turn, conn, canonical(local));
-                });
-            }
-            None => self.outbox.act(Action::Close { conn }),
+        if let Some(peer) = self.owner(conn) {
+            self.session(now, peer, |session, turn| {
+                session.handle_connected(turn, conn, canonical(local));
+            });
         }
     }
 

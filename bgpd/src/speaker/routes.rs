@@ -140,10 +140,10 @@ impl Speaker {
             let verdict = import.judge_prefix(prefix);
             self.rib
                 .announce(index, *prefix, id, good && verdict.is_ok());
-            if let Err(refusal) = verdict {
-                if !peer.refusals_told.contains(refusal.kind()) {
-                    refused.push((*prefix, refusal));
-                }
+            if let Err(refusal) = verdict
+                && !peer.refusals_told.contains(refusal.kind())
+            {
+                refused.push((*prefix, refusal));
             }
         }
         for (prefix, refusal) in refused {

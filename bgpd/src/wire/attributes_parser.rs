@@ -216,18 +216,18 @@ impl AttributesParser {
         if self.does_not_belong_here(raw.code) {
             return self.note(raw.fault(Problem::NotHere, Treatment::AttributeDiscard));
         }
-        if let Some(expected) = expected_flags(raw.code) {
-            if raw.flags & (flag::OPTIONAL | flag::TRANSITIVE) != expected {
-                // RFC 7606, section 3 (c). RFC 6793, section 6 has its own rule for AS4_*.
-                let treatment = match raw.code {
-                    Code::AS4_PATH | Code::AS4_AGGREGATOR => Treatment::AttributeDiscard,
-                    _ => Treatment::TreatAsWithdraw,
-                };
-                self.note(raw.fault(Problem::Flags { got: raw.flags }, treatment))?;
-                // The prefixes inside must still be known, to be withdrawn.
-                if !matches!(raw.code, Code::MP_REACH_NLRI | Code::MP_UNREACH_NLRI) {
-                    return Ok(());
-                }
+        if let Some(expected) = expected_flags(raw.code)
+            && raw.flags & (flag::OPTIONAL | flag::TRANSITIVE) != expected
+        {
+            // RFC 7606, section 3 (c). RFC 6793, section 6 has its own rule for AS4_*.
+            let treatment = match raw.code {
+                Code::AS4_PATH | Code::AS4_AGGREGATOR => Treatment::AttributeDiscard,
+                _ => Treatment::TreatAsWithdraw,
+            };
+            self.note(raw.fault(Problem::Flags { got: raw.flags }, treatment))?;
+            // The prefixes inside must still be known, to be withdrawn.
+            if !matches!(raw.code, Code::MP_REACH_NLRI | Code::MP_UNREACH_NLRI) {
+                return Ok(());
             }
         }
         match self.value(raw) {

@@ -114,7 +114,7 @@ impl Framer {
     /// # Errors
     ///
     /// Says what is wrong with the header; the stream cannot be followed any further then.
-    pub fn next(&mut self) -> Result<Option<RawMessage>, HeaderError> {
+    pub fn message(&mut self) -> Result<Option<RawMessage>, HeaderError> {
         let Some(pending) = self.buffer.get(self.start..) else {
             return Ok(None);
         };

@@ -1,5 +1,11 @@
 //! Speakers against each other, in memory, on virtual time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod routes;
 mod sessions;
 mod site;

@@ -43,7 +43,6 @@ enum Arrival {
 /// All speakers and what is under way between them.
 pub(crate) struct World {
     pub(crate) now: Instant,
-    start: Instant,
     speakers: Vec<Speaker>,
     addresses: BTreeMap<IpAddr, Node>,
     wire: BTreeMap<(Instant, u64), Arrival>,
@@ -52,6 +51,8 @@ pub(crate) struct World {
     ends: BTreeMap<(Node, ConnId), (Node, ConnId)>,
     /// When the last octets on a connection arrive, so that nothing overtakes.
     last: BTreeMap<(Node, ConnId), Instant>,
+    /// Dials that were given up before they arrived.
+    given_up: BTreeSet<(Node, ConnId)>,
     deaf: BTreeSet<Node>,
     stuck: BTreeSet<Node>,
     seed: u64,
@@ -63,16 +64,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let start = Instant::now();
         Self {
-            now: start,
-            start,
+            now: Instant::now(),
             speakers: Vec::new(),
             addresses: BTreeMap::new(),
             wire: BTreeMap::new(),
             sequence: 0,
             ends: BTreeMap::new(),
             last: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             deaf: BTreeSet::new(),
             stuck: BTreeSet::new(),
             seed,
@@ -131,12 +131,6 @@ impl World {
         }
     }
 
-    /// Hands octets to a speaker as if its peer had sent them.
-    pub(crate) fn inject(&mut self, node: Node, conn: ConnId, bytes: &[u8]) {
-        self.speakers[node].handle_bytes(self.now, conn, bytes);
-        self.drain(node);
-    }
-
     /// The connections that a speaker has.
     pub(crate) fn connections(&self, node: Node) -> Vec<ConnId> {
         self.ends
@@ -183,10 +177,6 @@ impl World {
         self.now - start
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.now - self.start
-    }
-
     fn deliver(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Syn {
@@ -224,7 +214,8 @@ impl World {
         let Some(to) = self.addresses.get(&remote.ip()).copied() else {
             return;
         };
-        if self.deaf.contains(&to) || self.deaf.contains(&from) {
+        let gone = self.given_up.contains(&(from, conn));
+        if gone || self.deaf.contains(&to) || self.deaf.contains(&from) {
             return;
         }
         let delay = self.delay();
@@ -274,6 +265,8 @@ impl World {
                 Action::Close { conn } => {
                     if let Some((to, far)) = self.ends.remove(&(node, conn)) {
                         self.in_order(node, to, far, Arrival::Closed { to, conn: far });
+                    } else {
+                        self.given_up.insert((node, conn));
                     }
                 }
             }
