@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod bgp;
 mod check;
-mod client;
-mod paint;
+pub(crate) mod client;
+pub(crate) mod paint;
 mod status;
 
 /// Where the daemon listens unless the site file says otherwise.
