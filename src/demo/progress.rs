@@ -13,11 +13,13 @@ use crate::cli::paint::Paint;
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const PACE: Duration = Duration::from_millis(100);
 
-/// A moving line must not wrap, or it can't be taken back.
-const WIDTH: usize = 78;
+/// Clears the row, and lets the terminal cut off what does not fit: a line that wraps can't be taken back.
+const FRESH: &str = "\r\x1b[2K\x1b[?7l";
+/// Lets lines wrap again.
+const WRAP: &str = "\x1b[?7h";
 
 /// How wide the column of titles is.
-const TITLE: usize = 46;
+const TITLE: usize = 50;
 
 /// Shows steps as they come and go.
 pub(super) struct Progress {
@@ -150,8 +152,7 @@ fn spin(line: Arc<Mutex<Option<Line>>>) -> Option<(Sender<()>, JoinHandle<()>)> 
             let line = line.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(line) = line.as_ref() {
                 let mut out = io::stdout().lock();
-                let _ =
-                    write!(out, "\r\x1b[2K{}", moving(*picture, line)).and_then(|()| out.flush());
+                let _ = write!(out, "{}", moving(*picture, line)).and_then(|()| out.flush());
             }
         }
     };
@@ -168,21 +169,5 @@ fn moving(picture: char, line: &Line) -> String {
         "{picture} {:>2}  {:<TITLE$} {seconds:>6.1} s  {}",
         line.number, line.title, line.note
     );
-    text.chars().take(WIDTH).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moving_line_fits_on_one_row() {
-        let line = Line {
-            number: 4,
-            title: "Both tunnels are up",
-            start: Instant::now(),
-            note: "x".repeat(200),
-        };
-        assert_eq!(moving('⠋', &line).chars().count(), WIDTH);
-    }
+    format!("{FRESH}{text}{WRAP}")
 }

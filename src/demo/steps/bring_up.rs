@@ -174,11 +174,20 @@ pub(super) fn tunnels(tour: &mut Tour) -> Result<Verified, Problem> {
         verified.lines.push(line);
     }
     let resident = gateway.resident().unwrap_or_default();
-    Ok(verified.number("gateway_resident_octets", resident as f64))
+    Ok(verified
+        .line(format!(
+            "the gateway's daemon holds {:.1} MiB of memory",
+            resident as f64 / f64::from(1 << 20)
+        ))
+        .number("gateway_resident_octets", resident as f64))
 }
 
 /// What both ends say of a tunnel if they say the same, and the IKE suite; else what is missing.
-fn agreed(name: &str, near: Option<&Tunnel>, far: &Status) -> Result<(String, String), String> {
+pub(super) fn agreed(
+    name: &str,
+    near: Option<&Tunnel>,
+    far: &Status,
+) -> Result<(String, String), String> {
     let near = near.ok_or_else(|| format!("the gateway has no tunnel {name}"))?;
     let far = far.tunnel("home").ok_or("the DRG has no tunnel home")?;
     for (whose, tunnel) in [("gateway", near), ("DRG", far)] {

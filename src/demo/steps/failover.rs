@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bring_up::{ENDS, wait_until_it_answers};
+use super::bring_up::{ENDS, agreed, wait_until_it_answers};
 use super::routes::{VCN, cloud_hops, kernel_routes, network};
 use super::{Tour, Verified};
 use crate::demo::daemon::Daemon;
@@ -122,12 +122,15 @@ fn revive(tour: &mut Tour) -> Result<Duration, Problem> {
     let daemon = Daemon::start(place, tour.topology()?.at(place), &dir)?;
     tour.daemons.insert(place, daemon);
     wait_until_it_answers(tour, place)?;
-    let gateway = tour.daemon(Place::Gateway)?;
+    let (gateway, drg) = (tour.daemon(Place::Gateway)?, tour.daemon(place)?);
     tour.until("the tunnel to come back", RETURN, || {
-        Ok(match gateway.status()?.missing().into_iter().next() {
-            None => Ok(()),
-            Some(missing) => Err(format!("{name}: {missing}")),
-        })
+        let (near, far) = (gateway.status()?, drg.status()?);
+        Ok(
+            match near.missing().into_iter().chain(far.missing()).next() {
+                None => agreed(name, near.tunnel(name), &far).map(drop),
+                Some(missing) => Err(missing),
+            },
+        )
     })?;
     wait_for_ways(tour, "two ways to the VCN", &[1, 2], RETURN)?;
     Ok(start.elapsed())

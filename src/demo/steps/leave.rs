@@ -47,13 +47,16 @@ pub(super) fn leave(tour: &mut Tour) -> Result<Verified, Problem> {
     let namespaces = tour.topology.take().map_or(0, |topology| topology.size().0);
     tour.workspace = None;
 
-    verify(obstinate.is_empty(), || {
-        format!("had to be killed: {}", obstinate.join(", "))
-    })?;
-    let left = left?;
-    verify(left.is_empty(), || {
-        format!("the gateway left behind: {}", left.join(", "))
-    })?;
+    // Whoever is interrupted while it starts can't be expected to leave in good order.
+    if !tour.interrupted {
+        verify(obstinate.is_empty(), || {
+            format!("had to be killed: {}", obstinate.join(", "))
+        })?;
+        let left = left?;
+        verify(left.is_empty(), || {
+            format!("the gateway left behind: {}", left.join(", "))
+        })?;
+    }
     let names = prefix
         .map(|prefix| NetNs::names(&prefix))
         .unwrap_or_default();
@@ -70,10 +73,13 @@ pub(super) fn leave(tour: &mut Tour) -> Result<Verified, Problem> {
     verify(interfaces() == tour.interfaces, || {
         "the machine's own interfaces are not the same as before".into()
     })?;
-    Ok(Verified::new(format!(
+    let verified = Verified::new(format!(
         "{count} daemons, {namespaces} namespaces and all files gone"
-    ))
-    .line("the daemons had taken off their interfaces, routes and rules before"))
+    ));
+    Ok(match tour.interrupted {
+        true => verified,
+        false => verified.line("the gateway had taken off its interfaces, routes and rules before"),
+    })
 }
 
 /// What the gateway's daemon has left in its namespace.

@@ -84,15 +84,18 @@ pub(super) fn routes(tour: &mut Tour) -> Result<Verified, Problem> {
             Err(format!("in the VCN's kernel: {}", shown(&seen)))
         })
     })?;
-    Ok(Verified::new("2 ways to the VCN, 3 to the service")
+    let mut verified = Verified::new("2 ways to the VCN, 3 to the service")
         .line(format!(
             "out: {}; not the WAN, not VLAN 200, not the tunnels",
             join(&ours)
         ))
         .line(format!(
             "in: {VCN}; 10.99.0.0/24 was offered and is not believed"
-        ))
-        .line(shown(&wanted)))
+        ));
+    verified
+        .lines
+        .extend(wanted.iter().map(|(prefix, hops)| route(prefix, hops)));
+    Ok(verified)
 }
 
 /// Causeway's routes in a place's kernel.
@@ -149,11 +152,15 @@ fn join<T: Display>(items: &BTreeSet<T>) -> String {
 fn shown(routes: &Routes) -> String {
     let routes: Vec<String> = routes
         .iter()
-        .map(|(prefix, hops)| format!("{prefix} {}", join(hops)))
+        .map(|(prefix, hops)| route(prefix, hops))
         .collect();
     if routes.is_empty() {
         "no route".into()
     } else {
         routes.join("; ")
     }
+}
+
+fn route(prefix: &IpNet, hops: &BTreeSet<KernelHop>) -> String {
+    format!("{prefix} {}", join(hops))
 }
