@@ -236,7 +236,7 @@ fn a_malformed_site_file_is_refused_with_status_2_and_touches_nothing() {
     };
     let before = state();
     for (text, word) in [
-        ("[gateway\n", "line 1"),
+        ("[gateway\n", "site.toml:1:"),
         ("[gatway]\nname = \"x\"\n", "gateway"),
         (
             "[gateway]\nname = \"x\"\naddress = \"203.0.113.300\"\n",

@@ -9,17 +9,19 @@
 //! # The map
 //!
 //! `wire` knows messages, `session` the finite state machine of one peer, `rib` the tables and the
-//! decision process, `policy` what passes. `Speaker` holds one of each and all peers.
+//! decision process, `policy` what passes. [`Speaker`] holds one of each and all peers.
 
 mod asn;
 mod command;
 mod config;
 mod error;
 mod event;
+mod outbox;
 mod peer_name;
 pub mod policy;
 mod rib;
 mod session;
+mod speaker;
 pub mod view;
 pub mod wire;
 
@@ -34,3 +36,4 @@ pub use event::{Action, Agreed, ConnId, DownReason, Event, FibChange, FibNextHop
 pub use peer_name::PeerName;
 pub use rib::{Eligibility, LostBy, MultipathVerdict};
 pub use session::State;
+pub use speaker::Speaker;

@@ -94,7 +94,7 @@ fn a_tunnel_that_is_taken_down_stays_down_and_the_peer_knows_at_once() {
 
 #[test]
 fn both_sides_initiating_at_once_end_with_one_child() {
-    for seed in 0..50 {
+    for seed in 0..20 {
         let mut pair = Pair::seeded(seed).with_traffic(ms(7));
         pair.add(A, connection(A));
         pair.add(B, connection(B));
@@ -111,7 +111,7 @@ fn both_sides_initiating_at_once_end_with_one_child() {
 
 #[test]
 fn initiating_at_nearly_the_same_time_ends_with_one_child() {
-    for apart in 0..60 {
+    for apart in (0..60).step_by(3) {
         let mut pair = Pair::seeded(apart).with_traffic(ms(7));
         pair.add(A, connection(A));
         // The passive side must know the connection to answer.

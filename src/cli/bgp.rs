@@ -158,5 +158,5 @@ fn duration(value: &Value) -> u64 {
 }
 
 fn state(state: &str, paint: Paint) -> String {
-    if state == "Established" || state == "established" { paint.good(state) } else { paint.pending(state) }
+    if state.eq_ignore_ascii_case("established") { paint.good(state) } else { paint.pending(state) }
 }

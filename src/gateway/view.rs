@@ -149,7 +149,8 @@ struct NeighborView {
     address: IpAddr,
     remote_asn: u32,
     role: bgpd::Role,
-    state: bgpd::State,
+    /// As RFC 4271 section 8.2.2 writes it.
+    state: &'static str,
     reason: Option<String>,
     seconds_in_state: u64,
     received: u32,
@@ -249,7 +250,7 @@ impl Gateway {
             address: peer.address,
             remote_asn: peer.remote_asn.0,
             role: peer.role,
-            state: peer.state,
+            state: session_state(peer.state),
             reason: self.neighbor_reason(peer),
             seconds_in_state: seconds(peer.since),
             received: peer.received,
@@ -287,9 +288,9 @@ impl Gateway {
         };
         Ok(json!({
             "version": VERSION,
-            "neighbor": to_value(&self.bgp.neighbor(now, &peer.name))?,
-            "received": to_value(&self.bgp.received(&peer.name))?,
-            "advertised": to_value(&self.bgp.advertised(&peer.name))?,
+            "neighbor": to_value(&self.bgp.neighbor(now, peer.name.as_str()))?,
+            "received": to_value(&self.bgp.received(peer.name.as_str()))?,
+            "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
         }))
     }
 
@@ -330,6 +331,17 @@ impl Gateway {
                 view(now, *id, tunnel, connection, around.tunnels.get(id))
             })
             .collect()
+    }
+}
+
+fn session_state(state: bgpd::State) -> &'static str {
+    match state {
+        bgpd::State::Idle => "Idle",
+        bgpd::State::Connect => "Connect",
+        bgpd::State::Active => "Active",
+        bgpd::State::OpenSent => "OpenSent",
+        bgpd::State::OpenConfirm => "OpenConfirm",
+        bgpd::State::Established => "Established",
     }
 }
 

@@ -14,7 +14,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+pub(crate) use export::{ExportContext, next_hop_address};
 pub use export::{ExportSource, Withheld};
+pub(crate) use import::ImportContext;
 pub use prefix_list::{Decision, PrefixList, Rule};
 
 use crate::{Asn, Policy};

@@ -14,31 +14,31 @@ use crate::wire::Origin;
 
 /// What the decision process knows of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// How a route of our own ranks among its like; `None` for a learned one.
-    pub local_rank: Option<u8>,
+    pub(super) local_rank: Option<u8>,
     /// Degree of preference; higher wins.
-    pub local_pref: u32,
+    pub(super) local_pref: u32,
     /// AS_PATH's length.
-    pub hops: u32,
+    pub(super) hops: u32,
     /// ORIGIN.
-    pub origin: Origin,
+    pub(super) origin: Origin,
     /// The AS that MULTI_EXIT_DISC is comparable within.
-    pub neighbor_as: Asn,
+    pub(super) neighbor_as: Asn,
     /// MULTI_EXIT_DISC, zero if there is none (RFC 4271, section 9.1.2.2 c).
-    pub med: u32,
+    pub(super) med: u32,
     /// Learned from another AS.
-    pub external: bool,
+    pub(super) external: bool,
     /// The teacher's BGP Identifier, or ORIGINATOR_ID (RFC 4456, section 9).
-    pub router_id: Ipv4Addr,
+    pub(super) router_id: Ipv4Addr,
     /// CLUSTER_LIST's length.
-    pub cluster_hops: u16,
+    pub(super) cluster_hops: u16,
     /// The teacher's address.
-    pub peer_address: IpAddr,
+    pub(super) peer_address: IpAddr,
     /// Equal numbers stand for equal AS paths.
-    pub as_path: u64,
+    pub(super) as_path: u64,
     /// Equal numbers stand for equal next hops.
-    pub next_hop: u32,
+    pub(super) next_hop: u32,
 }
 
 /// The step that a path lost by.
@@ -114,29 +114,29 @@ pub enum MultipathVerdict {
 
 /// What came of one prefix's candidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub(super) struct Selection {
     /// The index of the best candidate; `None` if there is no candidate.
-    pub best: Option<usize>,
+    pub(super) best: Option<usize>,
     /// By candidate, the step that it lost by; `None` for the best one.
-    pub lost_by: Vec<Option<LostBy>>,
+    pub(super) lost_by: Vec<Option<LostBy>>,
     /// By candidate, whether it carries traffic.
-    pub multipath: Vec<MultipathVerdict>,
+    pub(super) multipath: Vec<MultipathVerdict>,
     /// The indices of those that do, the best one first.
-    pub set: Vec<usize>,
+    pub(super) set: Vec<usize>,
 }
 
 /// The limits of multipath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Multipath {
+pub(crate) struct Multipath {
     /// How many paths may share the traffic.
-    pub maximum: u16,
+    pub(crate) maximum: u16,
     /// Equal length suffices.
-    pub relax: bool,
+    pub(crate) relax: bool,
 }
 
 /// Runs the decision process.
 #[must_use]
-pub fn select(candidates: &[Candidate], multipath: Multipath) -> Selection {
+pub(super) fn select(candidates: &[Candidate], multipath: Multipath) -> Selection {
     let mut selection = Selection {
         best: None,
         lost_by: vec![None; candidates.len()],

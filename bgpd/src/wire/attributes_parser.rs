@@ -68,6 +68,23 @@ impl Collected {
     }
 }
 
+impl PathAttributes {
+    /// Reads a canonical form back (see [`PathAttributes::emit`] with four octets): nothing that is
+    /// missing is missed, as routes of our own have no next hop. `None` if it is not one.
+    #[must_use]
+    pub fn parse_canonical(bytes: &[u8]) -> Option<Self> {
+        let context = UpdateContext {
+            four_octet_as: true,
+            external: false,
+        };
+        let collected = AttributesParser::new(context).parse(bytes).ok()?.set?;
+        let mut set = collected.rest;
+        set.origin = collected.origin?;
+        set.as_path = collected.as_path?;
+        Some(set)
+    }
+}
+
 /// One attribute as it stands in the message.
 struct Raw<'a> {
     flags: u8,

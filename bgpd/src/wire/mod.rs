@@ -25,7 +25,7 @@ pub use fault::{Problem, Treatment, UpdateFault};
 pub use header::{Framer, HeaderError, MAX_MESSAGE, MessageKind, RawMessage};
 pub use notification::Notification;
 pub use open::{Open, OpenError};
-pub use update::{UpdateAttributes, UpdateBuilder, UpdateContext, UpdateFrame};
+pub use update::{UpdateAttributes, UpdateBuilder, UpdateContext, UpdateFrame, end_of_rib};
 
 use serde::Serialize;
 

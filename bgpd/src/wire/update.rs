@@ -171,6 +171,7 @@ pub fn end_of_rib() -> Vec<u8> {
 pub struct UpdateBuilder<'a> {
     attributes: Option<&'a [u8]>,
     prefixes: Vec<u8>,
+    messages: u64,
 }
 
 impl<'a> UpdateBuilder<'a> {
@@ -180,6 +181,7 @@ impl<'a> UpdateBuilder<'a> {
         Self {
             attributes: None,
             prefixes: Vec::new(),
+            messages: 0,
         }
     }
 
@@ -190,6 +192,7 @@ impl<'a> UpdateBuilder<'a> {
         fits.then_some(Self {
             attributes: Some(attributes),
             prefixes: Vec::new(),
+            messages: 0,
         })
     }
 
@@ -202,11 +205,12 @@ impl<'a> UpdateBuilder<'a> {
         nlri::emit(prefix, &mut self.prefixes);
     }
 
-    /// Appends the last message to `out`.
-    pub fn finish(mut self, out: &mut Vec<u8>) {
+    /// Appends the last message to `out`; returns how many there were.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> u64 {
         if !self.prefixes.is_empty() {
             self.flush(out);
         }
+        self.messages
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) {
@@ -227,5 +231,6 @@ impl<'a> UpdateBuilder<'a> {
         }
         out.extend(message(MessageKind::Update, &body));
         self.prefixes.clear();
+        self.messages += 1;
     }
 }

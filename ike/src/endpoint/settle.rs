@@ -8,7 +8,8 @@ use super::tunnel::Tunnel;
 use crate::connection::ConnectionId;
 use crate::error::Cause;
 use crate::event::{ChildSa, DownReason, Event, Note, Role};
-use crate::sa::established::Established;
+use crate::sa::established::Origin;
+use crate::sa::task::Task;
 use crate::sa::task::collision::{self, Verdict};
 use crate::sa::{Effect, Sa, State, initiator};
 use crate::wire::IkeSpi;
@@ -16,6 +17,9 @@ use crate::wire::IkeSpi;
 /// Two SAs for one connection may stand side by side so long before we choose one: many peers
 /// have deleted one by then.
 const CROSSING_GRACE: Duration = Duration::from_millis(500);
+
+/// The peer's patience for our IKE_AUTH response.
+const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
 /// After the choice the peer has so long to delete what it has to delete.
 const PEER_DELETES: Duration = Duration::from_secs(10);
@@ -55,6 +59,7 @@ impl Endpoint {
                 let sa = heir.as_ref().map(|sa| sa.link.id());
                 match (heir.and_then(Sa::established_mut), connection, sa) {
                     (Some(heir), Some(connection), Some(sa)) => {
+                        heir.awaits_children = false;
                         heir.children.extend(children);
                         self.cx
                             .events
@@ -74,6 +79,7 @@ impl Endpoint {
             }
             Effect::Doom { spi, in_favour_of } => {
                 if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                    loser.awaits_children = false;
                     loser.replaced_by = Some(in_favour_of);
                     loser.reap_at = Some(now + crate::child::REAP_AFTER);
                 }
@@ -126,61 +132,84 @@ impl Endpoint {
         }
     }
 
-    /// Keeps one usable IKE SA. Those that crossed are for the nonces to decide, as RFC 7296
+    /// The set-ups to which the usable SAs of a connection go back. One set-up can have two SAs for a
+    /// moment, while a crossed rekeying is open; that is not for us to judge.
+    fn origins(&self, id: ConnectionId) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = Vec::new();
+        for sa in self.sas.values().filter(|sa| sa.connection == Some(id)) {
+            if let Some(e) = sa.established().filter(|e| e.is_usable())
+                && !origins.contains(&e.origin)
+            {
+                origins.push(e.origin.clone());
+            }
+        }
+        origins
+    }
+
+    /// While the peer may still wait for our IKE_AUTH response, it has nothing but the other SA. Asks
+    /// it, and looks again later; returns whether that is so.
+    fn confirm_first(&mut self, now: Instant, id: ConnectionId) -> bool {
+        let mut waiting = false;
+        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+            let Some(e) = sa.established_mut().filter(|e| e.is_usable()) else {
+                continue;
+            };
+            let new = now < e.since + FIRST_ANSWER;
+            if new && e.children.values().any(|child| child.is_unconfirmed(now)) {
+                e.queue.insert(Task::Liveness);
+                waiting = true;
+            }
+        }
+        if waiting && let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.dedupe_at = Some(now + CROSSING_GRACE);
+        }
+        waiting
+    }
+
+    /// Keeps the IKE SA of one set-up. Those that crossed are for the nonces to decide, as RFC 7296
     /// section 2.8.1 has it for rekeying; of others the newer one stays.
     fn dedupe(&mut self, now: Instant, id: ConnectionId) {
-        let mut usable: Vec<&mut Sa> = self
-            .sas
-            .values_mut()
-            .filter(|sa| sa.connection == Some(id))
-            .filter(|sa| sa.established().is_some_and(|e| e.is_usable()))
-            .collect();
-        while usable.len() > 1 {
-            let (Some(a), Some(b)) = (usable.pop(), usable.pop()) else {
-                return;
+        if self.confirm_first(now, id) {
+            return;
+        }
+        let origins = self.origins(id);
+        let Some(stays) = origins
+            .iter()
+            .cloned()
+            .reduce(|a, b| if outlives(&a, &b) { a } else { b })
+        else {
+            return;
+        };
+        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+            let Some(e) = sa.established_mut().filter(|e| e.is_usable()) else {
+                continue;
             };
-            let a_role = a.established().map(|e| e.origin.role);
-            let Some((a_stays, crossed)) = a_stays(a, b) else {
-                return;
-            };
-            let (winner, loser) = if a_stays { (a, b) } else { (b, a) };
-            let ours_stays = (a_role == Some(Role::Initiator)) == a_stays;
-            for child in winner
-                .established_mut()
-                .into_iter()
-                .flat_map(|e| e.children.values_mut())
-            {
-                child.ready = Some(self.cx.next_order());
-            }
-            let ours = loser
-                .established()
-                .is_some_and(|e| e.origin.role == Role::Initiator);
-            if let Some(e) = loser.established_mut() {
-                if crossed && ours {
-                    e.begin_close(DownReason::Duplicate);
-                } else {
-                    e.reap_at = Some(now + PEER_DELETES);
+            if e.origin == stays {
+                for child in e.children.values_mut().filter(|child| child.is_current()) {
+                    child.ready = Some(self.cx.next_order());
                 }
+            } else if crossed(&e.origin, &stays) && e.origin.role == Role::Initiator {
+                e.begin_close(DownReason::Duplicate);
+            } else {
+                e.reap_at = Some(now + PEER_DELETES);
             }
-            if crossed {
-                let note = Note::Collision {
-                    connection: id,
-                    ours_stays,
-                };
-                self.cx.events.push_back(Event::Note(note));
-            }
-            usable.push(winner);
+        }
+        if origins
+            .iter()
+            .any(|origin| *origin != stays && crossed(origin, &stays))
+        {
+            let ours_stays = stays.role == Role::Initiator;
+            let note = Note::Collision {
+                connection: id,
+                ours_stays,
+            };
+            self.cx.events.push_back(Event::Note(note));
         }
     }
 
     /// Brings a connection towards what is wanted.
     fn reconcile(&mut self, now: Instant, id: ConnectionId) {
-        let usable = self
-            .sas
-            .values()
-            .filter(|sa| sa.connection == Some(id))
-            .filter(|sa| sa.established().is_some_and(Established::is_usable));
-        if usable.count() > 1
+        if self.origins(id).len() > 1
             && let Some(tunnel) = self.tunnels.get_mut(&id)
         {
             tunnel.dedupe_at.get_or_insert(now + CROSSING_GRACE);
@@ -214,7 +243,7 @@ impl Endpoint {
                 sa.connection == Some(id)
                     && match &sa.state {
                         State::InitSent(_) | State::AuthSent(_) => true,
-                        State::Established(e) => e.is_usable() && !e.is_suspected(),
+                        State::Established(e) => e.is_usable() && !e.is_suspected(&sa.link),
                         State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
                     }
             })
@@ -297,16 +326,16 @@ impl Endpoint {
     }
 }
 
-/// Whether the first one stays, and whether the two crossed: each was begun before the other
-/// stood.
-fn a_stays(a: &Sa, b: &Sa) -> Option<(bool, bool)> {
-    let (a, b) = (&a.established()?.origin, &b.established()?.origin);
-    let crossed = a.born <= b.since && b.born <= a.since;
-    let verdict = collision::resolve(&a.low_nonce, &b.low_nonce);
-    let a_stays = if crossed {
-        verdict == Verdict::Ours
+/// Whether each of two set-ups was begun before the other was done.
+fn crossed(a: &Origin, b: &Origin) -> bool {
+    a.born <= b.since && b.born <= a.since
+}
+
+/// Whether the first of two set-ups stays.
+fn outlives(a: &Origin, b: &Origin) -> bool {
+    if crossed(a, b) {
+        collision::resolve(&a.low_nonce, &b.low_nonce) == Verdict::Ours
     } else {
         a.since >= b.since
-    };
-    Some((a_stays, crossed))
+    }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Established {
     pub(crate) unconfirmed_until: Option<Instant>,
     /// Children by our inbound SPI.
     pub(crate) children: BTreeMap<u32, Child>,
+    /// It comes from a crossed rekeying that is still open on our side: the children may follow.
+    pub(crate) awaits_children: bool,
     /// What is to be done, in the order of urgency.
     pub(crate) queue: BTreeSet<Task>,
     /// What is to be done later.
@@ -101,6 +103,7 @@ impl Established {
             low_nonce: birth.low_nonce,
             unconfirmed_until: None,
             children: BTreeMap::new(),
+            awaits_children: false,
             queue: BTreeSet::new(),
             postponed: Vec::new(),
             active: None,
@@ -144,9 +147,10 @@ impl Established {
         true
     }
 
-    /// Whether a hint that the peer has lost this SA has come since it was last heard.
-    pub(crate) fn is_suspected(&self) -> bool {
-        self.suspected.is_some_and(|at| at > self.last_heard)
+    /// Whether a hint that the peer has lost this SA has come since it was last heard, and the
+    /// question after it had to be repeated. A forged hint alone is not enough.
+    pub(crate) fn is_suspected(&self, link: &Link) -> bool {
+        self.suspected.is_some_and(|at| at > self.last_heard) && link.window.repeats() > 0
     }
 
     /// Takes a request that is new in the window.
@@ -157,6 +161,12 @@ impl Established {
         id: u32,
         parts: Parts,
     ) -> State {
+        if self.awaits_children && !deletes_ike(&parts) {
+            // The peer has decided already and asks about children that are not here yet. It asks
+            // again, and by then the old SA's exchange or deletion has told us too.
+            turn.cx.counters.unexpected += 1;
+            return State::Established(self);
+        }
         // With a window of one, a new request says that the answer to the last one has arrived.
         self.children
             .values_mut()
@@ -218,6 +228,15 @@ impl Established {
         parts: Result<Parts, WireError>,
     ) -> State {
         self.suspected = None;
+        // Whoever answers here has had our IKE_AUTH response, and with it the first child.
+        let since = self.since;
+        for child in self
+            .children
+            .values_mut()
+            .filter(|child| child.created <= since)
+        {
+            child.unconfirmed_until = None;
+        }
         let parts = parts.unwrap_or_else(|error| {
             turn.cx.counters.bad_inner += 1;
             let cause = Cause::Malformed {
@@ -421,9 +440,10 @@ impl Established {
         self.channel
     }
 
-    /// The peer says, without proof, that it has no such SA. We are deleting it: all the better.
+    /// The peer says, without proof, that it has no such SA. If we only wait for its end: all the
+    /// better.
     pub(crate) const fn ends_by_hearsay(&self) -> bool {
-        matches!(self.active, Some(Active::DeleteIke))
+        !self.is_usable()
     }
 
     /// The peer has not answered within the budget.
@@ -464,4 +484,11 @@ impl Established {
         }
         times.into_iter().min()
     }
+}
+
+fn deletes_ike(parts: &Parts) -> bool {
+    parts
+        .deletes
+        .iter()
+        .any(|delete| delete.protocol == Protocol::Ike)
 }

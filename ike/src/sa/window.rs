@@ -148,3 +148,6 @@ impl Window {
             .map(|o| o.next.min(o.sent + o.pace.give_up))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,6 +209,15 @@ impl Pair {
         self.sides[side].events.clear();
     }
 
+    /// Hands a side a datagram that the other one has not sent.
+    pub fn inject(&mut self, side: usize, payload: &[u8]) {
+        let (to, from) = ((ADDRESSES[side], 500), (ADDRESSES[1 - side], 500));
+        self.sides[side]
+            .endpoint
+            .handle_datagram(self.now, to.into(), from.into(), payload);
+        self.drain(side);
+    }
+
     fn drain(&mut self, side: usize) {
         loop {
             let mut idle = true;

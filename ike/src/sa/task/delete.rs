@@ -93,6 +93,11 @@ fn remove(sa: &mut Established, turn: &mut Turn<'_>, spi_in: u32, reason: DownRe
     };
     let connection = turn.connection.id;
     turn.cx.bury(turn.now, connection, spi_in);
+    if let Some(heir) = child.replaced_by.and_then(|spi| sa.children.get_mut(&spi)) {
+        // The old one is deleted when the new one stands on both sides.
+        heir.ready.get_or_insert_with(|| turn.cx.next_order());
+        heir.unconfirmed_until = None;
+    }
     match child.replaced_by {
         Some(new_spi_in) => turn.cx.events.push_back(Event::ChildRekeyed {
             connection,

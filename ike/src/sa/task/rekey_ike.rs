@@ -157,13 +157,17 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
         nonce_r: nonce_r.clone(),
         shared,
     };
-    let new = match successor.build(sa, turn) {
+    let mut new = match successor.build(sa, turn) {
         Ok(new) => new,
         Err(error) => {
             turn.local_failure(Exchange::CreateChildSa, &error);
             return refuse(Notify::new(NotifyType::TEMPORARY_FAILURE));
         }
     };
+    let open = matches!(sa.active, Some(Active::RekeyIke(_)));
+    if let Some(new) = new.established_mut() {
+        new.awaits_children = open;
+    }
     turn.cx.effects.push_back(Effect::Insert(new));
     if let Some(Active::RekeyIke(request)) = &mut sa.active {
         request.crossed = Some(Crossed { spi, low_nonce });

@@ -1,0 +1,129 @@
+//! Paths: sixteen octets each, chained per prefix.
+
+use std::num::NonZeroU32;
+
+use super::attribute_store::AttrId;
+use super::hops::HopId;
+use crate::LocalSource;
+
+/// A peer's number within the speaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PeerIndex(pub(crate) u16);
+
+impl PeerIndex {
+    /// Stands for ourselves, as the source of local routes.
+    pub(super) const LOCAL: Self = Self(u16::MAX);
+}
+
+/// The number of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PathId(NonZeroU32);
+
+impl PathId {
+    fn slot(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+/// One way to one prefix.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    pub(super) peer: PeerIndex,
+    pub(super) flags: PathFlags,
+    pub(super) attributes: AttrId,
+    pub(super) hop: HopId,
+    pub(super) next: Option<PathId>,
+}
+
+const _: () = assert!(size_of::<Path>() == 16);
+
+/// What is known of a path besides numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PathFlags(u16);
+
+impl PathFlags {
+    const ACCEPTED: u16 = 1;
+    const HIDDEN: u16 = 2;
+    const SOURCE: u16 = 4;
+
+    /// A learned path that import policy accepts, or refuses.
+    pub(super) fn learned(accepted: bool) -> Self {
+        Self(if accepted { Self::ACCEPTED } else { 0 })
+    }
+
+    /// A route of our own.
+    pub(super) fn local(source: LocalSource, redistribute: bool) -> Self {
+        let hidden = if redistribute { 0 } else { Self::HIDDEN };
+        let source = match source {
+            LocalSource::Connected => 0,
+            LocalSource::Static => Self::SOURCE,
+            LocalSource::Kernel => 2 * Self::SOURCE,
+        };
+        Self(Self::ACCEPTED | hidden | source)
+    }
+
+    pub(super) fn is_accepted(self) -> bool {
+        self.0 & Self::ACCEPTED != 0
+    }
+
+    /// Nobody is told.
+    pub(super) fn is_hidden(self) -> bool {
+        self.0 & Self::HIDDEN != 0
+    }
+
+    /// Where a route of our own comes from.
+    pub(super) fn source(self) -> LocalSource {
+        match self.0 / Self::SOURCE {
+            0 => LocalSource::Connected,
+            1 => LocalSource::Static,
+            _ => LocalSource::Kernel,
+        }
+    }
+}
+
+/// All paths.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    slots: Vec<Option<Path>>,
+    free: Vec<PathId>,
+}
+
+impl Paths {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn get(&self, id: PathId) -> Option<&Path> {
+        self.slots.get(id.slot())?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.slots.get_mut(id.slot())?.as_mut()
+    }
+
+    /// Adds a path; `None` beyond four thousand million of them.
+    pub(super) fn add(&mut self, path: Path) -> Option<PathId> {
+        if let Some(id) = self.free.pop() {
+            *self.slots.get_mut(id.slot())? = Some(path);
+            return Some(id);
+        }
+        let id = PathId(NonZeroU32::new(u32::try_from(self.slots.len() + 1).ok()?)?);
+        self.slots.push(Some(path));
+        Some(id)
+    }
+
+    pub(super) fn remove(&mut self, id: PathId) -> Option<Path> {
+        let path = self.slots.get_mut(id.slot())?.take()?;
+        self.free.push(id);
+        Some(path)
+    }
+
+    /// The chain that begins at `head`.
+    pub(super) fn chain(&self, head: Option<PathId>) -> impl Iterator<Item = (PathId, &Path)> {
+        let first = head.and_then(|id| Some((id, self.get(id)?)));
+        std::iter::successors(first, |(_, path)| {
+            let id = path.next?;
+            Some((id, self.get(id)?))
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! Reading the tables: for exporting, and for whoever looks at them.
+
+use ipnet::IpNet;
+
+use super::attribute_store::AttrId;
+use super::best_path::{MultipathVerdict, Selection, select};
+use super::hops::HopId;
+use super::next_hop::{Eligibility, Reach};
+use super::paths::{Path, PathId, PeerIndex};
+use super::prefix_table::PrefixId;
+use super::{DEFAULT_LOCAL_PREF, Rib, Teacher, is_local};
+use crate::policy::{ExportSource, Refusal};
+use crate::view::{PathSource, PathView, RouteView};
+use crate::wire::PathAttributes;
+
+/// A prefix's best path, as far as exporting it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BestPath {
+    pub(crate) prefix: IpNet,
+    pub(crate) attributes: AttrId,
+    /// Who taught it; `None` for a route of our own.
+    pub(crate) peer: Option<PeerIndex>,
+}
+
+impl Rib {
+    /// How many prefixes a peer has taught.
+    pub(crate) fn received(&self, peer: PeerIndex) -> u32 {
+        self.taught
+            .get(usize::from(peer.0))
+            .and_then(Option::as_ref)
+            .map_or(0, |it| it.received)
+    }
+
+    /// How many of them policy accepts.
+    pub(crate) fn accepted(&self, peer: PeerIndex) -> u32 {
+        self.taught
+            .get(usize::from(peer.0))
+            .and_then(Option::as_ref)
+            .map_or(0, |it| it.accepted)
+    }
+
+    /// Prefixes that have a path.
+    pub(crate) fn prefix_count(&self) -> usize {
+        let empty = |id: &&PrefixId| {
+            self.prefixes
+                .row(**id)
+                .is_some_and(|row| row.head.is_none())
+        };
+        self.prefixes.len() - self.empty.iter().filter(empty).count()
+    }
+
+    /// All paths.
+    pub(crate) fn path_count(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Prefixes with next hops for the kernel.
+    pub(crate) fn fib_count(&self) -> usize {
+        self.fib_prefixes
+    }
+
+    /// One more than the largest number of a prefix.
+    pub(crate) fn bound(&self) -> usize {
+        self.prefixes.bound()
+    }
+
+    pub(crate) fn prefix(&self, id: PrefixId) -> Option<IpNet> {
+        self.prefixes.key(id)
+    }
+
+    pub(crate) fn find(&self, prefix: &IpNet) -> Option<PrefixId> {
+        self.prefixes.find(prefix)
+    }
+
+    /// What there is to tell of a prefix: its best path, unless nobody is to be told of it.
+    pub(crate) fn best(&self, id: PrefixId) -> Option<BestPath> {
+        let path = self.paths.get(self.prefixes.row(id)?.best?)?;
+        if path.flags.is_hidden() {
+            return None;
+        }
+        Some(BestPath {
+            prefix: self.prefixes.key(id)?,
+            attributes: path.attributes,
+            peer: (!is_local(path)).then_some(path.peer),
+        })
+    }
+
+    /// The source of a path, for the export rules.
+    pub(crate) fn export_source(&self, peer: Option<PeerIndex>) -> ExportSource {
+        match peer.and_then(|peer| self.teacher(peer)) {
+            None => ExportSource::Local,
+            Some(Teacher {
+                name,
+                role,
+                internal,
+                ..
+            }) => ExportSource::Learned {
+                peer: name.clone(),
+                role: *role,
+                internal: *internal,
+            },
+        }
+    }
+
+    /// Everything that a peer taught, in the order of prefixes.
+    pub(crate) fn received_routes(&self, peer: PeerIndex) -> Vec<(IpNet, AttrId)> {
+        let mut routes: Vec<(IpNet, AttrId)> = self
+            .prefixes
+            .iter()
+            .filter_map(|(id, prefix)| {
+                let head = self.prefixes.row(id)?.head;
+                let (_, path) = self.paths.chain(head).find(|(_, path)| path.peer == peer)?;
+                Some((prefix, path.attributes))
+            })
+            .collect();
+        routes.sort_unstable();
+        routes
+    }
+
+    /// The prefixes that pass the filter and have a path, in their order.
+    pub(crate) fn matching(
+        &self,
+        mut filter: impl FnMut(&IpNet) -> bool,
+    ) -> Vec<(IpNet, PrefixId)> {
+        let mut found: Vec<(IpNet, PrefixId)> = self
+            .prefixes
+            .iter()
+            .filter(|(id, prefix)| {
+                self.prefixes.row(*id).is_some_and(|row| row.head.is_some()) && filter(prefix)
+            })
+            .map(|(id, prefix)| (prefix, id))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Whether a peer teaches a prefix.
+    pub(crate) fn teaches(&self, peer: PeerIndex, id: PrefixId) -> bool {
+        let head = self.prefixes.row(id).and_then(|row| row.head);
+        self.paths.chain(head).any(|(_, path)| path.peer == peer)
+    }
+
+    /// All about one prefix. `refusal` says why a path of a peer is refused.
+    pub(crate) fn route_view(
+        &self,
+        id: PrefixId,
+        refusal: impl Fn(PeerIndex, &IpNet, &PathAttributes) -> Option<Refusal>,
+    ) -> Option<RouteView> {
+        let row = self.prefixes.row(id)?;
+        let prefix = self.prefixes.key(id)?;
+        let (ids, candidates) = self.candidates(row);
+        let selection = select(&candidates, self.multipath);
+        let place = |id: PathId| ids.iter().position(|it| *it == id);
+        let mut paths: Vec<PathView> = self
+            .paths
+            .chain(row.head)
+            .filter_map(|(id, path)| {
+                let refusal = |set: &PathAttributes| refusal(path.peer, &prefix, set);
+                self.path_view(path, place(id), &selection, refusal)
+            })
+            .collect();
+        // The best one, then what it shares with, then by how far the others came.
+        paths.sort_by_key(|path| {
+            let out = path.eligibility != Eligibility::Eligible;
+            (
+                !path.best,
+                path.multipath != MultipathVerdict::InSet,
+                out,
+                std::cmp::Reverse(path.lost_by),
+            )
+        });
+        Some(RouteView {
+            prefix,
+            next_hops: self.fib_next_hops(row.fib),
+            paths,
+        })
+    }
+
+    fn path_view(
+        &self,
+        path: &Path,
+        place: Option<usize>,
+        selection: &Selection,
+        refusal: impl Fn(&PathAttributes) -> Option<Refusal>,
+    ) -> Option<PathView> {
+        let attributes = self.attributes.set(path.attributes)?;
+        let eligibility = match place {
+            Some(_) => Eligibility::Eligible,
+            None => self.why_not_eligible(path.hop, refusal(&attributes)),
+        };
+        let teacher = self.teacher(path.peer);
+        let local_pref = teacher
+            .and_then(|it| it.local_pref)
+            .or(attributes.local_pref);
+        let source = match teacher {
+            Some(teacher) => PathSource::Peer(teacher.name.clone()),
+            None => PathSource::Local(path.flags.source()),
+        };
+        Some(PathView {
+            source,
+            attributes,
+            local_pref: local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+            eligibility,
+            best: place.is_some() && place == selection.best,
+            lost_by: place.and_then(|place| *selection.lost_by.get(place)?),
+            multipath: place
+                .and_then(|place| selection.multipath.get(place).copied())
+                .unwrap_or(MultipathVerdict::NotEligible),
+        })
+    }
+
+    fn why_not_eligible(&self, hop: HopId, refusal: Option<Refusal>) -> Eligibility {
+        if let Some(refusal) = refusal {
+            return Eligibility::Refused(refusal);
+        }
+        match self.hops.get(hop) {
+            Some(hop) => match &hop.reach {
+                Reach::Usable(_) => Eligibility::Eligible,
+                Reach::Down(interface) => Eligibility::InterfaceDown {
+                    interface: interface.clone(),
+                },
+                Reach::Unresolved => Eligibility::NextHopUnresolved {
+                    next_hop: hop.address,
+                },
+            },
+            None => Eligibility::Eligible,
+        }
+    }
+}

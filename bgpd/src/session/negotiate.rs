@@ -1,0 +1,92 @@
+//! What two OPENs come to (RFC 4271, section 6.2; RFC 5492; RFC 6793).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::error::SessionError;
+use crate::event::Agreed;
+use crate::wire::{Capabilities, Capability, Family, Open};
+use crate::{Asn, PeerConfig};
+
+/// Our side of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) config: &'a PeerConfig,
+    /// Our AS on this session.
+    pub(crate) local_asn: Asn,
+    pub(crate) router_id: Ipv4Addr,
+    /// Packets pass on the peer's interface, as far as we know.
+    pub(crate) interface_up: bool,
+}
+
+impl Terms<'_> {
+    /// What we can do.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        Capabilities(vec![
+            Capability::Multiprotocol(Family::IPV4_UNICAST),
+            Capability::RouteRefresh,
+            Capability::FourOctetAs(self.local_asn),
+        ])
+    }
+
+    /// Our OPEN.
+    pub(super) fn open(&self) -> Open {
+        let hold_time = self.config.hold_time.as_secs();
+        Open {
+            my_as: self.local_asn.as_two_octets(),
+            hold_time: u16::try_from(hold_time).unwrap_or(u16::MAX),
+            identifier: self.router_id,
+            capabilities: self.capabilities(),
+        }
+    }
+
+    /// What the session agrees on, or what stands against it.
+    pub(super) fn judge(&self, open: &Open, local: IpAddr) -> Result<Agreed, SessionError> {
+        let four_octet_as = open.capabilities.four_octet_as();
+        let offered = four_octet_as.unwrap_or(Asn(u32::from(open.my_as)));
+        let expected = self.config.remote_asn;
+        if offered != expected {
+            return Err(SessionError::PeerAs { offered, expected });
+        }
+        // RFC 6286, section 2.2: between ASes the same identifier is allowed.
+        let same = open.identifier == self.router_id && offered == self.local_asn;
+        if same || open.identifier.is_unspecified() {
+            let (offered, ours) = (open.identifier, self.router_id);
+            return Err(SessionError::Identifier { offered, ours });
+        }
+        if matches!(open.hold_time, 1 | 2) {
+            return Err(SessionError::HoldTime {
+                seconds: open.hold_time,
+            });
+        }
+        if !open.capabilities.carries(Family::IPV4_UNICAST) {
+            return Err(SessionError::NoCommonFamily);
+        }
+        let hold_time = self
+            .config
+            .hold_time
+            .min(Duration::from_secs(open.hold_time.into()));
+        Ok(Agreed {
+            remote_asn: offered,
+            remote_id: open.identifier,
+            local_address: local,
+            hold_time,
+            keepalive: keepalive(hold_time, self.config.keepalive),
+            four_octet_as: four_octet_as.is_some(),
+            route_refresh: open.capabilities.route_refresh(),
+            ipv4_unicast: true,
+        })
+    }
+}
+
+/// How often to send KEEPALIVE: a third of the hold time, or oftener if the operator wants that, but
+/// not oftener than once a second (RFC 4271, section 4.4).
+pub(super) fn keepalive(hold_time: Duration, wanted: Option<Duration>) -> Duration {
+    if hold_time.is_zero() {
+        return Duration::ZERO;
+    }
+    let third = hold_time / 3;
+    wanted.map_or(third, |wanted| {
+        wanted.clamp(Duration::from_secs(1), third.max(Duration::from_secs(1)))
+    })
+}

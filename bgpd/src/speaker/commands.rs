@@ -1,0 +1,228 @@
+//! Carrying out orders.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::peer::Peer;
+use super::{Speaker, multipath};
+use crate::config::EffectKind;
+use crate::event::Event;
+use crate::policy::{PolicyTable, PrefixList};
+use crate::rib::PeerIndex;
+use crate::session::Session;
+use crate::wire::{Family, Notification};
+use crate::{Asn, Command, CommandError, LocalRoute, PeerConfig, PeerName, SpeakerConfig};
+
+/// One path's peer has two octets, and one number stands for ourselves.
+const MAX_PEERS: usize = u16::MAX as usize - 1;
+
+impl Speaker {
+    /// Carries out an order.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be carried out; nothing has changed then.
+    pub fn command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
+        self.begin(now);
+        match command {
+            Command::Configure(config) => self.configure(now, config)?,
+            Command::AddPeer(config) => self.add_peer(now, *config)?,
+            Command::ReplacePeer(config) => self.replace_peer(now, *config)?,
+            Command::RemovePeer(name) => self.remove_peer(now, &name)?,
+            Command::EnablePeer(name) => {
+                let index = self.existing(&name)?;
+                self.session(now, index, |session, turn| session.start(turn));
+            }
+            Command::DisablePeer { peer, text } => {
+                let index = self.existing(&peer)?;
+                self.session(now, index, |session, turn| session.disable(turn, &text));
+            }
+            Command::ResetPeer(name) => {
+                let index = self.existing(&name)?;
+                let cease = Notification::cease(Notification::ADMINISTRATIVE_RESET);
+                self.session(now, index, |session, turn| session.reset(turn, cease));
+            }
+            Command::RefreshPeer(name) => {
+                let index = self.existing(&name)?;
+                let family = Family::IPV4_UNICAST;
+                self.session(now, index, |session, turn| {
+                    session.ask_refresh(turn, family)
+                });
+            }
+            Command::SetPolicy(lists) => self.set_policy(lists),
+            Command::SetLocalRoutes(routes) => self.set_local_routes(routes),
+            Command::SetNextHop { address, interface } => {
+                if self.rib.resolver.set_next_hop(address, interface) {
+                    self.rib.refresh_hops();
+                }
+            }
+            Command::SetInterface { name, up } => self.set_interface(now, name, up),
+            Command::PathDown(name) => {
+                let index = self.existing(&name)?;
+                self.session(now, index, |session, turn| session.path_down(turn));
+            }
+            Command::Shutdown { text } => {
+                for index in self.indices() {
+                    self.session(now, index, |session, turn| session.disable(turn, &text));
+                }
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn existing(&self, name: &PeerName) -> Result<PeerIndex, CommandError> {
+        self.named(name.as_str())
+            .ok_or_else(|| CommandError::UnknownPeer { peer: name.clone() })
+    }
+
+    fn configure(&mut self, now: Instant, config: SpeakerConfig) -> Result<(), CommandError> {
+        own_asn(config.asn)?;
+        let old = std::mem::replace(&mut self.config, config);
+        self.rib.set_multipath(multipath(&self.config));
+        for index in self.indices() {
+            let Some(peer) = self.peer(index) else {
+                continue;
+            };
+            let same_asn = peer.local_asn(&old) == peer.local_asn(&self.config);
+            if !same_asn || old.router_id != self.config.router_id {
+                let cease = Notification::cease(Notification::CONFIGURATION_CHANGE);
+                self.session(now, index, |session, turn| session.reset(turn, cease));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_peer(&mut self, now: Instant, config: PeerConfig) -> Result<(), CommandError> {
+        let name = config.name.clone();
+        if self.names.contains_key(&name) {
+            return Err(CommandError::DuplicateName { peer: name });
+        }
+        self.check(&config)?;
+        let slot = match self.peers.iter().position(Option::is_none) {
+            Some(slot) => slot,
+            None if self.peers.len() >= MAX_PEERS => {
+                return Err(CommandError::TooManyPeers { limit: MAX_PEERS });
+            }
+            None => {
+                self.peers.push(None);
+                self.peers.len() - 1
+            }
+        };
+        let index = PeerIndex(u16::try_from(slot).unwrap_or(u16::MAX));
+        if let Some(place) = self.peers.get_mut(slot) {
+            *place = Some(Peer::new(config, Session::new(now)));
+        }
+        self.names.insert(name, index);
+        self.session(now, index, |session, turn| session.start(turn));
+        Ok(())
+    }
+
+    fn replace_peer(&mut self, now: Instant, config: PeerConfig) -> Result<(), CommandError> {
+        let index = self.existing(&config.name)?;
+        self.check(&config)?;
+        let Some(peer) = self.peer_mut(index) else {
+            return Ok(());
+        };
+        let effect = peer.config.effect_of(&config);
+        peer.config = config;
+        match effect.kind {
+            EffectKind::Reset => {
+                let cease = Notification::cease(Notification::CONFIGURATION_CHANGE);
+                self.session(now, index, |session, turn| session.reset(turn, cease));
+            }
+            EffectKind::Refresh | EffectKind::None => {
+                self.session(now, index, |session, turn| session.adjust(turn));
+                if effect.kind == EffectKind::Refresh {
+                    self.refresh_teacher(index);
+                    self.rejudge(index);
+                    self.tell_anew();
+                }
+            }
+        }
+        self.enforce_limit(now, index);
+        Ok(())
+    }
+
+    fn remove_peer(&mut self, now: Instant, name: &PeerName) -> Result<(), CommandError> {
+        let index = self.existing(name)?;
+        let cease = Notification::cease(Notification::PEER_DECONFIGURED);
+        self.session(now, index, |session, turn| session.cease(turn, cease));
+        self.settle();
+        self.rib.forget_teacher(index);
+        self.names.remove(name);
+        if let Some(place) = self.peers.get_mut(usize::from(index.0)) {
+            *place = None;
+        }
+        Ok(())
+    }
+
+    fn set_policy(&mut self, lists: Vec<PrefixList>) {
+        let policy = PolicyTable::new(lists);
+        if policy == self.policy {
+            return;
+        }
+        self.policy = policy;
+        for index in self.indices() {
+            self.rejudge(index);
+        }
+        self.tell_anew();
+    }
+
+    fn set_local_routes(&mut self, routes: Vec<LocalRoute>) {
+        self.rib.set_local(routes);
+    }
+
+    fn set_interface(&mut self, now: Instant, name: String, up: bool) {
+        if !self.rib.resolver.set_interface(&name, up) {
+            return;
+        }
+        let prefixes = self.rib.refresh_hops();
+        for index in self.indices() {
+            let over = |peer: &Peer| peer.config.interface.as_deref() == Some(name.as_str());
+            if self.peer(index).is_some_and(over) {
+                self.session(now, index, |session, turn| session.interface_changed(turn));
+            }
+        }
+        self.outbox.tell(Event::InterfaceChanged {
+            interface: name,
+            up,
+            prefixes,
+        });
+    }
+
+    /// Whether a peer's parameters can be true beside those of the others.
+    fn check(&self, config: &PeerConfig) -> Result<(), CommandError> {
+        if let Some(asn) = config.local_asn {
+            own_asn(asn)?;
+        }
+        own_asn(config.remote_asn)?;
+        hold_time(config.hold_time)?;
+        let address = config.address;
+        if !matches!(address, IpAddr::V4(_)) {
+            return Err(CommandError::UnsupportedAddressFamily { address });
+        }
+        match self.at_address(address) {
+            Some((_, peer)) if peer.config.name != config.name => {
+                let peer = peer.config.name.clone();
+                Err(CommandError::DuplicateAddress { address, peer })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn own_asn(asn: Asn) -> Result<(), CommandError> {
+    if matches!(asn, Asn::ZERO | Asn::TRANS) {
+        Err(CommandError::ReservedAsn { asn })
+    } else {
+        Ok(())
+    }
+}
+
+fn hold_time(time: Duration) -> Result<(), CommandError> {
+    match time.as_secs() {
+        0 | 3..=65535 => Ok(()),
+        seconds => Err(CommandError::HoldTime { seconds }),
+    }
+}

@@ -1,0 +1,289 @@
+//! All peers, the tables, and the calls that drive them.
+
+mod commands;
+mod peer;
+mod routes;
+mod views;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::event::{Action, ConnId, Event, FibChange, Refused};
+use crate::outbox::Outbox;
+use crate::policy::PolicyTable;
+use crate::rib::{Multipath, PeerIndex, Rib};
+use crate::session::{Change, Received, Session, Turn};
+use crate::wire::Family;
+use crate::{PeerName, SpeakerConfig};
+use peer::Peer;
+
+/// A BGP speaker. See the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Speaker {
+    config: SpeakerConfig,
+    /// By [`PeerIndex`]; a removed peer's place is taken by the next one.
+    peers: Vec<Option<Peer>>,
+    names: BTreeMap<PeerName, PeerIndex>,
+    policy: PolicyTable,
+    rib: Rib,
+    outbox: Outbox,
+    /// When the last call was.
+    now: Option<Instant>,
+    /// Who writes UPDATEs next, so that nobody waits for another one's full table.
+    turn_of: usize,
+    /// Names the circumstances under which sets of attributes were judged.
+    stamp: u32,
+}
+
+impl Speaker {
+    /// A speaker without peers. The seed is for jitter and for hashes that peers must not guess.
+    #[must_use]
+    pub fn new(config: SpeakerConfig, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let rib = Rib::new(rng.random(), multipath(&config));
+        Self {
+            config,
+            peers: Vec::new(),
+            names: BTreeMap::new(),
+            policy: PolicyTable::default(),
+            rib,
+            outbox: Outbox::new(rng),
+            now: None,
+            turn_of: 0,
+            stamp: 0,
+        }
+    }
+
+    /// A dial asked for by [`Action::Connect`] succeeded.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        local: SocketAddr,
+        _remote: SocketAddr,
+    ) {
+        self.begin(now);
+        match self.owner(conn) {
+            Some(peer) => {
+                self.session(now, peer, |session, turn| {
+                    session.handle_connected(turn, conn, canonical(local));
+                });
+            }
+            None => self.outbox.act(Action::Close { conn }),
+        }
+    }
+
+    /// A dial asked for by [`Action::Connect`] failed, in the system's words.
+    pub fn handle_connect_failed(&mut self, now: Instant, conn: ConnId, reason: &str) {
+        self.begin(now);
+        if let Some(peer) = self.owner(conn) {
+            self.session(now, peer, |session, turn| {
+                session.handle_connect_failed(turn, conn, reason);
+            });
+        }
+    }
+
+    /// Somebody connected to us.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection must be closed without a word.
+    pub fn handle_accepted(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<ConnId, Refused> {
+        self.begin(now);
+        let (remote, local) = (canonical(remote), canonical(local));
+        let unknown = Refused::UnknownPeer {
+            remote: remote.ip(),
+        };
+        let Some((index, peer)) = self.at_address(remote.ip()) else {
+            return Err(unknown);
+        };
+        if let Some(expected) = peer.config.update_source.filter(|it| *it != local.ip()) {
+            let peer = peer.config.name.clone();
+            return Err(Refused::WrongLocalAddress {
+                peer,
+                local: local.ip(),
+                expected,
+            });
+        }
+        let accept =
+            |session: &mut Session, turn: &mut Turn<'_>| session.handle_accepted(turn, local);
+        self.session(now, index, accept).unwrap_or(Err(unknown))
+    }
+
+    /// Octets came in on a connection, any number of them.
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.begin(now);
+        let Some(peer) = self.owner(conn) else { return };
+        if let Some(peer) = self.peer_mut(peer) {
+            peer.session.receive(conn, bytes);
+        }
+        let next = |session: &mut Session, turn: &mut Turn<'_>| session.next(turn, conn);
+        while let Some(Some(received)) = self.session(now, peer, next) {
+            match received {
+                Received::Update(body) => self.update(now, peer, &body),
+                Received::Refresh(Family::IPV4_UNICAST) => self.told_to_refresh(peer),
+                // RFC 2918, section 4: of a family that was not negotiated, ignored.
+                Received::Refresh(_) => {}
+            }
+        }
+        self.settle();
+    }
+
+    /// The socket took octets that [`Action::Send`] had given to it. Without being told, a session
+    /// writes no more UPDATEs once its window is full.
+    pub fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
+        self.begin(now);
+        if let Some(peer) = self.owner(conn).and_then(|peer| self.peer_mut(peer)) {
+            peer.session.handle_sent(now, conn, count);
+        }
+    }
+
+    /// A connection ended that we have not closed, in the system's words.
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, reason: &str) {
+        self.begin(now);
+        if let Some(peer) = self.owner(conn) {
+            self.session(now, peer, |session, turn| {
+                session.handle_closed(turn, conn, reason)
+            });
+            self.settle();
+        }
+    }
+
+    /// The time of [`Speaker::poll_timeout`] has come, or any other.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.begin(now);
+        for peer in self.indices() {
+            self.session(now, peer, |session, turn| session.handle_timeout(turn));
+        }
+        self.settle();
+    }
+
+    /// When [`Speaker::handle_timeout`] is due; `None` is never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.peers
+            .iter()
+            .flatten()
+            .filter_map(|peer| peer.session.poll_timeout())
+            .min()
+    }
+
+    /// The next thing to do with a socket.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        loop {
+            if let Some(action) = self.outbox.poll_action() {
+                return Some(action);
+            }
+            if !self.write_updates() {
+                return None;
+            }
+        }
+    }
+
+    /// The next change for the kernel's routes.
+    pub fn poll_fib(&mut self) -> Option<FibChange> {
+        self.rib.poll_fib()
+    }
+
+    /// The next line of the journal.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.outbox.poll_event()
+    }
+
+    /// Every call begins here: everything was polled since the last one.
+    fn begin(&mut self, now: Instant) {
+        debug_assert!(
+            self.now.is_none_or(|before| before <= now),
+            "time went back"
+        );
+        self.now = Some(now);
+        let peers = &self.peers;
+        self.rib
+            .reclaim(|id| peers.iter().flatten().any(|peer| peer.adj_out.needs(id)));
+    }
+
+    /// Runs something on a peer's session, and lets the tables follow.
+    fn session<R>(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        run: impl FnOnce(&mut Session, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let mut changes = Vec::new();
+        let peer = self.peers.get_mut(usize::from(index.0))?.as_mut()?;
+        let terms = peer::terms(&peer.config, &self.config, &self.rib.resolver);
+        let outbox = &mut self.outbox;
+        let mut turn = Turn {
+            now,
+            terms,
+            outbox,
+            changes: &mut changes,
+        };
+        let result = run(&mut peer.session, &mut turn);
+        for change in changes {
+            match change {
+                Change::Up(agreed) => self.session_up(index, &agreed),
+                Change::Down => self.session_down(index),
+            }
+        }
+        Some(result)
+    }
+
+    fn owner(&self, conn: ConnId) -> Option<PeerIndex> {
+        let owns = |peer: &Peer| peer.session.owns(conn);
+        self.indices()
+            .into_iter()
+            .find(|index| self.peer(*index).is_some_and(owns))
+    }
+
+    fn at_address(&self, address: IpAddr) -> Option<(PeerIndex, &Peer)> {
+        let mut peers = self
+            .indices()
+            .into_iter()
+            .filter_map(|it| Some((it, self.peer(it)?)));
+        peers.find(|(_, peer)| peer.config.address == address)
+    }
+
+    /// All peers, by name, so that effects come in an order that does not depend on history.
+    fn indices(&self) -> Vec<PeerIndex> {
+        self.names.values().copied().collect()
+    }
+
+    fn peer(&self, index: PeerIndex) -> Option<&Peer> {
+        self.peers.get(usize::from(index.0))?.as_ref()
+    }
+
+    fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
+        self.peers.get_mut(usize::from(index.0))?.as_mut()
+    }
+
+    fn named(&self, name: &str) -> Option<PeerIndex> {
+        self.names.get(name).copied()
+    }
+
+    fn next_stamp(&mut self) -> u32 {
+        self.stamp = self.stamp.wrapping_add(1);
+        self.stamp
+    }
+}
+
+fn multipath(config: &SpeakerConfig) -> Multipath {
+    Multipath {
+        maximum: config.maximum_paths,
+        relax: config.multipath_relax,
+    }
+}
+
+/// A socket of both families shows IPv4 addresses mapped into IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

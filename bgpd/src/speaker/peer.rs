@@ -1,0 +1,132 @@
+//! One peer: its parameters, its session, and what it has been told.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::policy::{ExportContext, ImportContext, PolicyTable, next_hop_address};
+use crate::rib::{AdjOut, Resolver, Teacher};
+use crate::session::{Session, Terms};
+use crate::wire::UpdateContext;
+use crate::{Asn, PeerConfig, SpeakerConfig};
+
+/// A peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) config: PeerConfig,
+    pub(super) session: Session,
+    pub(super) adj_out: AdjOut,
+    /// Names the circumstances under which its sets of attributes were judged.
+    pub(super) stamp: u32,
+    /// Kinds of refusal that the journal has on this session.
+    pub(super) refusals_told: BTreeSet<&'static str>,
+    pub(super) limit_told: bool,
+    pub(super) end_of_rib_received: bool,
+    pub(super) update_faults: u64,
+}
+
+impl Peer {
+    pub(super) fn new(config: PeerConfig, session: Session) -> Self {
+        Self {
+            config,
+            session,
+            adj_out: AdjOut::default(),
+            stamp: 0,
+            refusals_told: BTreeSet::new(),
+            limit_told: false,
+            end_of_rib_received: false,
+            update_faults: 0,
+        }
+    }
+
+    /// Our AS on its session.
+    pub(super) fn local_asn(&self, speaker: &SpeakerConfig) -> Asn {
+        self.config.local_asn.unwrap_or(speaker.asn)
+    }
+
+    pub(super) fn is_internal(&self, speaker: &SpeakerConfig) -> bool {
+        self.config.remote_asn == self.local_asn(speaker)
+    }
+
+    /// Our side of its session.
+    pub(super) fn terms_of(&self, speaker: &SpeakerConfig, resolver: &Resolver) -> Terms<'_> {
+        terms(&self.config, speaker, resolver)
+    }
+
+    /// How its UPDATEs are read; `None` without a session.
+    pub(super) fn update_context(&self, speaker: &SpeakerConfig) -> Option<UpdateContext> {
+        let four_octet_as = self.session.agreed()?.four_octet_as;
+        Some(UpdateContext {
+            four_octet_as,
+            external: !self.is_internal(speaker),
+        })
+    }
+
+    /// How what it teaches is judged; `None` without a session.
+    pub(super) fn import<'a>(
+        &'a self,
+        speaker: &SpeakerConfig,
+        policy: &'a PolicyTable,
+    ) -> Option<ImportContext<'a>> {
+        Some(ImportContext {
+            policy,
+            peer: &self.config,
+            local_asn: self.local_asn(speaker),
+            router_id: speaker.router_id,
+            local_address: self.session.local_address()?,
+        })
+    }
+
+    /// How it is told; `None` without a session.
+    pub(super) fn export<'a>(
+        &'a self,
+        speaker: &SpeakerConfig,
+        policy: &'a PolicyTable,
+    ) -> Option<ExportContext<'a>> {
+        export_context(&self.config, self.session.local_address()?, speaker, policy)
+    }
+
+    /// What the tables have to know of it; `None` without a session.
+    pub(super) fn teacher(&self, speaker: &SpeakerConfig) -> Option<Teacher> {
+        Some(Teacher {
+            name: self.config.name.clone(),
+            address: self.config.address,
+            interface: self.config.interface.clone(),
+            role: self.config.role,
+            internal: self.is_internal(speaker),
+            local_pref: self.config.local_pref,
+            router_id: self.session.agreed()?.remote_id,
+        })
+    }
+}
+
+/// Our side of a session with a peer of these parameters.
+pub(super) fn terms<'a>(
+    config: &'a PeerConfig,
+    speaker: &SpeakerConfig,
+    resolver: &Resolver,
+) -> Terms<'a> {
+    Terms {
+        config,
+        local_asn: config.local_asn.unwrap_or(speaker.asn),
+        router_id: speaker.router_id,
+        interface_up: config
+            .interface
+            .as_deref()
+            .is_none_or(|it| resolver.is_up(it)),
+    }
+}
+
+/// How a peer with these parameters is told; `None` over a connection whose address no route can name.
+pub(super) fn export_context<'a>(
+    config: &'a PeerConfig,
+    local_address: IpAddr,
+    speaker: &SpeakerConfig,
+    policy: &'a PolicyTable,
+) -> Option<ExportContext<'a>> {
+    Some(ExportContext {
+        policy,
+        peer: config,
+        local_asn: config.local_asn.unwrap_or(speaker.asn),
+        local_address: next_hop_address(local_address)?,
+    })
+}

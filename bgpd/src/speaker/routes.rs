@@ -1,0 +1,334 @@
+//! Routes between sessions and tables: received UPDATEs in, pending ones out.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::Speaker;
+use super::peer::export_context;
+use crate::OverLimit;
+use crate::error::SessionError;
+use crate::event::{Agreed, Event};
+use crate::policy::{ImportContext, Refusal};
+use crate::rib::{AttrId, PeerIndex};
+use crate::wire::{Treatment, UpdateFault, UpdateFrame};
+
+impl Speaker {
+    /// A session is established: its routes will be judged, and everything is to be told.
+    pub(super) fn session_up(&mut self, index: PeerIndex, _agreed: &Agreed) {
+        self.refresh_teacher(index);
+        let rib = &mut self.rib;
+        if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
+            peer.refusals_told.clear();
+            peer.limit_told = false;
+            peer.end_of_rib_received = false;
+            peer.adj_out.begin(rib);
+        }
+    }
+
+    /// A session is over: what it taught is gone, and what it was told is forgotten.
+    pub(super) fn session_down(&mut self, index: PeerIndex) {
+        self.rib.forget(index);
+        let rib = &mut self.rib;
+        if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
+            peer.adj_out.end(rib);
+            peer.end_of_rib_received = false;
+        }
+    }
+
+    /// Lets the tables know of a peer what is true now.
+    pub(super) fn refresh_teacher(&mut self, index: PeerIndex) {
+        let stamp = self.next_stamp();
+        let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) else {
+            return;
+        };
+        peer.stamp = stamp;
+        if let Some(teacher) = peer.teacher(&self.config) {
+            self.rib.set_teacher(index, teacher);
+        }
+    }
+
+    /// An UPDATE came in.
+    pub(super) fn update(&mut self, now: Instant, index: PeerIndex, body: &[u8]) {
+        if let Err(fault) = self.take_update(index, body) {
+            self.session(now, index, |session, turn| {
+                session.fail_established(turn, SessionError::Update(fault));
+            });
+        }
+        self.enforce_limit(now, index);
+    }
+
+    fn take_update(&mut self, index: PeerIndex, body: &[u8]) -> Result<(), UpdateFault> {
+        let Some(context) = self
+            .peer(index)
+            .and_then(|it| it.update_context(&self.config))
+        else {
+            return Ok(());
+        };
+        let frame = UpdateFrame::parse(body)?;
+        if frame.is_end_of_rib() {
+            self.end_of_rib(index);
+            return Ok(());
+        }
+        if let Some(id) = self.rib.attributes.known(frame.attributes, context) {
+            self.rib.attributes.retain(id);
+            self.withdraw_all(index, &frame.withdrawn);
+            self.announce_all(index, id, &frame.announced);
+            self.rib.attributes.release(id);
+            return Ok(());
+        }
+        let read = frame.attributes(context)?;
+        self.withdraw_all(index, &frame.withdrawn);
+        self.withdraw_all(index, &read.withdrawn);
+        if read.end_of_rib {
+            self.end_of_rib(index);
+        }
+        match &read.set {
+            Some(set) => {
+                let id = self.rib.attributes.intern(set);
+                if read.faults.is_empty() {
+                    self.rib.attributes.learn(frame.attributes, context, id);
+                }
+                self.announce_all(index, id, &frame.announced);
+                self.announce_all(index, id, &read.announced);
+                self.rib.attributes.release(id);
+            }
+            // RFC 7606, section 2: treat-as-withdraw.
+            None => {
+                self.withdraw_all(index, &frame.announced);
+                self.withdraw_all(index, &read.announced);
+            }
+        }
+        let prefixes = frame.announced.len() + read.announced.len();
+        self.tell_faults(index, read.faults, prefixes);
+        Ok(())
+    }
+
+    fn withdraw_all(&mut self, index: PeerIndex, prefixes: &[IpNet]) {
+        for prefix in prefixes {
+            self.rib.withdraw(index, prefix);
+        }
+    }
+
+    /// Takes prefixes into the Adj-RIB-In and judges them.
+    fn announce_all(&mut self, index: PeerIndex, id: AttrId, prefixes: &[IpNet]) {
+        let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) else {
+            return;
+        };
+        let mut refused: Vec<(IpNet, Refusal)> = Vec::new();
+        let Some(import) = peer.import(&self.config, &self.policy) else {
+            return;
+        };
+        let good = match self.rib.attributes.judged(id, peer.stamp) {
+            Some(good) => good,
+            None => {
+                let verdict = self
+                    .rib
+                    .attributes
+                    .set(id)
+                    .map(|set| import.judge_attributes(&set));
+                let good = verdict == Some(Ok(()));
+                if let (Some(Err(refusal)), Some(first)) = (verdict, prefixes.first()) {
+                    refused.push((*first, refusal));
+                }
+                self.rib.attributes.set_judged(id, peer.stamp, good);
+                good
+            }
+        };
+        for prefix in prefixes {
+            let verdict = import.judge_prefix(prefix);
+            self.rib
+                .announce(index, *prefix, id, good && verdict.is_ok());
+            if let Err(refusal) = verdict {
+                if !peer.refusals_told.contains(refusal.kind()) {
+                    refused.push((*prefix, refusal));
+                }
+            }
+        }
+        for (prefix, refusal) in refused {
+            if peer.refusals_told.insert(refusal.kind()) {
+                let peer = peer.config.name.clone();
+                self.outbox.tell(Event::RouteRefused {
+                    peer,
+                    prefix,
+                    refusal,
+                });
+            }
+        }
+    }
+
+    fn end_of_rib(&mut self, index: PeerIndex) {
+        let received = self.rib.received(index);
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        if !std::mem::replace(&mut peer.end_of_rib_received, true) {
+            let peer = peer.config.name.clone();
+            self.outbox.tell(Event::EndOfRib { peer, received });
+        }
+    }
+
+    fn tell_faults(&mut self, index: PeerIndex, faults: Vec<UpdateFault>, prefixes: usize) {
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        if faults.is_empty() {
+            return;
+        }
+        peer.update_faults += 1;
+        let name = peer.config.name.clone();
+        for fault in faults {
+            let withdrawn = if fault.treatment == Treatment::TreatAsWithdraw {
+                prefixes
+            } else {
+                0
+            };
+            self.outbox.tell(Event::UpdateFault {
+                peer: name.clone(),
+                fault,
+                withdrawn,
+            });
+        }
+    }
+
+    /// Ends a session that has taught more prefixes than it may, or says so.
+    pub(super) fn enforce_limit(&mut self, now: Instant, index: PeerIndex) {
+        let received = self.rib.received(index);
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        let limit = peer.config.max_prefixes_in;
+        if received <= limit.max {
+            return;
+        }
+        let told = std::mem::replace(&mut peer.limit_told, true);
+        let name = peer.config.name.clone();
+        if !told {
+            self.outbox.tell(Event::PrefixLimit {
+                peer: name,
+                received,
+                limit: limit.max,
+            });
+        }
+        if matches!(limit.over, OverLimit::Shutdown { .. }) {
+            let error = SessionError::MaximumPrefixes {
+                received,
+                limit: limit.max,
+            };
+            self.session(now, index, |session, turn| {
+                session.fail_established(turn, error)
+            });
+        }
+    }
+
+    /// Judges everything anew that a peer has taught.
+    pub(super) fn rejudge(&mut self, index: PeerIndex) {
+        let Some(Some(peer)) = self.peers.get(usize::from(index.0)) else {
+            return;
+        };
+        let Some(import) = peer.import(&self.config, &self.policy) else {
+            return;
+        };
+        let mut good = BTreeMap::new();
+        self.rib.rejudge(index, |attributes, prefix, id| {
+            let judge = || {
+                attributes
+                    .set(id)
+                    .is_some_and(|set| import.judge_attributes(&set).is_ok())
+            };
+            *good.entry(id).or_insert_with(judge) && import.judge_prefix(prefix).is_ok()
+        });
+    }
+
+    /// The rules for telling are others, for every peer.
+    pub(super) fn tell_anew(&mut self) {
+        for peer in self
+            .peers
+            .iter_mut()
+            .flatten()
+            .filter(|it| it.session.agreed().is_some())
+        {
+            peer.adj_out.mark_all(&self.rib);
+        }
+    }
+
+    /// A peer asks for everything again.
+    pub(super) fn told_to_refresh(&mut self, index: PeerIndex) {
+        if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
+            peer.adj_out.refresh(&self.rib);
+        }
+    }
+
+    /// Selects anew what has changed, and marks what is to be told.
+    pub(super) fn settle(&mut self) {
+        let changed = self.rib.settle();
+        if changed.is_empty() {
+            return;
+        }
+        for peer in self
+            .peers
+            .iter_mut()
+            .flatten()
+            .filter(|it| it.session.agreed().is_some())
+        {
+            changed.iter().for_each(|id| peer.adj_out.mark(*id));
+        }
+    }
+
+    /// Lets the next peer whose socket has room write some UPDATEs; `false` if there is none.
+    pub(super) fn write_updates(&mut self) -> bool {
+        let Some(now) = self.now else { return false };
+        let count = self.peers.len();
+        for step in 0..count {
+            let slot = (self.turn_of + step) % count;
+            let ready = self
+                .peers
+                .get(slot)
+                .and_then(Option::as_ref)
+                .is_some_and(|peer| peer.adj_out.has_pending() && peer.session.send_room() > 0);
+            if ready {
+                self.turn_of = slot + 1;
+                self.write_updates_of(now, slot);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn write_updates_of(&mut self, now: Instant, slot: usize) {
+        let Some(Some(peer)) = self.peers.get_mut(slot) else {
+            return;
+        };
+        let Some(agreed) = peer.session.agreed() else {
+            return;
+        };
+        let (local, four_octet_as) = (agreed.local_address, agreed.four_octet_as);
+        let Some(context) = export_context(&peer.config, local, &self.config, &self.policy) else {
+            return peer.adj_out.end(&mut self.rib);
+        };
+        let flushed = peer.adj_out.flush(&mut self.rib, &context, four_octet_as);
+        if flushed.limit_reached
+            && let Some(limit) = peer.config.max_prefixes_out
+        {
+            let peer = peer.config.name.clone();
+            self.outbox.tell(Event::ExportLimit { peer, limit });
+        }
+        let index = PeerIndex(u16::try_from(slot).unwrap_or(u16::MAX));
+        self.session(now, index, |session, turn| {
+            session.send_updates(turn, flushed.bytes, flushed.messages);
+        });
+    }
+}
+
+/// Why a route is refused; attributes first, as they stand against all their prefixes.
+pub(super) fn refusal(
+    import: &ImportContext<'_>,
+    prefix: &IpNet,
+    set: &crate::wire::PathAttributes,
+) -> Option<Refusal> {
+    import
+        .judge_attributes(set)
+        .err()
+        .or_else(|| import.judge_prefix(prefix).err())
+}

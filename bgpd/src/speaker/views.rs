@@ -1,0 +1,246 @@
+//! Looking at a speaker.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::Speaker;
+use super::peer::Peer;
+use super::routes::refusal;
+use crate::PeerName;
+use crate::policy::{Verdict, Withheld};
+use crate::rib::{PeerIndex, PrefixId};
+use crate::view::{
+    AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
+    Summary,
+};
+
+impl Speaker {
+    /// Everything at a glance.
+    #[must_use]
+    pub fn summary(&self, now: Instant) -> Summary {
+        let peer = |index: PeerIndex| Some(self.peer_summary(now, index, self.peer(index)?));
+        Summary {
+            asn: self.config.asn,
+            router_id: self.config.router_id,
+            prefixes: self.rib.prefix_count(),
+            paths: self.rib.path_count(),
+            attribute_sets: self.rib.attributes.len(),
+            fib_prefixes: self.rib.fib_count(),
+            peers: self.indices().into_iter().filter_map(peer).collect(),
+        }
+    }
+
+    fn peer_summary(&self, now: Instant, index: PeerIndex, peer: &Peer) -> PeerSummary {
+        let (session, config) = (&peer.session, &peer.config);
+        let remarks = self.remarks(now, index, peer);
+        PeerSummary {
+            name: config.name.clone(),
+            address: config.address,
+            remote_asn: config.remote_asn,
+            role: config.role,
+            state: session.state(),
+            since: session.since(now),
+            received: self.rib.received(index),
+            accepted: self.rib.accepted(index),
+            advertised: peer.adj_out.advertised(),
+            problem: remarks.into_iter().next(),
+        }
+    }
+
+    /// Everything about a peer that is not as it should be, the gravest first.
+    fn remarks(&self, now: Instant, index: PeerIndex, peer: &Peer) -> Vec<String> {
+        let config = &peer.config;
+        let mut remarks = Vec::new();
+        let terms = peer.terms_of(&self.config, &self.rib.resolver);
+        remarks.extend(peer.session.obstacle(now, &terms));
+        if let Some(interface) = config.interface.as_deref().filter(|_| !terms.interface_up) {
+            remarks.push(format!("{interface} is down, so its paths are not used"));
+        }
+        if config.import.is_none() {
+            remarks.push("no import policy: nothing that it teaches is believed (RFC 8212)".into());
+        }
+        if config.export.is_none() {
+            remarks.push("no export policy: it is told nothing (RFC 8212)".into());
+        }
+        let (received, accepted) = (self.rib.received(index), self.rib.accepted(index));
+        if received > 0 && accepted == 0 && config.import.is_some() {
+            remarks.push(format!("{received} prefixes received, none accepted"));
+        }
+        let limit = config.max_prefixes_in.max;
+        if received > limit {
+            remarks.push(format!(
+                "{received} prefixes received, the limit is {limit}"
+            ));
+        }
+        if let Some(limit) = config
+            .max_prefixes_out
+            .filter(|it| peer.adj_out.advertised() >= *it)
+        {
+            remarks.push(format!("it is told {limit} prefixes, more are held back"));
+        }
+        remarks
+    }
+
+    /// All about one peer; `None` if there is no such peer.
+    #[must_use]
+    pub fn neighbor(&self, now: Instant, name: &str) -> Option<Neighbor> {
+        let index = self.named(name)?;
+        let peer = self.peer(index)?;
+        let (session, config) = (&peer.session, &peer.config);
+        let (messages_received, messages_sent) = session.counts();
+        let terms = peer.terms_of(&self.config, &self.rib.resolver);
+        Some(Neighbor {
+            summary: self.peer_summary(now, index, peer),
+            local_asn: terms.local_asn,
+            interface: config.interface.clone(),
+            agreed: session.agreed().cloned(),
+            hold_time: config.hold_time,
+            hold_remaining: session.hold_remaining(now),
+            our_capabilities: terms.capabilities(),
+            their_capabilities: session.their_capabilities().cloned(),
+            import: config.import.clone(),
+            export: config.export.clone(),
+            limit: config.max_prefixes_in,
+            refused: self.refused(index, peer),
+            end_of_rib_received: peer.end_of_rib_received,
+            pending: peer.adj_out.pending(),
+            messages_received,
+            messages_sent,
+            update_faults: peer.update_faults,
+            established_count: session.established_count(),
+            last_error: session.last_error().cloned(),
+            remarks: self.remarks(now, index, peer),
+        })
+    }
+
+    /// Refused prefixes of a peer by kind of refusal.
+    fn refused(&self, index: PeerIndex, peer: &Peer) -> BTreeMap<&'static str, u32> {
+        let mut refused = BTreeMap::new();
+        let Some(import) = peer.import(&self.config, &self.policy) else {
+            return refused;
+        };
+        for (prefix, id) in self.rib.received_routes(index) {
+            let Some(set) = self.rib.attributes.set(id) else {
+                continue;
+            };
+            if let Some(refusal) = refusal(&import, &prefix, &set) {
+                *refused.entry(refusal.kind()).or_default() += 1;
+            }
+        }
+        refused
+    }
+
+    /// Prefixes with all their paths, in the order of prefixes.
+    #[must_use]
+    pub fn routes(&self, filter: &RouteFilter) -> Vec<RouteView> {
+        let taught_by = filter.peer.as_ref().map(|name| self.named(name.as_str()));
+        let passes = |prefix: &IpNet| {
+            filter.within.is_none_or(|within| within.contains(prefix))
+                && filter
+                    .covering
+                    .is_none_or(|address| prefix.contains(&address))
+                && filter.after.is_none_or(|after| *prefix > after)
+        };
+        let taught = |id: PrefixId| match taught_by {
+            None => true,
+            Some(None) => false,
+            Some(Some(peer)) => self.rib.teaches(peer, id),
+        };
+        self.rib
+            .matching(passes)
+            .into_iter()
+            .filter(|(_, id)| taught(*id))
+            .take(filter.limit.unwrap_or(usize::MAX))
+            .filter_map(|(_, id)| {
+                self.rib.route_view(id, |peer, prefix, set| {
+                    refusal(
+                        &self.peer(peer)?.import(&self.config, &self.policy)?,
+                        prefix,
+                        set,
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// What a peer has taught us, with the verdict on each prefix; `None` if there is no such peer.
+    #[must_use]
+    pub fn received(&self, name: &str) -> Option<Vec<ReceivedRoute>> {
+        let index = self.named(name)?;
+        let Some(import) = self.peer(index)?.import(&self.config, &self.policy) else {
+            return Some(Vec::new());
+        };
+        let route = |(prefix, id)| {
+            let attributes = self.rib.attributes.set(id)?;
+            let verdict = match import.judge_attributes(&attributes) {
+                Err(refusal) => Verdict::Refused(refusal),
+                Ok(()) => match import.judge_prefix(&prefix) {
+                    Ok(rule) => Verdict::Accepted(rule),
+                    Err(refusal) => Verdict::Refused(refusal),
+                },
+            };
+            Some(ReceivedRoute {
+                prefix,
+                attributes,
+                verdict,
+            })
+        };
+        Some(
+            self.rib
+                .received_routes(index)
+                .into_iter()
+                .filter_map(route)
+                .collect(),
+        )
+    }
+
+    /// What a peer has been told; `None` if there is no such peer.
+    #[must_use]
+    pub fn advertised(&self, name: &str) -> Option<Vec<AdvertisedRoute>> {
+        let peer = self.peer(self.named(name)?)?;
+        let route = |(id, attributes)| {
+            let attributes = self.rib.attributes.set(attributes)?;
+            Some(AdvertisedRoute {
+                prefix: self.rib.prefix(id)?,
+                attributes,
+            })
+        };
+        let mut routes: Vec<_> = peer.adj_out.all_sent().filter_map(route).collect();
+        routes.sort_by_key(|route| route.prefix);
+        Some(routes)
+    }
+
+    /// Why a peer has been told of a prefix, or not; `None` if there is no such peer.
+    #[must_use]
+    pub fn why_export(&self, name: &PeerName, prefix: &IpNet) -> Option<ExportVerdict> {
+        let peer = self.peer(self.named(name.as_str())?)?;
+        let Some(context) = peer.export(&self.config, &self.policy) else {
+            return Some(ExportVerdict::NotEstablished);
+        };
+        let Some(id) = self.rib.find(prefix) else {
+            return Some(ExportVerdict::NoRoute);
+        };
+        if peer.adj_out.is_queued(id) {
+            return Some(ExportVerdict::Pending);
+        }
+        if peer.adj_out.sent(id).is_some() {
+            return Some(ExportVerdict::Advertised);
+        }
+        let Some(best) = self.rib.best(id) else {
+            return Some(ExportVerdict::NoRoute);
+        };
+        let set = self.rib.attributes.set(best.attributes)?;
+        let source = self.rib.export_source(best.peer);
+        let judged = context.judge_route(&source, &set);
+        let withheld = match judged.and_then(|()| context.judge_prefix(prefix)) {
+            Err(withheld) => withheld,
+            Ok(()) => match peer.config.max_prefixes_out {
+                Some(limit) if peer.adj_out.advertised() >= limit => Withheld::Limit { limit },
+                _ => Withheld::TooLong,
+            },
+        };
+        Some(ExportVerdict::Withheld(withheld))
+    }
+}
