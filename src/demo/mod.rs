@@ -4,7 +4,7 @@
 //! - [`site`]: the site files of those who play; the gateway's is the reference site
 //! - [`daemon`], [`status`]: our own program as gateway, DRGs, VCN router and nodes, and what it says of itself
 //! - [`kernel`]: what is in a kernel, whatever a daemon says
-//! - [`probe`]: traffic
+//! - [`probe`] sends traffic
 //! - [`steps`]: what is shown, and how each of it is verified
 //! - [`workspace`]: the demo's folder, and the sweeping of demos that were killed
 //! - [`stop`], [`progress`]: Ctrl-C, and what a person sees meanwhile
@@ -41,6 +41,9 @@ use stop::Stop;
 
 /// The version of the JSON document's form.
 const VERSION: u32 = 1;
+
+/// How much of a result is in the summary, in characters.
+const RESULT: usize = 64;
 
 /// What a machine is told at the end.
 #[derive(Serialize)]
@@ -104,7 +107,7 @@ fn summarize(outcomes: &[Outcome], seconds: f64) -> Result<(), Failure> {
             },
             outcome.title.to_owned(),
             format!("{:.1} s", outcome.seconds),
-            outcome.figure.clone(),
+            short(&outcome.figure),
         ]);
     }
     let mut out = io::stdout().lock();
@@ -122,4 +125,12 @@ fn summarize(outcomes: &[Outcome], seconds: f64) -> Result<(), Failure> {
     };
     writeln!(out, "\n{verdict}")?;
     Ok(())
+}
+
+/// The beginning of what the steps have said in full already.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(RESULT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }

@@ -23,7 +23,7 @@ mod routes;
 mod traffic;
 
 /// How many lines of a daemon's log are shown after a failure.
-const LAST_WORDS: usize = 15;
+const LAST_WORDS: usize = 8;
 
 /// A step of the tour.
 struct Step {
