@@ -67,7 +67,7 @@ pub(crate) fn execute(keep: bool, json: bool) -> Result<(), Failure> {
     tour.give(keep);
     let (outcomes, interrupted) = tour.leave();
     let ok = outcomes.len() == steps::count() && outcomes.iter().all(|outcome| outcome.ok);
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = steps::round(start.elapsed());
     if json {
         let report = Report {
             version: VERSION,

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::mount::umount;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vti::netns::NetNs;
@@ -20,6 +21,8 @@ use super::problem::Problem;
 const RUN: &str = "/run";
 const FOLDER: &str = "causeway-demo-";
 const NAMESPACE: &str = "cwdemo-";
+/// Where the names of namespaces are: a mount, which the first one to need it makes.
+const NAMES: &str = "/run/netns";
 
 /// How long a killed daemon may take to go.
 const DEATH: Duration = Duration::from_secs(2);
@@ -29,6 +32,7 @@ const DEATH: Duration = Duration::from_secs(2);
 pub(super) struct Workspace {
     dir: PathBuf,
     prefix: String,
+    made_names: bool,
     _lock: File,
 }
 
@@ -55,6 +59,7 @@ impl Workspace {
         Ok(Self {
             dir,
             prefix: format!("{NAMESPACE}{number}-"),
+            made_names: !Path::new(NAMES).exists(),
             _lock: lock,
         })
     }
@@ -90,6 +95,10 @@ impl Drop for Workspace {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(folder = %self.dir.display(), %error, "folder not removed");
+        }
+        if self.made_names && NetNs::names("").is_empty() {
+            // Refused where somebody has made a namespace just now, which is right.
+            let _ = umount(NAMES).map(|()| fs::remove_dir(NAMES));
         }
     }
 }

@@ -18,7 +18,7 @@ pub(in crate::demo) const FLOWS: usize = 16;
 /// How often each of them sends.
 const PACE: Duration = Duration::from_millis(20);
 /// Later than this an echo counts as lost.
-const LATEST: Duration = Duration::from_millis(250);
+const LATEST: Duration = Duration::from_millis(500);
 
 /// Flows under way. They end when this is dropped.
 pub(in crate::demo) struct Flow {

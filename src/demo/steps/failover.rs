@@ -32,7 +32,7 @@ pub(super) fn failover(tour: &mut Tour) -> Result<Verified, Problem> {
         (topology.at(Place::Instance), at::INSTANCE),
     )?;
     let calm = Instant::now();
-    tour.stop.pause(CALM + Duration::from_millis(300))?;
+    tour.stop.pause(CALM + Duration::from_millis(600))?;
     let before = flow.losses(calm);
     verify(before.sent > 0 && before.lost == 0, || {
         format!(

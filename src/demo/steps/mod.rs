@@ -355,6 +355,6 @@ impl Tour {
 }
 
 /// Seconds, in milliseconds' steps.
-fn round(span: Duration) -> f64 {
+pub(super) fn round(span: Duration) -> f64 {
     (span.as_secs_f64() * 1000.0).round() / 1000.0
 }
