@@ -10,6 +10,7 @@ use clap::Parser;
 
 mod cli;
 mod control;
+mod demo;
 mod gateway;
 mod host;
 mod logging;

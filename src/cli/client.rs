@@ -1,6 +1,7 @@
 //! The command line's side of the control API.
 
 use std::path::Path;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -11,8 +12,11 @@ use tokio::net::UnixStream;
 
 use super::Failure;
 
+/// How long the daemon may take to answer; a reload of a large site takes longest.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Asks for something.
-pub(super) fn get(socket: &Path, path: &str) -> Result<Value, Failure> {
+pub(crate) fn get(socket: &Path, path: &str) -> Result<Value, Failure> {
     exchange(socket, Method::GET, path)
 }
 
@@ -23,9 +27,14 @@ pub(super) fn post(socket: &Path, path: &str) -> Result<Value, Failure> {
 
 fn exchange(socket: &Path, method: Method, path: &str) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let exchange = async {
         let stream = UnixStream::connect(socket).await.map_err(|error| unreachable_daemon(socket, &error))?;
         request(stream, method, path).await
+    };
+    // The timer has to be made inside the runtime.
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await }).unwrap_or_else(|_| {
+        let seconds = PATIENCE.as_secs();
+        Err(Failure::NoDaemon(format!("the daemon on {} has not answered for {seconds} s", socket.display())))
     })
 }
 

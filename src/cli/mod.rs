@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod bgp;
 mod check;
-mod client;
-mod paint;
+pub(crate) mod client;
+pub(crate) mod paint;
 mod status;
 
 /// Where the daemon listens unless the site file says otherwise.
@@ -68,6 +68,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// A whole hybrid cloud in network namespaces on this machine, and a tour of it (needs root).
+    Demo(DemoArguments),
 }
 
 /// How a command prints its answer.
@@ -98,6 +100,16 @@ pub(crate) struct CheckArguments {
     pub(crate) without_secrets: bool,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArguments {
+    /// Leave everything running after the tour until interrupted, to look around.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Print one JSON document at the end, instead of the tour as it goes.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -155,6 +167,7 @@ impl Arguments {
             Command::Tunnel { name, action, output } => {
                 act(socket, &format!("/v1/tunnels/{name}/{}", action.path()), output)
             }
+            Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
