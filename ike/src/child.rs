@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use crypto::Secret;
 use crypto::ikev2;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Narrowing};
 use crate::context::Context;
+use crate::error::{Cause, Selectors};
 use crate::event::{ChildKeys, ChildSa, Event, Path, Role};
 use crate::sa::established::CONFIRMED_AFTER;
 use crate::select::EspSuite;
@@ -141,8 +142,32 @@ impl Child {
 /// asking for the answer that tells it about the new SA.
 pub(crate) const REAP_AFTER: Duration = Duration::from_secs(180);
 
+/// The traffic that both sides have in mind: our side's, then the peer's. `local` and `remote` are the peer's words for them.
+///
+/// # Errors
+/// [`Cause::TsUnacceptable`] with both sides' selectors, where they have nothing in common or less than we can do with.
+pub(crate) fn meet(
+    connection: &Connection,
+    local: &[TrafficSelector],
+    remote: &[TrafficSelector],
+) -> Result<(Vec<TrafficSelector>, Vec<TrafficSelector>), Cause> {
+    let (ours, theirs) = (&connection.local_ts, &connection.remote_ts);
+    let (local_ts, remote_ts) = (narrow(ours, local), narrow(theirs, remote));
+    let suffices = |wanted: &[TrafficSelector], narrowed: &[TrafficSelector]| match connection.narrowing {
+        Narrowing::Accept => !narrowed.is_empty(),
+        Narrowing::Refuse => wanted.iter().all(|w| narrowed.iter().any(|n| n.covers(w))),
+    };
+    if suffices(ours, &local_ts) && suffices(theirs, &remote_ts) {
+        return Ok((local_ts, remote_ts));
+    }
+    Err(Cause::TsUnacceptable {
+        ours: Selectors { local: ours.clone(), remote: theirs.clone() },
+        theirs: Some(Selectors { local: local.to_vec(), remote: remote.to_vec() }),
+    })
+}
+
 /// What both lists of selectors cover (RFC 7296 section 2.9), without what another one covers.
-pub(crate) fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<TrafficSelector> {
+fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<TrafficSelector> {
     /// More than that nobody needs, and a peer could ask for tens of thousands.
     const MOST: usize = 64;
     let mut narrowed: Vec<TrafficSelector> = Vec::new();

@@ -162,6 +162,17 @@ impl Default for Retransmission {
     }
 }
 
+/// What is done with a peer that has a smaller part of the traffic in mind (RFC 7296 section 2.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum Narrowing {
+    /// Refuse it, and say what each side has. Routes decide what enters a route-based tunnel, so a narrower one would be up and
+    /// lose what does not fit, BGP's own packets first.
+    #[default]
+    Refuse,
+    /// Take what both sides have.
+    Accept,
+}
+
 /// Whether ESP goes inside UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Encapsulation {
@@ -203,6 +214,8 @@ pub struct Connection {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side of the traffic.
     pub remote_ts: Vec<TrafficSelector>,
+    /// Whether less than these selectors will do.
+    pub narrowing: Narrowing,
     /// Lifetime of the IKE SA; it is rekeyed at 70–85 % of it.
     pub ike_lifetime: Duration,
     /// Lifetime of a CHILD_SA; it is rekeyed at 55–65 % of it.
@@ -258,6 +271,7 @@ impl Connection {
             pfs: PfsPolicy::default(),
             local_ts: vec![TrafficSelector::any_v4()],
             remote_ts: vec![TrafficSelector::any_v4()],
+            narrowing: Narrowing::Refuse,
             ike_lifetime: Duration::from_secs(28_800),
             child_lifetime: Duration::from_secs(3_600),
             liveness: Liveness::default(),

@@ -35,7 +35,7 @@ pub mod wire;
 
 pub use connection::{
     Command, Connection, ConnectionId, Encapsulation, EsnPolicy, EspProposal, IkeProposal,
-    Liveness, PfsPolicy, Ports, Retransmission,
+    Liveness, Narrowing, PfsPolicy, Ports, Retransmission,
 };
 pub use crypto::{Encryption, Group, Integrity, Prf, Secret, Suite};
 pub use describe::Offer;

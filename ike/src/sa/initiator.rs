@@ -11,10 +11,10 @@ use super::established::{Birth, Established};
 use super::parts::Parts;
 use super::window::Pace;
 use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn};
-use crate::child::{Agreement, Child, narrow};
+use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, Encapsulation};
 use crate::context::Context;
-use crate::error::{Cause, Negotiation, RefusedBy, Selectors};
+use crate::error::{Cause, Negotiation, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups, GroupOffer, IkeSuite};
@@ -364,27 +364,13 @@ impl AuthSent {
     /// The first child, or why there is none.
     fn child(&self, turn: &mut Turn<'_>, parts: &Parts) -> Result<Child, Cause> {
         let c = turn.connection;
-        let ours = Selectors {
-            local: c.local_ts.clone(),
-            remote: c.remote_ts.clone(),
-        };
         let (Some(proposals), Some(ts_i), Some(ts_r)) = (&parts.sa, &parts.ts_i, &parts.ts_r)
         else {
             return Err(super::task::child::refusal(parts, c));
         };
         let choice = select::choose_esp(&c.esp, proposals, ChildGroups::FirstChild, None)
             .map_err(|mismatch| Cause::no_proposal(Negotiation::Esp, mismatch))?;
-        let (local_ts, remote_ts) = (narrow(&c.local_ts, ts_i), narrow(&c.remote_ts, ts_r));
-        if local_ts.is_empty() || remote_ts.is_empty() {
-            let theirs = Selectors {
-                local: ts_i.clone(),
-                remote: ts_r.clone(),
-            };
-            return Err(Cause::TsUnacceptable {
-                ours,
-                theirs: Some(theirs),
-            });
-        }
+        let (local_ts, remote_ts) = meet(c, ts_i, ts_r)?;
         let spi_out = super::task::child::spi_of(&choice.spi).ok_or_else(|| Cause::Malformed {
             what: "SPI of the CHILD_SA".to_owned(),
         })?;

@@ -12,15 +12,15 @@ use super::established::{Birth, Established};
 use super::parts::Parts;
 use super::task::child::Answer;
 use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn, answer_to};
-use crate::child::{Agreement, Child, narrow};
+use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, ConnectionId, Encapsulation};
 use crate::context::Context;
-use crate::error::{Cause, Diagnosis, Negotiation, RefusedBy, Selectors};
+use crate::error::{Cause, Diagnosis, Negotiation, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups};
 use crate::wire::{
-    Exchange, Header, Identity, KeyExchange, Message, Notify, NotifyType, Payload, TrafficSelector,
+    Exchange, Header, Identity, KeyExchange, Message, Notify, NotifyType, Payload,
     WireError,
 };
 
@@ -350,7 +350,7 @@ impl HalfOpen {
                 let cause = Cause::no_proposal(Negotiation::Esp, m);
                 (NotifyType::NO_PROPOSAL_CHOSEN, cause)
             })?;
-        let (local_ts, remote_ts) = meet(c, ts_r, ts_i)?;
+        let (local_ts, remote_ts) = meet(c, ts_r, ts_i).map_err(|cause| (NotifyType::TS_UNACCEPTABLE, cause))?;
         let spi_out = super::task::child::spi_of(&choice.spi).ok_or_else(|| {
             let cause = Cause::Malformed {
                 what: "SPI of the CHILD_SA".to_owned(),
@@ -405,33 +405,6 @@ impl HalfOpen {
             until: turn.now + LINGER,
         }
     }
-}
-
-/// Narrows the peer's selectors to ours; `local` and `remote` are the peer's words for our side
-/// and its own.
-pub(crate) fn meet(
-    connection: &Connection,
-    local: &[TrafficSelector],
-    remote: &[TrafficSelector],
-) -> Result<(Vec<TrafficSelector>, Vec<TrafficSelector>), (NotifyType, Cause)> {
-    let local_ts = narrow(&connection.local_ts, local);
-    let remote_ts = narrow(&connection.remote_ts, remote);
-    if local_ts.is_empty() || remote_ts.is_empty() {
-        let ours = Selectors {
-            local: connection.local_ts.clone(),
-            remote: connection.remote_ts.clone(),
-        };
-        let theirs = Selectors {
-            local: local.to_vec(),
-            remote: remote.to_vec(),
-        };
-        let cause = Cause::TsUnacceptable {
-            ours,
-            theirs: Some(theirs),
-        };
-        return Err((NotifyType::TS_UNACCEPTABLE, cause));
-    }
-    Ok((local_ts, remote_ts))
 }
 
 /// The candidate with the identities that the peer names; IDr only decides between several.

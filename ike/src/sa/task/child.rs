@@ -4,7 +4,7 @@
 use crypto::{Group, KeyPair};
 
 use super::{Active, Task};
-use crate::child::{Agreement, Child, narrow};
+use crate::child::{Agreement, Child, meet};
 use crate::connection::Connection;
 use crate::describe::Offer;
 use crate::error::{Cause, Negotiation, Selectors};
@@ -12,7 +12,7 @@ use crate::event::Role;
 use crate::sa::channel::Channel;
 use crate::sa::established::Established;
 use crate::sa::parts::Parts;
-use crate::sa::{Turn, responder};
+use crate::sa::Turn;
 use crate::select::{self, ChildGroups, GroupOffer};
 use crate::wire::{Exchange, KeyExchange, Notify, NotifyType, Payload};
 
@@ -268,21 +268,7 @@ impl Request {
             (_, None, _) => None,
             _ => return Err(malformed("Diffie-Hellman group of the response")),
         };
-        let (local_ts, remote_ts) = (narrow(&c.local_ts, ts_i), narrow(&c.remote_ts, ts_r));
-        if local_ts.is_empty() || remote_ts.is_empty() {
-            let ours = Selectors {
-                local: c.local_ts.clone(),
-                remote: c.remote_ts.clone(),
-            };
-            let theirs = Selectors {
-                local: ts_i.clone(),
-                remote: ts_r.clone(),
-            };
-            return Err(Cause::TsUnacceptable {
-                ours,
-                theirs: Some(theirs),
-            });
-        }
+        let (local_ts, remote_ts) = meet(c, ts_i, ts_r)?;
         let agreed = Agreement {
             path: &turn.link.path,
             role: Role::Initiator,
@@ -392,8 +378,8 @@ fn respond(
             data: key.public().to_vec(),
         });
     }
-    let (local_ts, remote_ts) = responder::meet(c, ts_r, ts_i)
-        .map_err(|(notify, cause)| (Notify::new(notify), Some(Box::new(cause))))?;
+    let (local_ts, remote_ts) = meet(c, ts_r, ts_i)
+        .map_err(|cause| (Notify::new(NotifyType::TS_UNACCEPTABLE), Some(Box::new(cause))))?;
     let spi_out = spi_of(&choice.spi).ok_or_else(syntax)?;
     let nonce_r = turn.cx.nonce();
     let spi_in = turn.cx.child_spi();
