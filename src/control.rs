@@ -96,14 +96,19 @@ impl Socket {
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Serves until the loop's end of `requests` is dropped.
     pub(crate) async fn serve(self, requests: mpsc::Sender<Request>) {
         let places = std::sync::Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
             let stream = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = requests.closed() => return,
@@ -149,8 +154,15 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) {
     }
 }
 
-async fn respond(request: &hyper::Request<Incoming>, requests: &mpsc::Sender<Request>) -> Response<Full<Bytes>> {
-    let query = match route(request.method(), request.uri().path(), request.uri().query()) {
+async fn respond(
+    request: &hyper::Request<Incoming>,
+    requests: &mpsc::Sender<Request>,
+) -> Response<Full<Bytes>> {
+    let query = match route(
+        request.method(),
+        request.uri().path(),
+        request.uri().query(),
+    ) {
         Ok(query) => query,
         Err(refusal) => return refuse(&refusal),
     };
@@ -184,21 +196,31 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
                 "down" => TunnelCommand::Down,
                 "rekey" => TunnelCommand::Rekey,
                 other => {
-                    return Err(Refusal::Invalid(format!("a tunnel cannot {other}; expected up, down or rekey")));
+                    return Err(Refusal::Invalid(format!(
+                        "a tunnel cannot {other}; expected up, down or rekey"
+                    )));
                 }
             };
             Ok(Query::Tunnel((*name).to_owned(), command))
         }
-        _ => Err(Refusal::NotFound(format!("no {method} {path} here; docs/control-api.md lists the paths"))),
+        _ => Err(Refusal::NotFound(format!(
+            "no {method} {path} here; docs/control-api.md lists the paths"
+        ))),
     }
 }
 
 fn prefix(parameters: Option<&str>) -> Result<Option<ipnet::IpNet>, Refusal> {
-    let Some(text) = parameters.and_then(|all| all.split('&').find_map(|one| one.strip_prefix("prefix="))) else {
+    let Some(text) =
+        parameters.and_then(|all| all.split('&').find_map(|one| one.strip_prefix("prefix=")))
+    else {
         return Ok(None);
     };
     let text = decode(text);
-    text.parse().map(Some).map_err(|_| Refusal::Invalid(format!("{text} is no prefix; expected one like 10.0.0.0/16")))
+    text.parse().map(Some).map_err(|_| {
+        Refusal::Invalid(format!(
+            "{text} is no prefix; expected one like 10.0.0.0/16"
+        ))
+    })
 }
 
 /// Undoes percent-encoding; what is not valid stays as it is.
@@ -212,7 +234,11 @@ fn decode(text: &str) -> String {
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         octets.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+        rest = if escaped.is_some() {
+            tail.get(2..).unwrap_or_default()
+        } else {
+            tail
+        };
     }
     String::from_utf8_lossy(&octets).into_owned()
 }
@@ -229,9 +255,10 @@ fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
 fn reply(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        hyper::header::CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -259,9 +286,18 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_says_what_would_be() {
-        assert!(matches!(route(&Method::GET, "/", None), Err(Refusal::NotFound(_))));
-        assert!(matches!(route(&Method::POST, "/v1/tunnels/a/explode", None), Err(Refusal::Invalid(_))));
-        assert!(matches!(route(&Method::GET, "/v1/bgp/routes", Some("prefix=ten")), Err(Refusal::Invalid(_))));
+        assert!(matches!(
+            route(&Method::GET, "/", None),
+            Err(Refusal::NotFound(_))
+        ));
+        assert!(matches!(
+            route(&Method::POST, "/v1/tunnels/a/explode", None),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(
+            route(&Method::GET, "/v1/bgp/routes", Some("prefix=ten")),
+            Err(Refusal::Invalid(_))
+        ));
     }
 
     #[test]

@@ -62,13 +62,23 @@ impl Handle {
     pub(crate) fn start(state: PathBuf, notices: mpsc::Sender<Input>) -> std::io::Result<Self> {
         let (desired, wishes) = watch::channel(Arc::new(Desired::default()));
         let (orders, received) = mpsc::channel(16);
-        let thread = std::thread::Builder::new().name("host".into()).stack_size(512 << 10).spawn(move || {
-            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(work(state, wishes, received, notices)),
-                Err(error) => warn!("the host thread has no runtime: {error}"),
-            }
-        })?;
-        Ok(Self { desired, orders, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("host".into())
+            .stack_size(512 << 10)
+            .spawn(move || {
+                match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime.block_on(work(state, wishes, received, notices)),
+                    Err(error) => warn!("the host thread has no runtime: {error}"),
+                }
+            })?;
+        Ok(Self {
+            desired,
+            orders,
+            thread: Some(thread),
+        })
     }
 
     /// Replaces what is desired.
@@ -86,7 +96,11 @@ impl Handle {
 
     /// Lets the thread finish what it was asked last, and waits for it.
     pub(crate) fn finish(mut self) {
-        let Self { desired, orders, thread } = &mut self;
+        let Self {
+            desired,
+            orders,
+            thread,
+        } = &mut self;
         let thread = thread.take();
         let (closed, _) = watch::channel(Arc::new(Desired::default()));
         drop(std::mem::replace(desired, closed));
@@ -128,7 +142,9 @@ struct Worker {
 
 impl Worker {
     async fn open(state: PathBuf, notices: mpsc::Sender<Input>) -> Result<Self, String> {
-        let host = KernelHost::open_with_state_in(state).await.map_err(|error| error.to_string())?;
+        let host = KernelHost::open_with_state_in(state)
+            .await
+            .map_err(|error| error.to_string())?;
         let monitor = Monitor::open(&[host.port()]).map_err(|error| error.to_string())?;
         Ok(Self {
             reconciler: Reconciler::new(host),
@@ -143,7 +159,11 @@ impl Worker {
         })
     }
 
-    async fn run(mut self, mut wishes: watch::Receiver<Arc<Desired>>, mut orders: mpsc::Receiver<Order>) {
+    async fn run(
+        mut self,
+        mut wishes: watch::Receiver<Arc<Desired>>,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
         let mut audit = tokio::time::interval(AUDIT);
         let mut look = tokio::time::interval(FIREWALL_LOOK);
         audit.tick().await;
@@ -189,7 +209,11 @@ impl Worker {
     }
 
     async fn reconcile(&mut self, desired: &Desired) {
-        let outcome = self.reconciler.reconcile(desired).await.map_err(|error| error.to_string());
+        let outcome = self
+            .reconciler
+            .reconcile(desired)
+            .await
+            .map_err(|error| error.to_string());
         self.unsettled = !outcome.as_ref().is_ok_and(Report::is_settled);
         if let Ok(report) = &outcome {
             for op in &report.applied {
@@ -226,38 +250,62 @@ impl Worker {
 
     async fn facts(&mut self) -> Result<HostFacts, vti::host::Error> {
         let snapshot = self.lookup.snapshot().await?;
-        let connected =
-            snapshot.connected.iter().map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.to_string())));
+        let connected = snapshot
+            .connected
+            .iter()
+            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.to_string())));
         let routes = snapshot.routes.iter().map(|route| {
             let source = match route.origin {
                 Origin::Static => LocalSource::Static,
                 Origin::Kernel => LocalSource::Kernel,
             };
-            (route.prefix, source, route.next_hops.first().map(|(dev, _)| dev.to_string()))
+            (
+                route.prefix,
+                source,
+                route.next_hops.first().map(|(dev, _)| dev.to_string()),
+            )
         });
         let local_routes = connected.chain(routes).collect();
         let links = self.lookup.interfaces().await?;
-        let links = links.iter().map(|(name, link)| (name.to_string(), link.up && link.carrier)).collect();
+        let links = links
+            .iter()
+            .map(|(name, link)| (name.to_string(), link.up && link.carrier))
+            .collect();
         let mut paths = BTreeMap::new();
         for remote in self.watched.clone() {
             let path = self.path(remote)?;
             paths.insert(remote, path);
         }
-        Ok(HostFacts { local_routes, paths, links })
+        Ok(HostFacts {
+            local_routes,
+            paths,
+            links,
+        })
     }
 
     fn path(&mut self, remote: IpAddr) -> Result<Result<LocalPath, String>, vti::host::Error> {
         let Some(path) = self.lookup.path(remote, None)? else {
-            return Ok(Err(format!("no route to {remote}: is the WAN interface up, and is there a default route?")));
+            return Ok(Err(format!(
+                "no route to {remote}: is the WAN interface up, and is there a default route?"
+            )));
         };
         if path.is_local {
-            return Ok(Err(format!("{remote} is an address of this host, so it cannot be the peer's")));
+            return Ok(Err(format!(
+                "{remote} is an address of this host, so it cannot be the peer's"
+            )));
         }
         let Some(source) = path.source else {
-            return Ok(Err(format!("{} has no address to reach {remote} from", path.dev)));
+            return Ok(Err(format!(
+                "{} has no address to reach {remote} from",
+                path.dev
+            )));
         };
         let mtu = u16::try_from(path.mtu).unwrap_or(u16::MAX);
-        Ok(Ok(LocalPath { source, interface: path.dev.to_string(), mtu }))
+        Ok(Ok(LocalPath {
+            source,
+            interface: path.dev.to_string(),
+            mtu,
+        }))
     }
 
     async fn load_firewall(&mut self) {
@@ -273,9 +321,16 @@ impl Worker {
             (Err(error), Some(_)) => Some(error.clone()),
             (Err(_), None) => None,
         };
-        self.generation = self.firewall.as_mut().ok().and_then(|firewall| firewall.generation().ok());
+        self.generation = self
+            .firewall
+            .as_mut()
+            .ok()
+            .and_then(|firewall| firewall.generation().ok());
         let obstacles = self.obstacles();
-        let _ = self.notices.send(Input::Firewall(FirewallFacts { failure, obstacles })).await;
+        let _ = self
+            .notices
+            .send(Input::Firewall(FirewallFacts { failure, obstacles }))
+            .await;
     }
 
     /// Our own table is looked at, and put right, when anybody has changed anything.
@@ -283,7 +338,11 @@ impl Worker {
         if self.ruleset.is_none() {
             return;
         }
-        let now = self.firewall.as_mut().ok().and_then(|firewall| firewall.generation().ok());
+        let now = self
+            .firewall
+            .as_mut()
+            .ok()
+            .and_then(|firewall| firewall.generation().ok());
         if now != self.generation {
             self.load_firewall().await;
         }
@@ -291,7 +350,9 @@ impl Worker {
 
     /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
-        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &self.ruleset) else { return Vec::new() };
+        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &self.ruleset) else {
+            return Vec::new();
+        };
         let flows = flows(ruleset, &self.watched);
         match firewall.trace(&flows) {
             Ok(trace) => {
@@ -299,34 +360,59 @@ impl Worker {
                 let legacy = trace.legacy_tables.iter().map(|table| {
                     format!("iptables-legacy has rules in its table {table}, which cannot be looked at from here: see iptables-legacy-save")
                 });
-                trace.passages.iter().filter(stopped).map(ToString::to_string).chain(legacy).collect()
+                trace
+                    .passages
+                    .iter()
+                    .filter(stopped)
+                    .map(ToString::to_string)
+                    .chain(legacy)
+                    .collect()
             }
             Err(error) => vec![format!("cannot look at other firewall tables: {error}")],
         }
     }
 
     fn counts(&mut self) -> Vec<RuleCount> {
-        let Ok(firewall) = &mut self.firewall else { return Vec::new() };
-        let Ok(observed) = firewall.observe() else { return Vec::new() };
+        let Ok(firewall) = &mut self.firewall else {
+            return Vec::new();
+        };
+        let Ok(observed) = firewall.observe() else {
+            return Vec::new();
+        };
         observed
             .counters()
             .iter()
-            .map(|(rule, count)| RuleCount { rule: rule.clone(), packets: count.packets, octets: count.bytes })
+            .map(|(rule, count)| RuleCount {
+                rule: rule.clone(),
+                packets: count.packets,
+                octets: count.bytes,
+            })
             .collect()
     }
 }
 
 /// What has to get through for the site to work.
 fn flows(ruleset: &Ruleset, peers: &[IpAddr]) -> Vec<Flow> {
-    let wan = ruleset.wan.as_ref().and_then(|wan| wan.interface.as_deref());
+    let wan = ruleset
+        .wan
+        .as_ref()
+        .and_then(|wan| wan.interface.as_deref());
     let outer = peers.iter().flat_map(|peer| {
-        let both = [Flow::from_peer(*peer, wan, None), Flow::to_peer(*peer, wan, None)];
+        let both = [
+            Flow::from_peer(*peer, wan, None),
+            Flow::to_peer(*peer, wan, None),
+        ];
         both.into_iter().flatten()
     });
-    let sessions = ruleset.bgp.iter().map(|peer| Flow::bgp_from(peer.address, &peer.interface));
-    let inner = ruleset
-        .tunnel_interfaces
+    let sessions = ruleset
+        .bgp
         .iter()
-        .flat_map(|tunnel| [Flow::from_cloud(tunnel, None, None), Flow::to_cloud(tunnel, None, None)]);
+        .map(|peer| Flow::bgp_from(peer.address, &peer.interface));
+    let inner = ruleset.tunnel_interfaces.iter().flat_map(|tunnel| {
+        [
+            Flow::from_cloud(tunnel, None, None),
+            Flow::to_cloud(tunnel, None, None),
+        ]
+    });
     outer.chain(sessions).chain(inner).collect()
 }

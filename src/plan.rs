@@ -106,7 +106,10 @@ impl Plan {
         Ok(Self {
             name: site.gateway.name.clone(),
             ike: ike::EndpointConfig {
-                ports: ike::Ports { ike: site.daemon.ike_port, nat: site.daemon.nat_port },
+                ports: ike::Ports {
+                    ike: site.daemon.ike_port,
+                    nat: site.daemon.nat_port,
+                },
                 ..ike::EndpointConfig::default()
             },
             tunnels: tunnel::plan(site, keys)?,

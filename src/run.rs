@@ -10,7 +10,6 @@
 //!
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use vti::plane::{DataPlane, PlaneEvent, TunnelId};
+use vti::plane::{DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
 use crate::cli::Failure;
@@ -48,13 +47,19 @@ pub(crate) fn execute(config: &Path, socket: Option<&Path>) -> Result<(), Failur
         loaded.socket = socket.to_owned();
     }
     logging::start(&loaded.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run(config, loaded))
 }
 
 async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
-    let socket = control::Socket::bind(&loaded.socket)
-        .map_err(|error| Failure::Failed(format!("cannot listen on {}: {error}", loaded.socket.display())))?;
+    let socket = control::Socket::bind(&loaded.socket).map_err(|error| {
+        Failure::Failed(format!(
+            "cannot listen on {}: {error}",
+            loaded.socket.display()
+        ))
+    })?;
     let mut daemon = Daemon::start(config, loaded)?;
     let (requests, mut asked) = mpsc::channel(16);
     let control = tokio::spawn(socket.serve(requests));
@@ -71,7 +76,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
         let deadline = daemon.gateway.poll_timeout();
         let input = tokio::select! {
             Some(event) = daemon.plane_events.recv() => Some(Input::Plane(event)),
-            Some(event) = daemon.connections.recv() => Some(event.into()),
+            Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
             Some(request) = asked.recv() => daemon.answer(request).await,
@@ -128,28 +133,40 @@ struct Daemon {
     arrivals: mpsc::Receiver<Arrival>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
-    heard: BTreeMap<TunnelId, Instant>,
 }
 
 impl Daemon {
     fn start(config: &Path, loaded: Loaded) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let (events, plane_events) = mpsc::channel(1024);
-        let ports = UserPlaneConfig { ike_port: loaded.ike_port, nat_port: loaded.nat_port, ..Default::default() };
+        let ports = UserPlaneConfig {
+            ike_port: loaded.ike_port,
+            nat_port: loaded.nat_port,
+            ..Default::default()
+        };
         let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
         let (told, notices) = mpsc::channel(64);
-        let host = host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
+        let host =
+            host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
         let (happened, connections) = mpsc::channel(256);
         let (arrived, arrivals) = mpsc::channel(16);
         let mut transport = Transport::new(happened, arrived);
         if let Err(error) = transport.listen(loaded.bgp_port) {
             // Dialling works all the same, so this is no reason to stop.
-            warn!("cannot listen on TCP port {}: {error}; is another BGP daemon running? neighbors that only dial us stay down", loaded.bgp_port);
+            warn!(
+                "cannot listen on TCP port {}: {error}; is another BGP daemon running? neighbors that only dial us stay down",
+                loaded.bgp_port
+            );
         }
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
-        let gateway =
-            Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed).map_err(|error| failed(&error))?;
-        info!("gateway {} starts with {} tunnels and {} neighbors", loaded.plan.name, loaded.plan.tunnels.len(), loaded.plan.peers.len());
+        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed)
+            .map_err(|error| failed(&error))?;
+        info!(
+            "gateway {} starts with {} tunnels and {} neighbors",
+            loaded.plan.name,
+            loaded.plan.tunnels.len(),
+            loaded.plan.peers.len()
+        );
         Ok(Self {
             config: config.to_owned(),
             gateway,
@@ -162,7 +179,6 @@ impl Daemon {
             arrivals,
             host,
             notices,
-            heard: BTreeMap::new(),
             loaded,
         })
     }
@@ -185,7 +201,10 @@ impl Daemon {
 
     fn send(&self, transmit: &ike::Transmit) {
         let sent = match transmit.kind {
-            ike::TransmitKind::Ike => self.ike.send(transmit.local, transmit.remote, &transmit.payload),
+            ike::TransmitKind::Ike => {
+                self.ike
+                    .send(transmit.local, transmit.remote, &transmit.payload)
+            }
             ike::TransmitKind::NatKeepalive => self.ike.keepalive(transmit.local, transmit.remote),
         };
         if let Err(error) = sent {
@@ -200,48 +219,97 @@ impl Daemon {
             PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
             PlaneChange::AddInbound(tunnel, sa) => (tunnel, self.plane.add_inbound(tunnel, sa)),
             PlaneChange::SetOutbound(tunnel, sa) => (tunnel, self.plane.set_outbound(tunnel, sa)),
-            PlaneChange::RemoveInbound(tunnel, spi) => (tunnel, self.plane.remove_inbound(tunnel, spi)),
+            PlaneChange::RemoveInbound(tunnel, spi) => {
+                (tunnel, self.plane.remove_inbound(tunnel, spi))
+            }
             PlaneChange::ClearOutbound(tunnel) => (tunnel, self.plane.clear_outbound(tunnel)),
             PlaneChange::UpdatePath(tunnel, path) => {
                 let encap = encap(path.encapsulated, path.local.port(), path.remote.port());
-                (tunnel, self.plane.update_path(tunnel, path.local.ip(), path.remote.ip(), encap))
+                (
+                    tunnel,
+                    self.plane
+                        .update_path(tunnel, path.local.ip(), path.remote.ip(), encap),
+                )
             }
         };
         if let Err(error) = outcome {
-            self.gateway.handle(Instant::now(), Input::PlaneRefused { tunnel, reason: error.to_string() });
+            self.gateway.handle(
+                Instant::now(),
+                Input::PlaneRefused {
+                    tunnel,
+                    reason: error.to_string(),
+                },
+            );
         }
     }
 
     fn change_connection(&mut self, action: bgpd::Action) {
         match action {
-            bgpd::Action::Connect { conn, local, remote, interface, ttl, .. } => {
-                self.transport.dial(Dial { conn, local, interface, remote, ttl });
+            bgpd::Action::Connect {
+                conn,
+                local,
+                remote,
+                interface,
+                ttl,
+                ..
+            } => {
+                self.transport.dial(Dial {
+                    conn,
+                    local,
+                    interface,
+                    remote,
+                    ttl,
+                });
             }
             bgpd::Action::Send { conn, bytes } => {
                 if let Err(reason) = self.transport.send(conn, bytes) {
-                    self.gateway.handle(Instant::now(), Input::Closed { conn, reason });
+                    self.gateway
+                        .handle(Instant::now(), Input::Closed { conn, reason });
                 }
             }
             bgpd::Action::Close { conn } => self.transport.close(conn),
         }
     }
 
+    fn hear(&mut self, event: transport::Event) -> Option<Input> {
+        if let transport::Event::Closed { conn, .. }
+        | transport::Event::ConnectFailed { conn, .. } = &event
+        {
+            self.transport.forget(*conn);
+        }
+        Some(event.into())
+    }
+
     fn accept(&mut self, arrival: Arrival) -> Option<Input> {
         // Without a number the stream is dropped, which closes it.
-        if let Some(conn) = self.gateway.accept(Instant::now(), arrival.local, arrival.remote) {
+        if let Some(conn) = self
+            .gateway
+            .accept(Instant::now(), arrival.local, arrival.remote)
+        {
             self.transport.adopt(conn, arrival.stream);
         }
         None
     }
 
-    /// Tells IKE which peers were heard in ESP, and systemd that the loop turns.
+    /// Tells the gateway what the tunnels carry, and systemd that the loop turns.
     fn beat(&mut self) -> Option<Input> {
         systemd::watchdog();
-        for tunnel in &self.loaded.plan.tunnels {
-            let id = tunnel.spec.id;
-            let Some(last) = self.plane.counters(id).and_then(|counters| counters.last_inbound) else { continue };
-            if self.heard.insert(id, last) != Some(last) {
-                self.gateway.handle(Instant::now(), Input::Alive(id));
+        for plan in &self.loaded.plan.tunnels {
+            let tunnel = plan.spec.id;
+            if let Some(TunnelCounters {
+                packets_in,
+                packets_out,
+                ..
+            }) = self.plane.counters(tunnel)
+            {
+                self.gateway.handle(
+                    Instant::now(),
+                    Input::Carried {
+                        tunnel,
+                        packets_in,
+                        packets_out,
+                    },
+                );
             }
         }
         None
@@ -262,12 +330,17 @@ impl Daemon {
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
             Query::Reload => self.reload().map(|touched| {
-                let message = if touched.is_empty() { "nothing has changed".to_owned() } else { touched.join("\n") };
+                let message = if touched.is_empty() {
+                    "nothing has changed".to_owned()
+                } else {
+                    touched.join("\n")
+                };
                 serde_json::json!({ "touched": touched, "message": message })
             }),
-            Query::Tunnel(name, command) => {
-                self.gateway.tunnel(now, &name, command).map(|message| serde_json::json!({ "message": message }))
-            }
+            Query::Tunnel(name, command) => self
+                .gateway
+                .tunnel(now, &name, command)
+                .map(|message| serde_json::json!({ "message": message })),
         };
         // A client that went away does not want its answer.
         let _ = request.answer.send(answer);
@@ -293,7 +366,11 @@ impl Daemon {
         let (answer, answered) = oneshot::channel();
         self.host.order(Order::Count(answer));
         // Counters are worth a moment, not a status that hangs.
-        tokio::time::timeout(Duration::from_millis(500), answered).await.ok().and_then(Result::ok).unwrap_or_default()
+        tokio::time::timeout(Duration::from_millis(500), answered)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default()
     }
 
     fn reload_by_signal(&mut self) -> Option<Input> {
@@ -312,7 +389,10 @@ impl Daemon {
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
         loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
-        let touched = self.gateway.reload(Instant::now(), loaded.plan.clone()).map_err(Refusal::Failed)?;
+        let touched = self
+            .gateway
+            .reload(Instant::now(), loaded.plan.clone())
+            .map_err(Refusal::Failed)?;
         self.loaded = loaded;
         Ok(touched)
     }

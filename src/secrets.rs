@@ -35,12 +35,19 @@ impl SecretError {
     /// What to do about it, where the message does not say so already.
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::Unreadable { path, .. } => Some(format!("put the key into {}, readable by root alone (mode 0600)", path.display())),
+            Self::Unreadable { path, .. } => Some(format!(
+                "put the key into {}, readable by root alone (mode 0600)",
+                path.display()
+            )),
             Self::TooOpen { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::ForeignOwner { path, .. } => Some(format!("chown root {}", path.display())),
             Self::Empty { .. } | Self::TooLong { .. } | Self::BadCredentialName(_) => None,
-            Self::NotInEnvironment(_) => Some("name a file instead: psk = { file = \"/etc/causeway/name.psk\" }".into()),
-            Self::NoCredentials(name) => Some(format!("add LoadCredential={name}:/path to the unit")),
+            Self::NotInEnvironment(_) => {
+                Some("name a file instead: psk = { file = \"/etc/causeway/name.psk\" }".into())
+            }
+            Self::NoCredentials(name) => {
+                Some(format!("add LoadCredential={name}:/path to the unit"))
+            }
         }
     }
 }
@@ -50,18 +57,26 @@ impl SecretError {
 /// # Errors
 /// When the file cannot be read, is empty or too long, or others than its owner may read it.
 pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
-    let unreadable =
-        |error: std::io::Error| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() };
+    let unreadable = |error: std::io::Error| SecretError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
     // The mode is asked of the open file, so that it is the mode of what is read.
     let mut file = fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(SecretError::TooOpen { path: path.to_owned(), mode });
+        return Err(SecretError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let owner = metadata.uid();
     if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return Err(SecretError::ForeignOwner { path: path.to_owned(), owner });
+        return Err(SecretError::ForeignOwner {
+            path: path.to_owned(),
+            owner,
+        });
     }
     read(&mut file, path)
 }
@@ -74,11 +89,13 @@ pub(crate) fn from_credential(name: &str) -> Result<Secret, SecretError> {
     if name.is_empty() || name.contains('/') || name == "." || name == ".." {
         return Err(SecretError::BadCredentialName(name.to_owned()));
     }
-    let folder =
-        std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| SecretError::NoCredentials(name.to_owned()))?;
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .ok_or_else(|| SecretError::NoCredentials(name.to_owned()))?;
     let path = Path::new(&folder).join(name);
-    let mut file = fs::File::open(&path)
-        .map_err(|error| SecretError::Unreadable { path: path.clone(), reason: error.to_string() })?;
+    let mut file = fs::File::open(&path).map_err(|error| SecretError::Unreadable {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
     read(&mut file, &path)
 }
 
@@ -96,7 +113,10 @@ fn read(file: &mut fs::File, path: &Path) -> Result<Secret, SecretError> {
     let mut octets = Vec::with_capacity(MOST_OCTETS as usize + 2);
     file.take(MOST_OCTETS + 1)
         .read_to_end(&mut octets)
-        .map_err(|error| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| SecretError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
     if octets.last() == Some(&b'\n') {
         octets.pop();
         if octets.last() == Some(&b'\r') {
@@ -106,10 +126,14 @@ fn read(file: &mut fs::File, path: &Path) -> Result<Secret, SecretError> {
     let long = octets.len() as u64 > MOST_OCTETS;
     let secret = Secret::new(octets);
     if long {
-        return Err(SecretError::TooLong { path: path.to_owned() });
+        return Err(SecretError::TooLong {
+            path: path.to_owned(),
+        });
     }
     if secret.is_empty() {
-        return Err(SecretError::Empty { path: path.to_owned() });
+        return Err(SecretError::Empty {
+            path: path.to_owned(),
+        });
     }
     Ok(secret)
 }
@@ -121,7 +145,8 @@ mod tests {
     use super::*;
 
     fn file(name: &str, text: &str, mode: u32) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("causeway-secret-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("causeway-secret-{}-{name}", std::process::id()));
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
@@ -137,21 +162,36 @@ mod tests {
     #[test]
     fn a_secret_file_that_others_may_read_is_refused() {
         let path = file("open", "correct horse", 0o644);
-        assert_eq!(from_file(&path), Err(SecretError::TooOpen { path: path.clone(), mode: 0o644 }));
+        assert_eq!(
+            from_file(&path),
+            Err(SecretError::TooOpen {
+                path: path.clone(),
+                mode: 0o644
+            })
+        );
         fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn an_empty_or_endless_secret_file_is_refused() {
         let path = file("empty", "\n", 0o600);
-        assert_eq!(from_file(&path), Err(SecretError::Empty { path: path.clone() }));
+        assert_eq!(
+            from_file(&path),
+            Err(SecretError::Empty { path: path.clone() })
+        );
         fs::write(&path, "x".repeat(5000)).unwrap();
-        assert_eq!(from_file(&path), Err(SecretError::TooLong { path: path.clone() }));
+        assert_eq!(
+            from_file(&path),
+            Err(SecretError::TooLong { path: path.clone() })
+        );
         fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn a_credential_name_cannot_leave_its_folder() {
-        assert!(matches!(from_credential("../shadow"), Err(SecretError::BadCredentialName(_))));
+        assert!(matches!(
+            from_credential("../shadow"),
+            Err(SecretError::BadCredentialName(_))
+        ));
     }
 }

@@ -55,11 +55,21 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let checked = check(path, Look::AtSecrets)?;
     let name = path.display().to_string();
     if !checked.diagnostics.is_empty() {
-        let colour = if io::stderr().is_terminal() { Colour::Always } else { Colour::Never };
-        let text = render::all(&Source::new(&name, &checked.text), &checked.diagnostics, colour);
+        let colour = if io::stderr().is_terminal() {
+            Colour::Always
+        } else {
+            Colour::Never
+        };
+        let text = render::all(
+            &Source::new(&name, &checked.text),
+            &checked.diagnostics,
+            colour,
+        );
         write!(io::stderr(), "{text}")?;
     }
-    let site = checked.site.ok_or_else(|| Failure::Invalid(format!("{name} cannot be used; nothing was touched")))?;
+    let site = checked
+        .site
+        .ok_or_else(|| Failure::Invalid(format!("{name} cannot be used; nothing was touched")))?;
     finish(&site).map_err(|error| Failure::Invalid(format!("{name}: {error}")))
 }
 
@@ -72,8 +82,13 @@ pub(crate) fn load_quietly(path: &Path) -> Result<Loaded, String> {
     let name = path.display().to_string();
     let source = Source::new(&name, &checked.text);
     let lines = |wanted: fn(Severity) -> bool| {
-        let chosen = checked.diagnostics.iter().filter(move |one| wanted(one.severity));
-        chosen.map(|one| render::line(&source, one)).collect::<Vec<_>>()
+        let chosen = checked
+            .diagnostics
+            .iter()
+            .filter(move |one| wanted(one.severity));
+        chosen
+            .map(|one| render::line(&source, one))
+            .collect::<Vec<_>>()
     };
     let Some(site) = &checked.site else {
         return Err(lines(|severity| severity == Severity::Error).join("\n"));
@@ -89,7 +104,8 @@ pub(crate) fn load_quietly(path: &Path) -> Result<Loaded, String> {
 /// # Errors
 /// [`Failure::Invalid`] when the file cannot be read.
 pub(crate) fn check(path: &Path, look: Look) -> Result<Checked, Failure> {
-    let text = read(path).map_err(|reason| Failure::Invalid(format!("cannot read {}: {reason}", path.display())))?;
+    let text = read(path)
+        .map_err(|reason| Failure::Invalid(format!("cannot read {}: {reason}", path.display())))?;
     let name = path.display().to_string();
     let source = Source::new(&name, &text);
     let loaded = match look {
@@ -97,7 +113,11 @@ pub(crate) fn check(path: &Path, look: Look) -> Result<Checked, Failure> {
         Look::AtTextOnly => config::load(&source, &config::Unseen),
     };
     let (site, diagnostics) = (loaded.site, loaded.diagnostics);
-    Ok(Checked { text, site, diagnostics })
+    Ok(Checked {
+        text,
+        site,
+        diagnostics,
+    })
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -106,7 +126,10 @@ fn read(path: &Path) -> Result<String, String> {
         return Err("it is not a regular file".into());
     }
     if metadata.len() > MOST_OCTETS {
-        return Err(format!("it has {} octets, which is no site file", metadata.len()));
+        return Err(format!(
+            "it has {} octets, which is no site file",
+            metadata.len()
+        ));
     }
     let octets = fs::read(path).map_err(|error| error.to_string())?;
     String::from_utf8(octets).map_err(|error| format!("it is not UTF-8: {error}"))
@@ -118,7 +141,8 @@ fn finish(site: &Site) -> Result<Loaded, String> {
     }
     let mut keys = Keys::new();
     for tunnel in &site.tunnels {
-        let key = fetch(&tunnel.psk).map_err(|error| format!("line {}: tunnel {}: {error}", tunnel.line, tunnel.name))?;
+        let key = fetch(&tunnel.psk)
+            .map_err(|error| format!("line {}: tunnel {}: {error}", tunnel.line, tunnel.name))?;
         keys.insert(tunnel.name.clone(), key);
     }
     Ok(Loaded {
@@ -136,14 +160,21 @@ fn finish(site: &Site) -> Result<Loaded, String> {
 impl Loaded {
     /// Where state lives that has to survive a crash: beside the control socket.
     pub(crate) fn runtime_folder(&self) -> PathBuf {
-        self.socket.parent().map_or_else(|| PathBuf::from("/run/causeway"), Path::to_owned)
+        self.socket
+            .parent()
+            .map_or_else(|| PathBuf::from("/run/causeway"), Path::to_owned)
     }
 
     /// Why the data plane is what it is.
     pub(crate) fn plane_reason(&self) -> String {
         match self.data_plane {
-            DataPlane::Auto => "[daemon] data-plane = \"auto\": the kernel plane is not available in this version".into(),
-            DataPlane::Kernel | DataPlane::Userspace => "[daemon] data-plane = \"userspace\"".into(),
+            DataPlane::Auto => {
+                "[daemon] data-plane = \"auto\": the kernel plane is not available in this version"
+                    .into()
+            }
+            DataPlane::Kernel | DataPlane::Userspace => {
+                "[daemon] data-plane = \"userspace\"".into()
+            }
         }
     }
 
@@ -182,8 +213,15 @@ fn fetch(source: &SecretSource) -> Result<Secret, SecretError> {
 struct Lender;
 
 impl Secrets for Lender {
-    fn inspect(&self, source: &SecretSource, look: &mut dyn FnMut(&[u8])) -> Result<(), SecretUnavailable> {
-        let secret = fetch(source).map_err(|error| SecretUnavailable { reason: error.to_string(), help: error.help() })?;
+    fn inspect(
+        &self,
+        source: &SecretSource,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), SecretUnavailable> {
+        let secret = fetch(source).map_err(|error| SecretUnavailable {
+            reason: error.to_string(),
+            help: error.help(),
+        })?;
         look(secret.expose());
         Ok(())
     }

@@ -18,7 +18,10 @@ pub(crate) fn reloading() {
 
 /// The end has begun.
 pub(crate) fn stopping() {
-    notify(&[NotifyState::Stopping, NotifyState::Status("taking leave of the peers")]);
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("taking leave of the peers"),
+    ]);
 }
 
 /// The loop turns.

@@ -35,6 +35,9 @@ pub(crate) struct Arrival {
     pub(crate) remote: SocketAddr,
 }
 
+/// How long a peer may take to read what was sent before a close.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// The longest pause between two attempts to get a segment through.
 const RETRANSMISSION_PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,7 +45,11 @@ const RETRANSMISSION_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A dial succeeded.
-    Connected { conn: ConnId, local: SocketAddr, remote: SocketAddr },
+    Connected {
+        conn: ConnId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     /// A dial failed.
     ConnectFailed { conn: ConnId, reason: String },
     /// Octets arrived.
@@ -80,7 +87,12 @@ struct Connection {
 impl Transport {
     /// No connection yet; what happens goes to `inputs`, and who dials us to `arrivals`.
     pub(crate) fn new(inputs: mpsc::Sender<Event>, arrivals: mpsc::Sender<Arrival>) -> Self {
-        Self { inputs, arrivals, connections: BTreeMap::new(), listener: None }
+        Self {
+            inputs,
+            arrivals,
+            connections: BTreeMap::new(),
+            listener: None,
+        }
     }
 
     /// Listens on the port, on all addresses: who may speak is the speaker's decision, by address.
@@ -109,11 +121,22 @@ impl Transport {
             let remote = dial.remote;
             let connected = match tokio::time::timeout(DIAL, connect(&dial)).await {
                 Ok(connected) => connected,
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to the TCP handshake")),
+                Err(_) => Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "no answer to the TCP handshake",
+                )),
             };
             match connected.and_then(|stream| Ok((stream.local_addr()?, stream))) {
                 Ok((local, stream)) => {
-                    if inputs.send(Event::Connected { conn, local, remote }).await.is_ok() {
+                    if inputs
+                        .send(Event::Connected {
+                            conn,
+                            local,
+                            remote,
+                        })
+                        .await
+                        .is_ok()
+                    {
                         carry(conn, stream, writes, counted, inputs).await;
                     }
                 }
@@ -123,7 +146,14 @@ impl Transport {
                 }
             }
         });
-        self.connections.insert(conn, Connection { writer, queued, task });
+        self.connections.insert(
+            conn,
+            Connection {
+                writer,
+                queued,
+                task,
+            },
+        );
     }
 
     /// Takes over an accepted connection under its number.
@@ -131,30 +161,53 @@ impl Transport {
         prepare(&stream);
         let (writer, writes) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(carry(conn, stream, writes, queued.clone(), self.inputs.clone()));
-        self.connections.insert(conn, Connection { writer, queued, task });
+        let task = tokio::spawn(carry(
+            conn,
+            stream,
+            writes,
+            queued.clone(),
+            self.inputs.clone(),
+        ));
+        self.connections.insert(
+            conn,
+            Connection {
+                writer,
+                queued,
+                task,
+            },
+        );
     }
 
     /// Queues octets. Returns a reason if the peer reads so little that the connection must be given up.
     pub(crate) fn send(&mut self, conn: ConnId, octets: Vec<u8>) -> Result<(), String> {
-        let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        let Some(connection) = self.connections.get(&conn) else {
+            return Ok(());
+        };
         let waiting = connection.queued.fetch_add(octets.len(), Ordering::Relaxed) + octets.len();
         if waiting > MOST_QUEUED {
             if let Some(connection) = self.connections.remove(&conn) {
                 connection.task.abort();
             }
-            return Err(format!("the peer does not read: {waiting} octets wait for it"));
+            return Err(format!(
+                "the peer does not read: {waiting} octets wait for it"
+            ));
         }
         // A closed writer has told, or will tell, its own end as an input.
         let _ = connection.writer.send(octets);
         Ok(())
     }
 
-    /// Closes once what is queued is written.
+    /// Closes once what is queued is written, or when the peer has not read it within [`LAST_WORDS`].
     pub(crate) fn close(&mut self, conn: ConnId) {
         // Dropping the writer's end lets its task finish what waits, shut the connection down and end.
-        if let Some(connection) = self.connections.remove(&conn) {
-            drop(connection.writer);
+        if let Some(Connection { writer, task, .. }) = self.connections.remove(&conn) {
+            drop(writer);
+            tokio::spawn(async move {
+                let abort = task.abort_handle();
+                if tokio::time::timeout(LAST_WORDS, task).await.is_err() {
+                    abort.abort();
+                }
+            });
         }
     }
 
@@ -176,8 +229,18 @@ async fn accept(listener: TcpListener, arrivals: mpsc::Sender<Arrival>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let Ok(local) = stream.local_addr() else { continue };
-                if arrivals.send(Arrival { stream, local, remote }).await.is_err() {
+                let Ok(local) = stream.local_addr() else {
+                    continue;
+                };
+                if arrivals
+                    .send(Arrival {
+                        stream,
+                        local,
+                        remote,
+                    })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -191,7 +254,11 @@ async fn accept(listener: TcpListener, arrivals: mpsc::Sender<Arrival>) {
 }
 
 async fn connect(dial: &Dial) -> io::Result<TcpStream> {
-    let socket = if dial.remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if dial.remote.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if let Some(interface) = &dial.interface {
         SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
     }
@@ -229,7 +296,12 @@ async fn carry(
         while let Some(octets) = writes.recv().await {
             writer.write_all(&octets).await?;
             queued.fetch_sub(octets.len(), Ordering::Relaxed);
-            let _ = told.send(Event::Sent { conn, octets: octets.len() }).await;
+            let _ = told
+                .send(Event::Sent {
+                    conn,
+                    octets: octets.len(),
+                })
+                .await;
         }
         writer.shutdown().await
     };
@@ -260,7 +332,9 @@ async fn carry(
 
 fn explain(error: &io::Error, remote: SocketAddr) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!("{remote} refuses: no BGP daemon listens there, or it does not know our address"),
+        io::ErrorKind::ConnectionRefused => format!(
+            "{remote} refuses: no BGP daemon listens there, or it does not know our address"
+        ),
         io::ErrorKind::AddrNotAvailable => {
             format!("cannot dial {remote} from the source address: it is on no interface ({error})")
         }

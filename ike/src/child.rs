@@ -153,16 +153,23 @@ pub(crate) fn meet(
 ) -> Result<(Vec<TrafficSelector>, Vec<TrafficSelector>), Cause> {
     let (ours, theirs) = (&connection.local_ts, &connection.remote_ts);
     let (local_ts, remote_ts) = (narrow(ours, local), narrow(theirs, remote));
-    let suffices = |wanted: &[TrafficSelector], narrowed: &[TrafficSelector]| match connection.narrowing {
-        Narrowing::Accept => !narrowed.is_empty(),
-        Narrowing::Refuse => wanted.iter().all(|w| narrowed.iter().any(|n| n.covers(w))),
-    };
+    let suffices =
+        |wanted: &[TrafficSelector], narrowed: &[TrafficSelector]| match connection.narrowing {
+            Narrowing::Accept => !narrowed.is_empty(),
+            Narrowing::Refuse => wanted.iter().all(|w| narrowed.iter().any(|n| n.covers(w))),
+        };
     if suffices(ours, &local_ts) && suffices(theirs, &remote_ts) {
         return Ok((local_ts, remote_ts));
     }
     Err(Cause::TsUnacceptable {
-        ours: Selectors { local: ours.clone(), remote: theirs.clone() },
-        theirs: Some(Selectors { local: local.to_vec(), remote: remote.to_vec() }),
+        ours: Selectors {
+            local: ours.clone(),
+            remote: theirs.clone(),
+        },
+        theirs: Some(Selectors {
+            local: local.to_vec(),
+            remote: remote.to_vec(),
+        }),
     })
 }
 

@@ -13,8 +13,14 @@ pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure
     let (path, output) = match command {
         BgpCommand::Summary(output) => ("/v1/bgp/summary".to_owned(), output),
         BgpCommand::Neighbor { name, output } => (format!("/v1/bgp/neighbors/{name}"), output),
-        BgpCommand::Routes { prefix: None, output } => ("/v1/bgp/routes".to_owned(), output),
-        BgpCommand::Routes { prefix: Some(prefix), output } => (format!("/v1/bgp/routes?prefix={prefix}"), output),
+        BgpCommand::Routes {
+            prefix: None,
+            output,
+        } => ("/v1/bgp/routes".to_owned(), output),
+        BgpCommand::Routes {
+            prefix: Some(prefix),
+            output,
+        } => (format!("/v1/bgp/routes?prefix={prefix}"), output),
     };
     let answer = client::get(socket, &path)?;
     if output.json {
@@ -24,7 +30,9 @@ pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure
     let lines = match command {
         BgpCommand::Summary(_) => summary_lines(&answer, paint),
         BgpCommand::Neighbor { .. } => neighbor_lines(&answer, paint),
-        BgpCommand::Routes { .. } => list(&answer, "routes").flat_map(|route| route_lines(route, paint)).collect(),
+        BgpCommand::Routes { .. } => list(&answer, "routes")
+            .flat_map(|route| route_lines(route, paint))
+            .collect(),
     };
     let mut out = io::stdout().lock();
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -40,7 +48,16 @@ pub(super) fn summary_lines(summary: &Value, paint: Paint) -> Vec<String> {
         number(summary, "prefixes"),
         number(summary, "paths"),
     )];
-    let mut table = Table::new(&["NEIGHBOR", "ADDRESS", "AS", "STATE", "FOR", "RECEIVED", "ACCEPTED", "ADVERTISED"]);
+    let mut table = Table::new(&[
+        "NEIGHBOR",
+        "ADDRESS",
+        "AS",
+        "STATE",
+        "FOR",
+        "RECEIVED",
+        "ACCEPTED",
+        "ADVERTISED",
+    ]);
     let mut problems = Vec::new();
     for peer in list(summary, "neighbors") {
         table.row(vec![
@@ -101,11 +118,18 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!("  refused     {count} {refusal}"));
     }
     for remark in list(neighbor, "remarks") {
-        lines.push(format!("  {}", paint.bad(remark.as_str().unwrap_or_default())));
+        lines.push(format!(
+            "  {}",
+            paint.bad(remark.as_str().unwrap_or_default())
+        ));
     }
     lines.push(paint.bold("  received"));
     for route in list(answer, "received") {
-        lines.push(format!("    {}  {}", text(route, "prefix"), verdict(&route["verdict"])));
+        lines.push(format!(
+            "    {}  {}",
+            text(route, "prefix"),
+            verdict(&route["verdict"])
+        ));
     }
     lines.push(paint.bold("  advertised"));
     for route in list(answer, "advertised") {
@@ -117,7 +141,11 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
 fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
     let mut lines = vec![paint.bold(text(route, "prefix"))];
     for path in list(route, "paths") {
-        let best = if path["best"] == true { paint.good("best") } else { reason(&path["lost_by"]) };
+        let best = if path["best"] == true {
+            paint.good("best")
+        } else {
+            reason(&path["lost_by"])
+        };
         lines.push(format!(
             "  {} from {}, local-pref {}, multipath {}",
             best,
@@ -127,8 +155,15 @@ fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
         ));
     }
     for hop in list(route, "next_hops") {
-        let interface = hop["interface"].as_str().map(|name| format!(" dev {name}")).unwrap_or_default();
-        lines.push(format!("  -> {}{interface} ({})", text(hop, "via"), text(hop, "peer")));
+        let interface = hop["interface"]
+            .as_str()
+            .map(|name| format!(" dev {name}"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "  -> {}{interface} ({})",
+            text(hop, "via"),
+            text(hop, "peer")
+        ));
     }
     lines
 }
@@ -158,5 +193,9 @@ fn duration(value: &Value) -> u64 {
 }
 
 fn state(state: &str, paint: Paint) -> String {
-    if state.eq_ignore_ascii_case("established") { paint.good(state) } else { paint.pending(state) }
+    if state.eq_ignore_ascii_case("established") {
+        paint.good(state)
+    } else {
+        paint.pending(state)
+    }
 }

@@ -26,22 +26,34 @@ pub(super) fn post(socket: &Path, path: &str) -> Result<Value, Failure> {
 }
 
 fn exchange(socket: &Path, method: Method, path: &str) -> Result<Value, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let exchange = async {
-        let stream = UnixStream::connect(socket).await.map_err(|error| unreachable_daemon(socket, &error))?;
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|error| unreachable_daemon(socket, &error))?;
         request(stream, method, path).await
     };
     // The timer has to be made inside the runtime.
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await }).unwrap_or_else(|_| {
-        let seconds = PATIENCE.as_secs();
-        Err(Failure::NoDaemon(format!("the daemon on {} has not answered for {seconds} s", socket.display())))
-    })
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, exchange).await })
+        .unwrap_or_else(|_| {
+            let seconds = PATIENCE.as_secs();
+            Err(Failure::NoDaemon(format!(
+                "the daemon on {} has not answered for {seconds} s",
+                socket.display()
+            )))
+        })
 }
 
 async fn request(stream: UnixStream, method: Method, path: &str) -> Result<Value, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("the daemon did not answer: {error}"));
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::Failed(format!("the daemon did not answer: {error}"))
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| failed(&e))?;
     let driver = tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
@@ -51,15 +63,31 @@ async fn request(stream: UnixStream, method: Method, path: &str) -> Result<Value
         .map_err(|e| Failure::Invalid(format!("cannot ask for {path}: {e}")))?;
     let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
     let status = response.status();
-    let body = response.into_body().collect().await.map_err(|e| failed(&e))?.to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|e| failed(&e))?
+        .to_bytes();
     driver.abort();
-    let value: Value = serde_json::from_slice(&body)
-        .map_err(|e| Failure::Failed(format!("the daemon's answer is not JSON ({e}); is it of another version?")))?;
+    let value: Value = serde_json::from_slice(&body).map_err(|e| {
+        Failure::Failed(format!(
+            "the daemon's answer is not JSON ({e}); is it of another version?"
+        ))
+    })?;
     if status.is_success() {
         return Ok(value);
     }
-    let text = value.get("error").and_then(Value::as_str).unwrap_or("the daemon refused").to_owned();
-    Err(if status.is_client_error() { Failure::Invalid(text) } else { Failure::Failed(text) })
+    let text = value
+        .get("error")
+        .and_then(Value::as_str)
+        .unwrap_or("the daemon refused")
+        .to_owned();
+    Err(if status.is_client_error() {
+        Failure::Invalid(text)
+    } else {
+        Failure::Failed(text)
+    })
 }
 
 /// Percent-encodes what a tunnel's or neighbor's name may hold beyond URL characters.
@@ -67,7 +95,18 @@ fn encode(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b'?' | b'=' | b'&' | b':' => {
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'/'
+            | b'?'
+            | b'='
+            | b'&'
+            | b':' => {
                 encoded.push(char::from(byte));
             }
             other => encoded.push_str(&format!("%{other:02X}")),
@@ -79,9 +118,9 @@ fn encode(path: &str) -> String {
 fn unreachable_daemon(socket: &Path, error: &std::io::Error) -> Failure {
     let socket = socket.display();
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => {
-            Failure::NoDaemon(format!("may not open {socket}; run this as root or as a member of the group that owns it"))
-        }
+        std::io::ErrorKind::PermissionDenied => Failure::NoDaemon(format!(
+            "may not open {socket}; run this as root or as a member of the group that owns it"
+        )),
         _ => Failure::NoDaemon(format!(
             "no daemon answers on {socket} ({error}); start it with `causeway run --config FILE` or `systemctl start causeway`, or name its socket with --socket"
         )),

@@ -83,7 +83,12 @@ pub(crate) struct Output {
 #[derive(Args)]
 pub(crate) struct RunArguments {
     /// The site file.
-    #[arg(long, short, value_name = "FILE", default_value = "/etc/causeway/site.toml")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "/etc/causeway/site.toml"
+    )]
     pub(crate) config: PathBuf,
 }
 
@@ -157,16 +162,24 @@ impl Arguments {
     pub(crate) fn execute(self) -> ExitCode {
         let socket = self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
         let outcome = match self.command {
-            Command::Run(arguments) => crate::run::execute(&arguments.config, self.socket.as_deref()),
+            Command::Run(arguments) => {
+                crate::run::execute(&arguments.config, self.socket.as_deref())
+            }
             Command::Check(arguments) => check::execute(&arguments),
             Command::Explain { code } => check::explain(&code),
             Command::Status { output, watch } => status::execute(socket, output, watch),
             Command::Tunnels(output) => status::tunnels(socket, output),
             Command::Bgp(command) => bgp::execute(socket, &command),
             Command::Reload(output) => act(socket, "/v1/reload", output),
-            Command::Tunnel { name, action, output } => {
-                act(socket, &format!("/v1/tunnels/{name}/{}", action.path()), output)
-            }
+            Command::Tunnel {
+                name,
+                action,
+                output,
+            } => act(
+                socket,
+                &format!("/v1/tunnels/{name}/{}", action.path()),
+                output,
+            ),
             Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
         };
         match outcome {
@@ -211,7 +224,11 @@ impl Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::Failed(error.to_string()) }
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::BrokenPipe
+        } else {
+            Self::Failed(error.to_string())
+        }
     }
 }
 
@@ -221,7 +238,10 @@ fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
     if output.json {
         return print_json(&answer);
     }
-    let text = answer.get("message").and_then(serde_json::Value::as_str).unwrap_or("done");
+    let text = answer
+        .get("message")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("done");
     writeln!(io::stdout(), "{text}")?;
     Ok(())
 }

@@ -57,10 +57,17 @@ fn print(status: &Value) -> Result<(), Failure> {
         text(status, "config"),
     )?;
     section(&mut out, paint, "tunnels", &tunnel_table(status, paint))?;
-    section(&mut out, paint, "bgp", &super::bgp::summary_lines(&status["bgp"], paint))?;
+    section(
+        &mut out,
+        paint,
+        "bgp",
+        &super::bgp::summary_lines(&status["bgp"], paint),
+    )?;
     section(&mut out, paint, "routes", &route_table(status))?;
     section(&mut out, paint, "firewall", &firewall_lines(status, paint))?;
-    let problems: Vec<String> = list(status, "problems").map(|p| paint.bad(p.as_str().unwrap_or_default())).collect();
+    let problems: Vec<String> = list(status, "problems")
+        .map(|p| paint.bad(p.as_str().unwrap_or_default()))
+        .collect();
     if problems.is_empty() {
         writeln!(out, "\n{}", paint.good("no problems"))?;
     } else {
@@ -75,10 +82,22 @@ fn section(out: &mut impl Write, paint: Paint, title: &str, lines: &[String]) ->
 }
 
 fn tunnel_table(status: &Value, paint: Paint) -> Vec<String> {
-    let mut table = Table::new(&["NAME", "STATE", "FOR", "REMOTE", "INTERFACE", "INSIDE", "SUITE", "IN", "OUT"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "STATE",
+        "FOR",
+        "REMOTE",
+        "INTERFACE",
+        "INSIDE",
+        "SUITE",
+        "IN",
+        "OUT",
+    ]);
     let mut reasons = Vec::new();
     for tunnel in list(status, "tunnels") {
-        let child = tunnel["children"].as_array().and_then(|all| all.iter().find(|c| c["outbound"] == true));
+        let child = tunnel["children"]
+            .as_array()
+            .and_then(|all| all.iter().find(|c| c["outbound"] == true));
         table.row(vec![
             text(tunnel, "name").to_owned(),
             state(text(tunnel, "state"), paint),
@@ -139,10 +158,17 @@ fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!(
             "  CHILD_SA    {}{} in {} out {}{}, age {}{}",
             text(child, "suite"),
-            child["pfs"].as_str().map(|group| format!(" pfs {group}")).unwrap_or_default(),
+            child["pfs"]
+                .as_str()
+                .map(|group| format!(" pfs {group}"))
+                .unwrap_or_default(),
             text(child, "spi_in"),
             text(child, "spi_out"),
-            if child["outbound"] == true { "" } else { " (receiving only)" },
+            if child["outbound"] == true {
+                ""
+            } else {
+                " (receiving only)"
+            },
             span(number(child, "age_seconds")),
             due(&child["rekey_in_seconds"]),
         ));
@@ -166,7 +192,10 @@ fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
 }
 
 fn due(seconds: &Value) -> String {
-    seconds.as_u64().map(|seconds| format!(", rekey in {}", span(seconds))).unwrap_or_default()
+    seconds
+        .as_u64()
+        .map(|seconds| format!(", rekey in {}", span(seconds)))
+        .unwrap_or_default()
 }
 
 fn route_table(status: &Value) -> Vec<String> {
@@ -174,8 +203,15 @@ fn route_table(status: &Value) -> Vec<String> {
     for route in list(status, "routes") {
         let hops: Vec<String> = list(route, "next_hops")
             .map(|hop| {
-                let interface = hop["interface"].as_str().map(|name| format!(" dev {name}")).unwrap_or_default();
-                format!("{}{interface} ({})", text(hop, "via"), text(hop, "neighbor"))
+                let interface = hop["interface"]
+                    .as_str()
+                    .map(|name| format!(" dev {name}"))
+                    .unwrap_or_default();
+                format!(
+                    "{}{interface} ({})",
+                    text(hop, "via"),
+                    text(hop, "neighbor")
+                )
             })
             .collect();
         table.row(vec![text(route, "prefix").to_owned(), hops.join(", ")]);

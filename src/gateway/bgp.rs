@@ -45,7 +45,9 @@ impl Gateway {
                     LocalSource::Kernel => redistribute.kernel,
                 };
                 // A tunnel's own /31 is nobody's business, whatever a list permits.
-                let inside = interface.as_deref().is_some_and(|name| self.is_tunnel_interface(name));
+                let inside = interface
+                    .as_deref()
+                    .is_some_and(|name| self.is_tunnel_interface(name));
                 LocalRoute {
                     prefix: *prefix,
                     source: *source,
@@ -66,24 +68,42 @@ impl Gateway {
                 agreed.hold_time.as_secs()
             ),
             Event::PeerDown { peer, reason, .. } => warn!(neighbor = %peer, "BGP down: {reason}"),
-            Event::OpenFailed { peer, reason } => warn!(neighbor = %peer, "BGP does not come up: {reason}"),
+            Event::OpenFailed { peer, reason } => {
+                warn!(neighbor = %peer, "BGP does not come up: {reason}")
+            }
             Event::ConnectFailed { peer, reason } => debug!(neighbor = %peer, "{reason}"),
             Event::EndOfRib { peer, received } => {
                 info!(neighbor = %peer, "the neighbor has sent all its routes: {received}");
             }
-            Event::PrefixLimit { peer, received, limit } => {
+            Event::PrefixLimit {
+                peer,
+                received,
+                limit,
+            } => {
                 warn!(neighbor = %peer, "{received} prefixes received, {limit} allowed (max-prefixes)");
             }
             Event::ExportLimit { peer, limit } => {
                 warn!(neighbor = %peer, "more prefixes for the neighbor than the {limit} it takes; the rest is held back");
             }
-            Event::RouteRefused { peer, prefix, refusal } => {
+            Event::RouteRefused {
+                peer,
+                prefix,
+                refusal,
+            } => {
                 info!(neighbor = %peer, %prefix, "not believed: {refusal}");
             }
-            Event::UpdateFault { peer, fault, withdrawn } => {
+            Event::UpdateFault {
+                peer,
+                fault,
+                withdrawn,
+            } => {
                 warn!(neighbor = %peer, "malformed UPDATE, {withdrawn} prefixes withdrawn: {fault}");
             }
-            Event::InterfaceChanged { interface, up, prefixes } => {
+            Event::InterfaceChanged {
+                interface,
+                up,
+                prefixes,
+            } => {
                 let state = if *up { "usable" } else { "unusable" };
                 debug!(%interface, "paths are {state}; {prefixes} prefixes selected anew");
             }

@@ -1,6 +1,6 @@
 //! What an operator may tell the gateway to do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ike::ConnectionId;
 use tracing::info;
@@ -9,19 +9,46 @@ use vti::plane::TunnelId;
 use super::{Effect, Gateway, PlaneChange};
 use crate::control::{Refusal, TunnelCommand};
 
+/// How long a neighbor has to take our last word before its tunnel goes.
+const FAREWELL: Duration = Duration::from_millis(200);
+
 impl Gateway {
     /// Acts on one tunnel by name, and says what happens now.
-    pub(crate) fn tunnel(&mut self, now: Instant, name: &str, command: TunnelCommand) -> Result<String, Refusal> {
-        let names = || self.tunnels.values().map(|t| t.plan.name.as_str()).collect::<Vec<_>>().join(", ");
-        let Some(id) = self.tunnels.iter().find(|(_, tunnel)| tunnel.plan.name == name).map(|(id, _)| *id) else {
-            return Err(Refusal::NotFound(format!("there is no tunnel {name}; the site file has {}", names())));
+    pub(crate) fn tunnel(
+        &mut self,
+        now: Instant,
+        name: &str,
+        command: TunnelCommand,
+    ) -> Result<String, Refusal> {
+        let names = || {
+            self.tunnels
+                .values()
+                .map(|t| t.plan.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let Some(id) = self
+            .tunnels
+            .iter()
+            .find(|(_, tunnel)| tunnel.plan.name == name)
+            .map(|(id, _)| *id)
+        else {
+            return Err(Refusal::NotFound(format!(
+                "there is no tunnel {name}; the site file has {}",
+                names()
+            )));
         };
         let said = self.tunnel_by_id(now, id, command);
         self.settle(now);
         said
     }
 
-    fn tunnel_by_id(&mut self, now: Instant, id: u32, command: TunnelCommand) -> Result<String, Refusal> {
+    fn tunnel_by_id(
+        &mut self,
+        now: Instant,
+        id: u32,
+        command: TunnelCommand,
+    ) -> Result<String, Refusal> {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return Err(Refusal::NotFound(format!("there is no tunnel {id}")));
         };
@@ -29,35 +56,96 @@ impl Gateway {
         let connection = ConnectionId(id);
         match command {
             TunnelCommand::Up => {
-                tunnel.held_down = false;
-                if tunnel.is_up() {
+                let was_held = std::mem::replace(&mut tunnel.held_down, false);
+                if tunnel.is_up() && !was_held {
                     return Ok(format!("{name} is up"));
                 }
                 info!(tunnel = %name, "brought up by hand");
+                self.due
+                    .retain(|(_, command)| *command != ike::Command::Down(connection));
+                self.resume_neighbors(now, id);
                 self.ike_command(now, ike::Command::Up(connection));
                 Ok(format!("{name} is being brought up; see `causeway status`"))
             }
             TunnelCommand::Down => {
                 tunnel.held_down = true;
                 info!(tunnel = %name, "taken down by hand");
-                self.ike_command(now, ike::Command::Down(connection));
-                Ok(format!("{name} is taken down and stays down until `causeway tunnel {name} up` or a restart"))
+                self.release_neighbors(now, id);
+                self.due
+                    .push((now + FAREWELL, ike::Command::Down(connection)));
+                Ok(format!(
+                    "{name} is taken down and stays down until `causeway tunnel {name} up` or a restart"
+                ))
             }
             TunnelCommand::Rekey => {
                 if !tunnel.is_up() {
-                    return Err(Refusal::Failed(format!("{name} is not up, so there is nothing to rekey")));
+                    return Err(Refusal::Failed(format!(
+                        "{name} is not up, so there is nothing to rekey"
+                    )));
                 }
                 info!(tunnel = %name, "rekeyed by hand");
                 self.ike_command(now, ike::Command::RekeyChild(connection));
                 self.ike_command(now, ike::Command::RekeyIke(connection));
-                Ok(format!("{name} rekeys its CHILD_SA and its IKE_SA now; see `causeway tunnels`"))
+                Ok(format!(
+                    "{name} rekeys its CHILD_SA and its IKE_SA now; see `causeway tunnels`"
+                ))
             }
+        }
+    }
+
+    /// Ends the sessions over a tunnel with a word, so that the other side turns to its other ways at once instead of waiting for a hold
+    /// time while it sends into a tunnel that is gone.
+    fn release_neighbors(&mut self, now: Instant, id: u32) {
+        for peer in self.neighbors_over(id) {
+            self.bgp_command(
+                now,
+                bgpd::Command::DisablePeer {
+                    peer,
+                    text: "the tunnel is taken down".into(),
+                },
+            );
+        }
+    }
+
+    fn resume_neighbors(&mut self, now: Instant, id: u32) {
+        for peer in self.neighbors_over(id) {
+            self.bgp_command(now, bgpd::Command::EnablePeer(peer));
+        }
+    }
+
+    fn neighbors_over(&self, id: u32) -> Vec<bgpd::PeerName> {
+        let Some(tunnel) = self.tunnels.get(&id) else {
+            return Vec::new();
+        };
+        let over =
+            |peer: &&bgpd::PeerConfig| peer.interface.as_deref() == Some(tunnel.plan.interface());
+        self.plan
+            .peers
+            .iter()
+            .filter(over)
+            .map(|peer| peer.name.clone())
+            .collect()
+    }
+
+    /// Does what was put off until now.
+    pub(super) fn do_what_is_due(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.due)
+            .into_iter()
+            .partition(|(when, _)| *when <= now);
+        self.due = later;
+        for (_, command) in due {
+            self.ike_command(now, command);
         }
     }
 
     /// Ends all BGP sessions with a word to the neighbors, while the tunnels still carry it.
     pub(crate) fn leave_neighbors(&mut self, now: Instant) {
-        self.bgp_command(now, bgpd::Command::Shutdown { text: "the gateway stops".into() });
+        self.bgp_command(
+            now,
+            bgpd::Command::Shutdown {
+                text: "the gateway stops".into(),
+            },
+        );
         self.settle(now);
     }
 
@@ -70,7 +158,8 @@ impl Gateway {
         if clean_up {
             self.effects.push_back(Effect::Firewall(None));
             for id in self.tunnels.keys() {
-                self.effects.push_back(Effect::Plane(PlaneChange::RemoveTunnel(TunnelId(*id))));
+                self.effects
+                    .push_back(Effect::Plane(PlaneChange::RemoveTunnel(TunnelId(*id))));
             }
         }
     }

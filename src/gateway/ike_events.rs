@@ -18,20 +18,31 @@ enum Half {
 impl Gateway {
     pub(super) fn handle_ike(&mut self, now: Instant, event: Event) {
         match event {
-            Event::IkeUp { connection, role, peer, suite, path, .. } => {
+            Event::IkeUp {
+                connection,
+                role,
+                peer,
+                suite,
+                path,
+                ..
+            } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, %peer, "IKE_SA established with {} by {suite}, {} {}", path.remote, words(role), nat(&path));
-                self.journal.record(now, format!("{name}: IKE_SA established by {suite}"));
+                self.journal
+                    .record(now, format!("{name}: IKE_SA established by {suite}"));
             }
             Event::IkeRekeyed { connection, .. } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "IKE_SA rekeyed");
                 self.journal.record(now, format!("{name}: IKE_SA rekeyed"));
             }
-            Event::IkeDown { connection, reason, .. } => {
+            Event::IkeDown {
+                connection, reason, ..
+            } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "IKE_SA gone: {}", describe(&reason));
-                self.journal.record(now, format!("{name}: IKE_SA gone: {}", describe(&reason)));
+                self.journal
+                    .record(now, format!("{name}: IKE_SA gone: {}", describe(&reason)));
             }
             Event::InboundAdd(child) => self.add_inbound(&child),
             Event::OutboundUse(child) => self.use_outbound(&child),
@@ -41,14 +52,23 @@ impl Gateway {
                 }
                 self.plane(PlaneChange::RemoveInbound(TunnelId(connection.0), spi_in));
             }
-            Event::OutboundClear { connection } => self.plane(PlaneChange::ClearOutbound(TunnelId(connection.0))),
-            Event::ChildRekeyed { connection, new_spi_in, .. } => {
+            Event::OutboundClear { connection } => {
+                self.plane(PlaneChange::ClearOutbound(TunnelId(connection.0)))
+            }
+            Event::ChildRekeyed {
+                connection,
+                new_spi_in,
+                ..
+            } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "CHILD_SA rekeyed, inbound SPI {new_spi_in:08x}");
-                self.journal.record(now, format!("{name}: CHILD_SA rekeyed"));
+                self.journal
+                    .record(now, format!("{name}: CHILD_SA rekeyed"));
             }
             Event::TunnelUp { connection } => self.tunnel_up(now, connection.0),
-            Event::TunnelDown { connection, reason } => self.tunnel_down(now, connection.0, &reason),
+            Event::TunnelDown { connection, reason } => {
+                self.tunnel_down(now, connection.0, &reason)
+            }
             Event::PathChanged { connection, path } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "the peer is at {} now, {}", path.remote, nat(&path));
@@ -77,7 +97,9 @@ impl Gateway {
     }
 
     fn tunnel_up(&mut self, now: Instant, id: u32) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
         tunnel.rise(now);
         let (name, interface) = (tunnel.plan.name.clone(), tunnel.plan.interface().to_owned());
         info!(tunnel = %name, "tunnel up on {interface}");
@@ -86,23 +108,35 @@ impl Gateway {
     }
 
     fn tunnel_down(&mut self, now: Instant, id: u32, reason: &DownReason) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
         let text = describe(reason);
         if !tunnel.fall(now, text.clone()) {
             return;
         }
         let name = tunnel.plan.name.clone();
         warn!(tunnel = %name, "tunnel down: {text}");
-        self.journal.record(now, format!("{name}: tunnel down: {text}"));
+        self.journal
+            .record(now, format!("{name}: tunnel down: {text}"));
         self.publish(now, id);
     }
 
     /// Tells BGP whether a tunnel carries packets: its CHILD_SA is usable and its interface is up. This is the one line that ties routes
     /// to tunnels; next hops leave and come back by it at once, not when a hold time is over.
     pub(super) fn publish(&mut self, now: Instant, id: u32) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
-        let link_is_up = self.facts.links.get(tunnel.plan.interface()).copied().unwrap_or(false);
-        let Some(up) = tunnel.usability(link_is_up) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let link_is_up = self
+            .facts
+            .links
+            .get(tunnel.plan.interface())
+            .copied()
+            .unwrap_or(false);
+        let Some(up) = tunnel.usability(link_is_up) else {
+            return;
+        };
         let name = tunnel.plan.interface().to_owned();
         self.bgp_command(now, bgpd::Command::SetInterface { name, up });
     }
@@ -111,7 +145,10 @@ impl Gateway {
         if let Some(tunnel) = self.tunnels.get_mut(&child.connection.0) {
             tunnel.learn_pair(child.spi_in, child.spi_out);
         }
-        self.plane(PlaneChange::AddInbound(TunnelId(child.connection.0), spec(child, Half::Inbound)));
+        self.plane(PlaneChange::AddInbound(
+            TunnelId(child.connection.0),
+            spec(child, Half::Inbound),
+        ));
     }
 
     fn use_outbound(&mut self, child: &ChildSa) {
@@ -120,16 +157,24 @@ impl Gateway {
             tunnel.set_carrier(child.suite, child.encapsulated);
             self.desired_is_stale |= tunnel.inner_mtu() != before;
         }
-        self.plane(PlaneChange::SetOutbound(TunnelId(child.connection.0), spec(child, Half::Outbound)));
+        self.plane(PlaneChange::SetOutbound(
+            TunnelId(child.connection.0),
+            spec(child, Half::Outbound),
+        ));
     }
 
     fn note(&mut self, now: Instant, note: &Note) {
         match note {
             Note::Stranger { remote } => debug!(%remote, "a stranger asks for an IKE_SA"),
             Note::CookiesDemanded { half_open } => {
-                warn!("{half_open} handshakes are half open: a flood, or many peers at once; cookies are demanded from now on");
+                warn!(
+                    "{half_open} handshakes are half open: a flood, or many peers at once; cookies are demanded from now on"
+                );
             }
-            Note::Collision { connection, ours_stays } => {
+            Note::Collision {
+                connection,
+                ours_stays,
+            } => {
                 let name = self.tunnel_name(connection.0);
                 let kept = if *ours_stays { "ours" } else { "the peer's" };
                 info!(tunnel = %name, "both sides negotiated at once; {kept} stays");
@@ -141,7 +186,8 @@ impl Gateway {
             Note::PeerRestarted { connection } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "the peer has restarted");
-                self.journal.record(now, format!("{name}: the peer has restarted"));
+                self.journal
+                    .record(now, format!("{name}: the peer has restarted"));
             }
         }
     }
@@ -151,14 +197,21 @@ impl Gateway {
     }
 
     pub(super) fn tunnel_name(&self, id: u32) -> String {
-        self.tunnels.get(&id).map_or_else(|| format!("tunnel {id}"), |tunnel| tunnel.plan.name.clone())
+        self.tunnels
+            .get(&id)
+            .map_or_else(|| format!("tunnel {id}"), |tunnel| tunnel.plan.name.clone())
     }
 
     /// Where in the site file the tunnel stands, for messages that ask to change it.
     fn site_line(&self, id: u32) -> String {
         self.tunnels
             .get(&id)
-            .map(|tunnel| format!(" ([tunnel.{}], line {} of the site file)", tunnel.plan.name, tunnel.plan.line))
+            .map(|tunnel| {
+                format!(
+                    " ([tunnel.{}], line {} of the site file)",
+                    tunnel.plan.name, tunnel.plan.line
+                )
+            })
             .unwrap_or_default()
     }
 }
@@ -183,7 +236,14 @@ fn spec(child: &ChildSa, half: Half) -> SaSpec {
 
 /// How ESP travels on an IKE SA's path: inside UDP it uses IKE's own ports.
 pub(crate) fn encap(encapsulated: bool, local_port: u16, remote_port: u16) -> Encap {
-    if encapsulated { Encap::Udp { local_port, remote_port } } else { Encap::None }
+    if encapsulated {
+        Encap::Udp {
+            local_port,
+            remote_port,
+        }
+    } else {
+        Encap::None
+    }
 }
 
 fn words(role: ike::Role) -> &'static str {

@@ -32,8 +32,8 @@ pub(crate) mod view;
 
 pub(crate) use ike_events::encap;
 use journal::Journal;
-use tunnel::Tunnel;
 pub(crate) use tunnel::LocalPath;
+use tunnel::Tunnel;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -41,7 +41,11 @@ pub(crate) enum Input {
     /// The data plane has something to say.
     Plane(PlaneEvent),
     /// A BGP connection changed. An accepted one goes through [`Gateway::accept`], because it is not data.
-    Connected { conn: bgpd::ConnId, local: SocketAddr, remote: SocketAddr },
+    Connected {
+        conn: bgpd::ConnId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     /// A dial failed.
     ConnectFailed { conn: bgpd::ConnId, reason: String },
     /// Octets of BGP.
@@ -54,8 +58,12 @@ pub(crate) enum Input {
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
     Reconciled(Result<Report, String>),
-    /// A tunnel's peer was heard in authenticated ESP since the last time.
-    Alive(TunnelId),
+    /// How many packets a tunnel has carried so far.
+    Carried {
+        tunnel: TunnelId,
+        packets_in: u64,
+        packets_out: u64,
+    },
     /// The data plane did not do what it was told.
     PlaneRefused { tunnel: TunnelId, reason: String },
     /// The firewall was loaded, or not, and what else would drop our peers.
@@ -129,6 +137,8 @@ pub(crate) struct Gateway {
     effects: VecDeque<Effect>,
     desired_is_stale: bool,
     journal: Journal,
+    /// Commands that wait for their time.
+    due: Vec<(Instant, ike::Command)>,
     started: Instant,
     stopping: bool,
 }
@@ -138,7 +148,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When the speaker refuses a peer; the site file's checks should have caught it.
-    pub(crate) fn new(now: Instant, plan: Plan, ike_seed: [u8; 32], bgp_seed: [u8; 32]) -> Result<Self, String> {
+    pub(crate) fn new(
+        now: Instant,
+        plan: Plan,
+        ike_seed: [u8; 32],
+        bgp_seed: [u8; 32],
+    ) -> Result<Self, String> {
         let ike = Endpoint::new(plan.ike.clone(), ike_seed);
         let bgp = Speaker::new(plan.speaker.clone(), bgp_seed);
         let mut gateway = Self {
@@ -154,6 +169,7 @@ impl Gateway {
             effects: VecDeque::new(),
             desired_is_stale: true,
             journal: Journal::default(),
+            due: Vec::new(),
             started: now,
             stopping: false,
         };
@@ -165,25 +181,41 @@ impl Gateway {
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Plane(event) => self.handle_plane(now, event),
-            Input::Connected { conn, local, remote } => self.bgp.handle_connected(now, conn, local, remote),
-            Input::ConnectFailed { conn, reason } => self.bgp.handle_connect_failed(now, conn, &reason),
+            Input::Connected {
+                conn,
+                local,
+                remote,
+            } => self.bgp.handle_connected(now, conn, local, remote),
+            Input::ConnectFailed { conn, reason } => {
+                self.bgp.handle_connect_failed(now, conn, &reason)
+            }
             Input::Bytes { conn, octets } => self.bgp.handle_bytes(now, conn, &octets),
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
             Input::Host(facts) => self.handle_facts(now, facts),
             Input::Reconciled(outcome) => self.handle_report(outcome),
-            Input::Alive(tunnel) => self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(tunnel.0))),
+            Input::Carried {
+                tunnel,
+                packets_in,
+                packets_out,
+            } => self.handle_count(now, tunnel, packets_in, packets_out),
             Input::PlaneRefused { tunnel, reason } => self.handle_refusal(now, tunnel, &reason),
             Input::Firewall(facts) => self.handle_firewall(facts),
             Input::Tick => {}
         }
+        self.do_what_is_due(now);
         self.ike.handle_timeout(now);
         self.bgp.handle_timeout(now);
         self.settle(now);
     }
 
     /// Decides about a connection that somebody opened to our BGP port.
-    pub(crate) fn accept(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) -> Option<bgpd::ConnId> {
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<bgpd::ConnId> {
         let accepted = self.bgp.handle_accepted(now, remote, local);
         self.settle(now);
         match accepted {
@@ -202,7 +234,11 @@ impl Gateway {
 
     /// When [`Input::Tick`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.ike.poll_timeout(), self.bgp.poll_timeout()].into_iter().flatten().min()
+        let due = self.due.iter().map(|(when, _)| *when).min();
+        [self.ike.poll_timeout(), self.bgp.poll_timeout(), due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Moves what one core says to the others until all are quiet.
@@ -229,16 +265,30 @@ impl Gateway {
 
     fn handle_plane(&mut self, now: Instant, event: PlaneEvent) {
         match event {
-            PlaneEvent::IkeDatagram { local, remote, payload } => {
+            PlaneEvent::IkeDatagram {
+                local,
+                remote,
+                payload,
+            } => {
                 self.ike.handle_datagram(now, local, remote, &payload);
             }
-            PlaneEvent::FirstInbound { spi, .. } => self.ike_command(now, ike::Command::InboundTraffic { spi }),
-            PlaneEvent::SoftLimit { tunnel, spi, direction } => {
+            PlaneEvent::FirstInbound { spi, .. } => {
+                self.ike_command(now, ike::Command::InboundTraffic { spi })
+            }
+            PlaneEvent::SoftLimit {
+                tunnel,
+                spi,
+                direction,
+            } => {
                 if let Some(spi) = self.inbound_spi(tunnel, spi, direction) {
                     self.ike_command(now, ike::Command::SoftExpired { spi });
                 }
             }
-            PlaneEvent::HardLimit { tunnel, spi, direction } => {
+            PlaneEvent::HardLimit {
+                tunnel,
+                spi,
+                direction,
+            } => {
                 if let Some(spi) = self.inbound_spi(tunnel, spi, direction) {
                     self.ike_command(now, ike::Command::HardExpired { spi });
                 }
@@ -262,16 +312,34 @@ impl Gateway {
 
     /// Somebody deleted a tunnel's interface, and its SAs with it: it is made again, and negotiated anew.
     fn restore_interface(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.tunnels.get(&id.0) else { return };
+        let Some(tunnel) = self.tunnels.get(&id.0) else {
+            return;
+        };
         warn!(tunnel = %tunnel.plan.name, "interface {} was deleted by somebody; it is made again", tunnel.plan.interface());
-        self.effects.push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
-        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(tunnel.plan.spec.clone())));
+        self.effects
+            .push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
+        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(
+            tunnel.plan.spec.clone(),
+        )));
         let held_down = tunnel.held_down;
         self.ike_command(now, ike::Command::Down(ConnectionId(id.0)));
         if !held_down {
             self.ike_command(now, ike::Command::Up(ConnectionId(id.0)));
         }
         self.desired_is_stale = true;
+    }
+
+    /// Authentic packets from a peer are a sign of life, so that IKE need not ask (RFC 7296, section 2.4).
+    fn handle_count(&mut self, now: Instant, id: TunnelId, packets_in: u64, packets_out: u64) {
+        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
+            return;
+        };
+        let was_silent = tunnel.silence(now).is_some();
+        if tunnel.count(now, packets_in, packets_out) {
+            self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(id.0)));
+        } else if let (false, Some(silence)) = (was_silent, tunnel.silence(now)) {
+            warn!(tunnel = %tunnel.plan.name, "{silence}");
+        }
     }
 
     /// IKE names a CHILD_SA by its inbound SPI; the plane names each direction by its own.
@@ -288,12 +356,23 @@ impl Gateway {
         }
         for (name, up) in &facts.links {
             if self.facts.links.get(name) != Some(up) && !self.is_tunnel_interface(name) {
-                self.bgp_command(now, bgpd::Command::SetInterface { name: name.clone(), up: *up });
+                self.bgp_command(
+                    now,
+                    bgpd::Command::SetInterface {
+                        name: name.clone(),
+                        up: *up,
+                    },
+                );
             }
         }
         // An interface that disappeared carries nothing.
-        let gone: Vec<String> =
-            self.facts.links.keys().filter(|name| !facts.links.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = self
+            .facts
+            .links
+            .keys()
+            .filter(|name| !facts.links.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             if !self.is_tunnel_interface(&name) {
                 self.bgp_command(now, bgpd::Command::SetInterface { name, up: false });
@@ -310,7 +389,9 @@ impl Gateway {
     }
 
     fn is_tunnel_interface(&self, name: &str) -> bool {
-        self.tunnels.values().any(|tunnel| tunnel.plan.interface() == name)
+        self.tunnels
+            .values()
+            .any(|tunnel| tunnel.plan.interface() == name)
     }
 
     /// Starts or moves each connection whose way to its peer is known now.
@@ -332,7 +413,10 @@ impl Gateway {
         let (failure, concerns) = match outcome {
             Ok(report) => {
                 let failure = report.failed.first().map(|(_, error)| error.to_string());
-                (failure, report.concerns.iter().map(ToString::to_string).collect())
+                (
+                    failure,
+                    report.concerns.iter().map(ToString::to_string).collect(),
+                )
             }
             Err(failure) => (Some(failure), Vec::new()),
         };
@@ -358,14 +442,20 @@ impl Gateway {
         if let Some(failure) = &facts.failure {
             error!("the firewall is not as the site file says: {failure}");
         }
-        for obstacle in facts.obstacles.iter().filter(|one| !self.firewall.obstacles.contains(one)) {
+        for obstacle in facts
+            .obstacles
+            .iter()
+            .filter(|one| !self.firewall.obstacles.contains(one))
+        {
             warn!("{obstacle}");
         }
         self.firewall = facts;
     }
 
     fn handle_refusal(&mut self, now: Instant, tunnel: TunnelId, reason: &str) {
-        let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) else {
+            return;
+        };
         error!(tunnel = %tunnel.plan.name, "the data plane refuses: {reason}");
         tunnel.note_failure(now, format!("the data plane refuses: {reason}"));
     }
@@ -384,8 +474,18 @@ impl Gateway {
 impl From<transport::Event> for Input {
     fn from(event: transport::Event) -> Self {
         match event {
-            transport::Event::Connected { conn, local, remote } => Self::Connected { conn, local, remote },
-            transport::Event::ConnectFailed { conn, reason } => Self::ConnectFailed { conn, reason },
+            transport::Event::Connected {
+                conn,
+                local,
+                remote,
+            } => Self::Connected {
+                conn,
+                local,
+                remote,
+            },
+            transport::Event::ConnectFailed { conn, reason } => {
+                Self::ConnectFailed { conn, reason }
+            }
             transport::Event::Bytes { conn, octets } => Self::Bytes { conn, octets },
             transport::Event::Closed { conn, reason } => Self::Closed { conn, reason },
             transport::Event::Sent { conn, octets } => Self::Sent { conn, octets },

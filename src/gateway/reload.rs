@@ -30,7 +30,8 @@ impl Gateway {
         self.adopt_peers(now, &plan, &mut touched)?;
         if plan.firewall != self.plan.firewall {
             touched.push("firewall: rules replaced".into());
-            self.effects.push_back(Effect::Firewall(plan.firewall.clone().map(Arc::new)));
+            self.effects
+                .push_back(Effect::Firewall(plan.firewall.clone().map(Arc::new)));
         }
         let redistribution_differs = plan.redistribute != self.plan.redistribute;
         self.plan = plan;
@@ -38,7 +39,12 @@ impl Gateway {
             touched.push("bgp: redistribution changed".into());
             self.announce_local_routes(now);
         }
-        let remotes = self.plan.tunnels.iter().map(|tunnel| tunnel.connection.remote).collect();
+        let remotes = self
+            .plan
+            .tunnels
+            .iter()
+            .map(|tunnel| tunnel.connection.remote)
+            .collect();
         self.effects.push_back(Effect::WatchPaths(remotes));
         self.desired_is_stale = true;
         for line in &touched {
@@ -48,13 +54,20 @@ impl Gateway {
     }
 
     fn adopt_tunnels(&mut self, now: Instant, plan: &Plan, touched: &mut Vec<String>) {
-        let wanted: BTreeMap<u32, &TunnelPlan> =
-            plan.tunnels.iter().map(|tunnel| (tunnel.spec.id.0, tunnel)).collect();
+        let wanted: BTreeMap<u32, &TunnelPlan> = plan
+            .tunnels
+            .iter()
+            .map(|tunnel| (tunnel.spec.id.0, tunnel))
+            .collect();
         // A tunnel whose interface changes is another tunnel.
         let leaving: Vec<u32> = self
             .tunnels
             .iter()
-            .filter(|(id, tunnel)| wanted.get(*id).is_none_or(|new| new.spec != tunnel.plan.spec || new.name != tunnel.plan.name))
+            .filter(|(id, tunnel)| {
+                wanted
+                    .get(*id)
+                    .is_none_or(|new| new.spec != tunnel.plan.spec || new.name != tunnel.plan.name)
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in leaving {
@@ -71,8 +84,15 @@ impl Gateway {
 
     fn add_tunnel(&mut self, now: Instant, id: u32, new: &TunnelPlan, touched: &mut Vec<String>) {
         touched.push(format!("{}: tunnel added", new.name));
-        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(new.spec.clone())));
-        self.bgp_command(now, bgpd::Command::SetInterface { name: new.interface().to_owned(), up: false });
+        self.effects
+            .push_back(Effect::Plane(PlaneChange::AddTunnel(new.spec.clone())));
+        self.bgp_command(
+            now,
+            bgpd::Command::SetInterface {
+                name: new.interface().to_owned(),
+                up: false,
+            },
+        );
         let mut tunnel = Tunnel::new(now, new.clone());
         let command = match self.facts.paths.get(&new.connection.remote) {
             Some(Ok(path)) => tunnel.take_path(path),
@@ -85,18 +105,38 @@ impl Gateway {
     }
 
     fn remove_tunnel(&mut self, now: Instant, id: u32, touched: &mut Vec<String>) {
-        let Some(tunnel) = self.tunnels.remove(&id) else { return };
+        let Some(tunnel) = self.tunnels.remove(&id) else {
+            return;
+        };
         touched.push(format!("{}: tunnel removed", tunnel.plan.name));
         if tunnel.source().is_some() {
             self.ike_command(now, ike::Command::Remove(ConnectionId(id)));
         }
-        self.bgp_command(now, bgpd::Command::SetInterface { name: tunnel.plan.interface().to_owned(), up: false });
-        self.effects.push_back(Effect::Plane(PlaneChange::RemoveTunnel(TunnelId(id))));
+        self.bgp_command(
+            now,
+            bgpd::Command::SetInterface {
+                name: tunnel.plan.interface().to_owned(),
+                up: false,
+            },
+        );
+        self.effects
+            .push_back(Effect::Plane(PlaneChange::RemoveTunnel(TunnelId(id))));
     }
 
-    fn replace_tunnel(&mut self, now: Instant, id: u32, new: &TunnelPlan, touched: &mut Vec<String>) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
-        let differs = TunnelPlan { line: new.line, ..tunnel.plan.clone() } != *new;
+    fn replace_tunnel(
+        &mut self,
+        now: Instant,
+        id: u32,
+        new: &TunnelPlan,
+        touched: &mut Vec<String>,
+    ) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let differs = TunnelPlan {
+            line: new.line,
+            ..tunnel.plan.clone()
+        } != *new;
         let negotiates_anew = new.connection != tunnel.plan.connection
             || new.local_id_follows_address != tunnel.plan.local_id_follows_address;
         let remote_moved = new.connection.remote != tunnel.plan.connection.remote;
@@ -106,7 +146,11 @@ impl Gateway {
         }
         touched.push(format!("{}: tunnel changed", new.name));
         let source = if remote_moved {
-            self.facts.paths.get(&new.connection.remote).and_then(|path| path.as_ref().ok()).map(|path| path.source)
+            self.facts
+                .paths
+                .get(&new.connection.remote)
+                .and_then(|path| path.as_ref().ok())
+                .map(|path| path.source)
         } else {
             tunnel.source()
         };
@@ -116,7 +160,12 @@ impl Gateway {
         }
     }
 
-    fn adopt_speaker(&mut self, now: Instant, plan: &Plan, touched: &mut Vec<String>) -> Result<(), String> {
+    fn adopt_speaker(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        touched: &mut Vec<String>,
+    ) -> Result<(), String> {
         if plan.speaker != self.plan.speaker {
             touched.push("bgp: the speaker's own parameters changed".into());
             self.try_bgp(now, bgpd::Command::Configure(plan.speaker.clone()))?;
@@ -128,10 +177,23 @@ impl Gateway {
         Ok(())
     }
 
-    fn adopt_peers(&mut self, now: Instant, plan: &Plan, touched: &mut Vec<String>) -> Result<(), String> {
-        let old: BTreeMap<PeerName, PeerConfig> =
-            self.plan.peers.iter().map(|peer| (peer.name.clone(), peer.clone())).collect();
-        let new: BTreeMap<PeerName, &PeerConfig> = plan.peers.iter().map(|peer| (peer.name.clone(), peer)).collect();
+    fn adopt_peers(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        touched: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let old: BTreeMap<PeerName, PeerConfig> = self
+            .plan
+            .peers
+            .iter()
+            .map(|peer| (peer.name.clone(), peer.clone()))
+            .collect();
+        let new: BTreeMap<PeerName, &PeerConfig> = plan
+            .peers
+            .iter()
+            .map(|peer| (peer.name.clone(), peer))
+            .collect();
         for name in old.keys().filter(|name| !new.contains_key(*name)) {
             touched.push(format!("{name}: neighbor removed"));
             self.try_bgp(now, bgpd::Command::RemovePeer(name.clone()))?;
@@ -150,7 +212,10 @@ impl Gateway {
                         EffectKind::Refresh => "routes judged anew, the session stays",
                         EffectKind::Reset => "the session is reset",
                     };
-                    touched.push(format!("{name}: neighbor changed ({}): {how}", effect.fields.join(", ")));
+                    touched.push(format!(
+                        "{name}: neighbor changed ({}): {how}",
+                        effect.fields.join(", ")
+                    ));
                     self.try_bgp(now, bgpd::Command::ReplacePeer(peer))?;
                 }
                 Some(_) => {}
@@ -160,6 +225,8 @@ impl Gateway {
     }
 
     fn try_bgp(&mut self, now: Instant, command: bgpd::Command) -> Result<(), String> {
-        self.bgp.command(now, command).map_err(|error| format!("BGP: {error}"))
+        self.bgp
+            .command(now, command)
+            .map_err(|error| format!("BGP: {error}"))
     }
 }

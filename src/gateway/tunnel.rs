@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crypto::Suite;
 
@@ -20,6 +20,20 @@ pub(crate) struct LocalPath {
     pub(crate) interface: String,
     /// What that path carries, in octets.
     pub(crate) mtu: u16,
+}
+
+/// How long nothing may come in before that is worth a word.
+const SILENCE: Duration = Duration::from_secs(8);
+
+/// How many packets have to be unanswered: fewer may be such that need no answer.
+const UNANSWERED: u64 = 3;
+
+/// What has come in, and what has not been answered.
+struct Heard {
+    since: Instant,
+    packets_in: u64,
+    packets_out: u64,
+    unanswered: u64,
 }
 
 /// A tunnel.
@@ -45,6 +59,8 @@ pub(crate) struct Tunnel {
     /// What the present outbound SA costs each packet.
     carrier: Option<(Suite, bool)>,
     path_mtu: Option<u16>,
+    /// What came in last, and what went out unanswered since.
+    heard: Heard,
     /// Outbound SPI to inbound SPI, for all SAs that live.
     pairs: BTreeMap<u32, u32>,
 }
@@ -65,6 +81,12 @@ impl Tunnel {
             source: None,
             carrier: None,
             path_mtu: None,
+            heard: Heard {
+                since: now,
+                packets_in: 0,
+                packets_out: 0,
+                unanswered: 0,
+            },
             pairs: BTreeMap::new(),
         }
     }
@@ -123,7 +145,11 @@ impl Tunnel {
             self.reason = None;
         }
         let connection = Box::new(self.connection(path.source));
-        Some(if first { ike::Command::Add(connection) } else { ike::Command::Replace(connection) })
+        Some(if first {
+            ike::Command::Add(connection)
+        } else {
+            ike::Command::Replace(connection)
+        })
     }
 
     /// The peer cannot be reached. What runs goes on: routes come and go while links renegotiate.
@@ -139,6 +165,43 @@ impl Tunnel {
     /// Where IKE was told to send from, once it was told of the connection.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         self.source
+    }
+
+    /// Takes what the tunnel has carried so far. Returns whether the peer was heard since the last time.
+    pub(crate) fn count(&mut self, now: Instant, packets_in: u64, packets_out: u64) -> bool {
+        let answered = packets_in != self.heard.packets_in;
+        if answered || !self.up {
+            self.heard = Heard {
+                since: now,
+                packets_in,
+                packets_out,
+                unanswered: 0,
+            };
+        } else {
+            self.heard.unanswered = packets_out.saturating_sub(self.heard.packets_out);
+        }
+        answered
+    }
+
+    /// Whether packets go out and none come back although IKE is answered: what a box on the way does that lets IKE pass and stops ESP.
+    pub(crate) fn silence(&self, now: Instant) -> Option<String> {
+        let quiet = now.saturating_duration_since(self.heard.since);
+        if !self.up || quiet < SILENCE || self.heard.unanswered < UNANSWERED {
+            return None;
+        }
+        let remote = self.plan.connection.remote;
+        let (what, instead) = match self.carrier {
+            Some((_, true)) => ("ESP in UDP port 4500", "allow UDP 4500 both ways"),
+            Some((_, false)) | None => (
+                "ESP (IP protocol 50)",
+                "allow protocol 50 both ways, or set encapsulation = \"force\"",
+            ),
+        };
+        Some(format!(
+            "IKE is answered, but no ESP has come from {remote} for {} s while {} packets went out: something on the way stops {what}, or the peer does not route into its tunnel; {instead}",
+            quiet.as_secs(),
+            self.heard.unanswered
+        ))
     }
 
     /// The connection as IKE wants it, from this source address.
@@ -189,11 +252,19 @@ impl Tunnel {
             return mtu;
         }
         let outer_is_v6 = self.plan.connection.remote.is_ipv6();
-        let (suite, encapsulated) = self.carrier.or_else(|| self.plan.first_suite().map(|suite| (suite, true))).unzip();
-        let encapsulation =
-            if encapsulated.unwrap_or(true) { esp::Encapsulation::Udp } else { esp::Encapsulation::None };
+        let (suite, encapsulated) = self
+            .carrier
+            .or_else(|| self.plan.first_suite().map(|suite| (suite, true)))
+            .unzip();
+        let encapsulation = if encapsulated.unwrap_or(true) {
+            esp::Encapsulation::Udp
+        } else {
+            esp::Encapsulation::None
+        };
         suite
-            .map_or(LEAST_MTU, |suite| esp::tunnel_mtu(self.outer_mtu(), suite, encapsulation, outer_is_v6))
+            .map_or(LEAST_MTU, |suite| {
+                esp::tunnel_mtu(self.outer_mtu(), suite, encapsulation, outer_is_v6)
+            })
             .max(LEAST_MTU)
     }
 }

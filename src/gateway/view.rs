@@ -210,11 +210,14 @@ impl Gateway {
                 obstacles: &self.firewall.obstacles,
                 rules: &around.firewall,
             },
-            problems: self.problems(),
+            problems: self.problems(now),
             events: self
                 .journal
                 .newest()
-                .map(|(when, text)| EventView { seconds_ago: seconds(now.saturating_duration_since(*when)), text })
+                .map(|(when, text)| EventView {
+                    seconds_ago: seconds(now.saturating_duration_since(*when)),
+                    text,
+                })
                 .collect(),
             ike: json!({ "half_open": ike.half_open, "counters": to_value(&ike.counters)? }),
         };
@@ -224,7 +227,9 @@ impl Gateway {
     /// Every tunnel in full.
     pub(crate) fn tunnels(&self, now: Instant, around: &Surroundings) -> Result<Value, Refusal> {
         let ike = self.ike.status(now);
-        Ok(json!({ "version": VERSION, "tunnels": to_value(&self.tunnel_views(now, around, &ike))? }))
+        Ok(
+            json!({ "version": VERSION, "tunnels": to_value(&self.tunnel_views(now, around, &ike))? }),
+        )
     }
 
     /// One line for each neighbor.
@@ -240,7 +245,11 @@ impl Gateway {
             prefixes: summary.prefixes,
             paths: summary.paths,
             routes: summary.fib_prefixes,
-            neighbors: summary.peers.iter().map(|peer| self.neighbor_view(peer)).collect(),
+            neighbors: summary
+                .peers
+                .iter()
+                .map(|peer| self.neighbor_view(peer))
+                .collect(),
         }
     }
 
@@ -261,13 +270,18 @@ impl Gateway {
 
     /// Why the neighbor is not as it should be. What the speaker sees is completed by what only the tunnel can tell.
     fn neighbor_reason(&self, peer: &bgpd::view::PeerSummary) -> Option<String> {
-        let tunnel = self.tunnels.values().find(|tunnel| tunnel.plan.peer_inside == peer.address);
+        let tunnel = self
+            .tunnels
+            .values()
+            .find(|tunnel| tunnel.plan.peer_inside == peer.address);
         match (tunnel, &peer.problem) {
             (Some(tunnel), _) if !tunnel.is_up() => {
                 let why = tunnel.reason.as_deref().unwrap_or("it is being negotiated");
                 Some(format!("tunnel {} is not up: {why}", tunnel.plan.name))
             }
-            (Some(tunnel), Some(problem)) if peer.state != bgpd::State::Established && !answers(problem) => {
+            (Some(tunnel), Some(problem))
+                if peer.state != bgpd::State::Established && !answers(problem) =>
+            {
                 let ours = tunnel.plan.inside.addr();
                 Some(format!(
                     "{problem}; the tunnel is up, so see that {} is the peer's inside address and {ours} ours, not the other way round, and that BGP runs there",
@@ -281,10 +295,22 @@ impl Gateway {
     /// One neighbor, by name or address, with what it sent, what we believe of it and what it is told.
     pub(crate) fn bgp_neighbor(&self, now: Instant, name: &str) -> Result<Value, Refusal> {
         let address = name.parse::<IpAddr>().ok();
-        let peer = self.plan.peers.iter().find(|peer| peer.name.as_str() == name || Some(peer.address) == address);
+        let peer = self
+            .plan
+            .peers
+            .iter()
+            .find(|peer| peer.name.as_str() == name || Some(peer.address) == address);
         let Some(peer) = peer else {
-            let names: Vec<&str> = self.plan.peers.iter().map(|peer| peer.name.as_str()).collect();
-            return Err(Refusal::NotFound(format!("there is no neighbor {name}; the site file has {}", names.join(", "))));
+            let names: Vec<&str> = self
+                .plan
+                .peers
+                .iter()
+                .map(|peer| peer.name.as_str())
+                .collect();
+            return Err(Refusal::NotFound(format!(
+                "there is no neighbor {name}; the site file has {}",
+                names.join(", ")
+            )));
         };
         Ok(json!({
             "version": VERSION,
@@ -296,18 +322,49 @@ impl Gateway {
 
     /// Routes with their paths, or those of one prefix.
     pub(crate) fn bgp_routes(&self, prefix: Option<IpNet>) -> Result<Value, Refusal> {
-        let filter = bgpd::view::RouteFilter { within: prefix, ..Default::default() };
+        let filter = bgpd::view::RouteFilter {
+            within: prefix,
+            ..Default::default()
+        };
         Ok(json!({ "version": VERSION, "routes": to_value(&self.bgp.routes(&filter))? }))
     }
 
     /// What somebody may have to act upon, in words.
-    fn problems(&self) -> Vec<String> {
-        let tunnels = self.tunnels.values().filter(|tunnel| !tunnel.is_up() && !tunnel.held_down).filter_map(|tunnel| {
-            tunnel.reason.as_ref().map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name))
-        });
-        let host = self.host_failure.iter().map(|failure| format!("host: {failure}"));
-        let firewall = self.firewall.failure.iter().map(|failure| format!("firewall: {failure}"));
-        tunnels.chain(host).chain(firewall).chain(self.firewall.obstacles.iter().cloned()).chain(self.concerns.iter().cloned()).collect()
+    fn problems(&self, now: Instant) -> Vec<String> {
+        let mut problems = Vec::new();
+        for tunnel in self.tunnels.values().filter(|tunnel| !tunnel.held_down) {
+            let reason = if tunnel.is_up() {
+                tunnel.silence(now)
+            } else {
+                tunnel.reason.clone()
+            };
+            problems.extend(reason.map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name)));
+        }
+        problems.extend(
+            self.host_failure
+                .iter()
+                .map(|failure| format!("host: {failure}")),
+        );
+        problems.extend(
+            self.firewall
+                .failure
+                .iter()
+                .map(|failure| format!("firewall: {failure}")),
+        );
+        problems.extend(self.firewall.obstacles.iter().cloned());
+        problems.extend(self.concerns.iter().cloned());
+        for neighbor in self.bgp_view(now).neighbors {
+            let its_tunnel_is_up = self
+                .tunnels
+                .values()
+                .filter(|t| t.plan.peer_inside == neighbor.address)
+                .all(Tunnel::is_up);
+            // A tunnel that is down has been named already.
+            if let Some(reason) = neighbor.reason.filter(|_| its_tunnel_is_up) {
+                problems.push(format!("neighbor {}: {reason}", neighbor.name));
+            }
+        }
+        problems
     }
 
     fn route_views(&self) -> Vec<RouteView> {
@@ -317,13 +374,22 @@ impl Gateway {
                 prefix: *prefix,
                 next_hops: hops
                     .iter()
-                    .map(|hop| HopView { via: hop.via, interface: hop.interface.clone(), neighbor: hop.peer.to_string() })
+                    .map(|hop| HopView {
+                        via: hop.via,
+                        interface: hop.interface.clone(),
+                        neighbor: hop.peer.to_string(),
+                    })
                     .collect(),
             })
             .collect()
     }
 
-    fn tunnel_views<'a>(&'a self, now: Instant, around: &Surroundings, ike: &ike::Status) -> Vec<TunnelView<'a>> {
+    fn tunnel_views<'a>(
+        &'a self,
+        now: Instant,
+        around: &Surroundings,
+        ike: &ike::Status,
+    ) -> Vec<TunnelView<'a>> {
         self.tunnels
             .iter()
             .map(|(id, tunnel)| {
@@ -347,7 +413,7 @@ fn session_state(state: bgpd::State) -> &'static str {
 
 /// Whether a session's problem shows that somebody answers there.
 fn answers(problem: &str) -> bool {
-    !problem.contains("cannot reach")
+    !problem.contains("cannot be reached")
 }
 
 fn view<'a>(
@@ -358,7 +424,9 @@ fn view<'a>(
     traffic: Option<&TunnelCounters>,
 ) -> TunnelView<'a> {
     let plan = &tunnel.plan;
-    let sas = connection.map(|one| one.ike_sas.as_slice()).unwrap_or_default();
+    let sas = connection
+        .map(|one| one.ike_sas.as_slice())
+        .unwrap_or_default();
     // While an IKE SA is being replaced there are two; the newest is the one that matters.
     let newest = sas.iter().min_by_key(|sa| sa.age);
     TunnelView {
@@ -393,7 +461,9 @@ fn state(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> &'static str
         _ if tunnel.held_down => "down",
         None | Some(Phase::Down) => "down",
         Some(Phase::Waiting) => "waiting",
-        Some(Phase::BackingOff | Phase::Init | Phase::Auth | Phase::NoChild | Phase::Up) => "connecting",
+        Some(Phase::BackingOff | Phase::Init | Phase::Auth | Phase::NoChild | Phase::Up) => {
+            "connecting"
+        }
     }
 }
 
@@ -413,12 +483,20 @@ fn reason(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> Option<Stri
     }
     let remote = tunnel.plan.connection.remote;
     connection.map(|one| match one.phase {
-        Phase::Waiting => format!("waiting for {remote} to initiate, because the site file says initiate = false"),
-        Phase::Init if one.attempts > 1 => format!("{remote} does not answer IKE_SA_INIT; attempt {}", one.attempts),
+        Phase::Waiting => {
+            format!("waiting for {remote} to initiate, because the site file says initiate = false")
+        }
+        Phase::Init if one.attempts > 1 => format!(
+            "{remote} does not answer IKE_SA_INIT; attempt {}",
+            one.attempts
+        ),
         Phase::Init => format!("IKE_SA_INIT sent to {remote}"),
         Phase::Auth => format!("IKE_AUTH under way with {remote}"),
         Phase::NoChild => "the IKE_SA stands, the CHILD_SA does not".into(),
-        Phase::BackingOff => format!("waiting before attempt {} to reach {remote}", one.attempts + 1),
+        Phase::BackingOff => format!(
+            "waiting before attempt {} to reach {remote}",
+            one.attempts + 1
+        ),
         Phase::Down | Phase::Up => "not wanted".into(),
     })
 }
@@ -479,5 +557,6 @@ fn seconds(span: Duration) -> u64 {
 }
 
 fn to_value<T: Serialize>(value: &T) -> Result<Value, Refusal> {
-    serde_json::to_value(value).map_err(|error| Refusal::Failed(format!("cannot write the answer: {error}")))
+    serde_json::to_value(value)
+        .map_err(|error| Refusal::Failed(format!("cannot write the answer: {error}")))
 }

@@ -30,11 +30,18 @@ pub(super) fn speaker(site: &model::Site) -> SpeakerConfig {
 pub(super) fn redistribute(site: &model::Site) -> Redistribute {
     let kinds = site.bgp.as_ref().map(|bgp| &bgp.redistribute);
     let has = |kind| kinds.is_some_and(|kinds| kinds.contains(&kind));
-    Redistribute { connected: has(Kind::Connected), fixed: has(Kind::Static), kernel: has(Kind::Kernel) }
+    Redistribute {
+        connected: has(Kind::Connected),
+        fixed: has(Kind::Static),
+        kernel: has(Kind::Kernel),
+    }
 }
 
 pub(super) fn prefix_lists(site: &model::Site) -> Vec<PrefixList> {
-    site.prefix_lists.iter().map(|(name, list)| prefix_list(name, list)).collect()
+    site.prefix_lists
+        .iter()
+        .map(|(name, list)| prefix_list(name, list))
+        .collect()
 }
 
 fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
@@ -71,8 +78,16 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
             neighbor.line, neighbor.name
         ));
     }
-    let tunnel = neighbor.tunnel.as_deref().and_then(|name| site.tunnel(name));
-    let mut peer = PeerConfig::new(neighbor.name.clone(), neighbor.address, Asn(neighbor.remote_asn.0), role);
+    let tunnel = neighbor
+        .tunnel
+        .as_deref()
+        .and_then(|name| site.tunnel(name));
+    let mut peer = PeerConfig::new(
+        neighbor.name.clone(),
+        neighbor.address,
+        Asn(neighbor.remote_asn.0),
+        role,
+    );
     peer.port = neighbor.port;
     peer.local_asn = neighbor.local_asn.map(|asn| Asn(asn.0));
     peer.passive = neighbor.passive;
@@ -84,7 +99,10 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.local_pref = Some(neighbor.local_pref);
     peer.prepend = neighbor.prepend;
     peer.med = neighbor.med;
-    peer.max_prefixes_in = PrefixLimit { max: neighbor.max_prefixes, ..peer.max_prefixes_in };
+    peer.max_prefixes_in = PrefixLimit {
+        max: neighbor.max_prefixes,
+        ..peer.max_prefixes_in
+    };
     peer.max_prefixes_out = neighbor.max_prefixes_out;
     peer.allow_default = neighbor.allow_default;
     peer.allow_overlap = neighbor.allow_overlap;
@@ -116,9 +134,18 @@ fn own_networks(site: &model::Site) -> Vec<IpNet> {
         let net = ipnet::Ipv4Net::new(tunnel.inside.ours, tunnel.inside.prefix_len).ok()?;
         Some(IpNet::V4(net.trunc()))
     });
-    site.gateway.networks.iter().copied().chain(inside).collect()
+    site.gateway
+        .networks
+        .iter()
+        .copied()
+        .chain(inside)
+        .collect()
 }
 
 fn outer_addresses(site: &model::Site) -> Vec<IpAddr> {
-    site.tunnels.iter().map(|tunnel| tunnel.remote).chain(site.gateway.address).collect()
+    site.tunnels
+        .iter()
+        .map(|tunnel| tunnel.remote)
+        .chain(site.gateway.address)
+        .collect()
 }

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use config::model::{self, Role, UpdateSource, builtin};
-use vti::nft::{Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules};
+use vti::nft::{
+    Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules,
+};
 
 /// The rules that the site asks for; `None` where it leaves the firewall to others.
 pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
@@ -16,15 +18,30 @@ pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
     wan.ike_port = site.daemon.ike_port;
     wan.nat_t_port = site.daemon.nat_port;
     let ruleset = Ruleset {
-        aliases: firewall.aliases.iter().map(|(name, group)| (name.clone(), alias(group))).collect(),
+        aliases: firewall
+            .aliases
+            .iter()
+            .map(|(name, group)| (name.clone(), alias(group)))
+            .collect(),
         wan: (!site.tunnels.is_empty()).then_some(wan),
-        tunnel_interfaces: site.tunnels.iter().map(|tunnel| tunnel.interface.clone()).collect(),
-        cloud: firewall.rules.iter().enumerate().map(|(place, rule)| cloud(place, rule)).collect(),
+        tunnel_interfaces: site
+            .tunnels
+            .iter()
+            .map(|tunnel| tunnel.interface.clone())
+            .collect(),
+        cloud: firewall
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(place, rule)| cloud(place, rule))
+            .collect(),
         cloud_default: action(firewall.from_cloud),
         bgp: speakers(site, Role::Cloud),
         lan_bgp: speakers(site, Role::Lan),
     };
-    ruleset.validate().map_err(|error| format!("[firewall]: {error}"))?;
+    ruleset
+        .validate()
+        .map_err(|error| format!("[firewall]: {error}"))?;
     Ok(Some(ruleset))
 }
 
@@ -81,7 +98,10 @@ fn speakers(site: &model::Site, role: Role) -> Vec<BgpPeer> {
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
     neighbors
         .filter_map(|neighbor| {
-            let tunnel = neighbor.tunnel.as_deref().and_then(|name| site.tunnel(name));
+            let tunnel = neighbor
+                .tunnel
+                .as_deref()
+                .and_then(|name| site.tunnel(name));
             let interface = match (tunnel, &neighbor.source) {
                 (Some(tunnel), _) => tunnel.interface.clone(),
                 (None, Some(UpdateSource::Interface(name))) => name.clone(),
@@ -90,7 +110,10 @@ fn speakers(site: &model::Site, role: Role) -> Vec<BgpPeer> {
             };
             let over_tunnel = tunnel.is_some();
             let wanted = over_tunnel == (role == Role::Cloud);
-            wanted.then(|| BgpPeer { interface, address: IpAddr::from(neighbor.address) })
+            wanted.then(|| BgpPeer {
+                interface,
+                address: IpAddr::from(neighbor.address),
+            })
         })
         .collect()
 }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use config::model::{self, Mtu};
 use config::proposal;
 use crypto::Secret;
-use ike::{ConnectionId, EsnPolicy, EspProposal, Identity, IkeProposal, Liveness, PfsPolicy, Ports};
+use ike::{
+    ConnectionId, EsnPolicy, EspProposal, Identity, IkeProposal, Liveness, PfsPolicy, Ports,
+};
 use ipnet::{IpNet, Ipv4Net};
 use vti::ifname::IfName;
 use vti::plane::{TunnelId, TunnelSpec};
@@ -17,20 +19,36 @@ use super::TunnelPlan;
 pub(crate) type Keys = BTreeMap<String, Secret>;
 
 pub(super) fn plan(site: &model::Site, keys: &Keys) -> Result<Vec<TunnelPlan>, String> {
-    site.tunnels.iter().map(|tunnel| one(site, tunnel, keys)).collect()
+    site.tunnels
+        .iter()
+        .map(|tunnel| one(site, tunnel, keys))
+        .collect()
 }
 
 fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<TunnelPlan, String> {
-    let wrong = |what: &dyn std::fmt::Display| format!("line {}: tunnel {}: {what}", tunnel.line, tunnel.name);
-    let key = keys.get(&tunnel.name).cloned().ok_or_else(|| wrong(&"has no pre-shared key"))?;
-    let inside = Ipv4Net::new(tunnel.inside.ours, tunnel.inside.prefix_len).map_err(|error| wrong(&error))?;
+    let wrong = |what: &dyn std::fmt::Display| {
+        format!("line {}: tunnel {}: {what}", tunnel.line, tunnel.name)
+    };
+    let key = keys
+        .get(&tunnel.name)
+        .cloned()
+        .ok_or_else(|| wrong(&"has no pre-shared key"))?;
+    let inside = Ipv4Net::new(tunnel.inside.ours, tunnel.inside.prefix_len)
+        .map_err(|error| wrong(&error))?;
     // Behind a NAT our public address is only what the peer knows us as.
-    let known_as = tunnel.local_id.as_ref().map(identity).or_else(|| site.gateway.address.map(Identity::from));
+    let known_as = tunnel
+        .local_id
+        .as_ref()
+        .map(identity)
+        .or_else(|| site.gateway.address.map(Identity::from));
     Ok(TunnelPlan {
         name: tunnel.name.clone(),
         line: tunnel.line,
         profile: tunnel.profile.name().to_owned(),
-        interface: tunnel.interface.parse::<IfName>().map_err(|error| wrong(&error))?,
+        interface: tunnel
+            .interface
+            .parse::<IfName>()
+            .map_err(|error| wrong(&error))?,
         inside: IpNet::V4(inside),
         peer_inside: IpAddr::V4(tunnel.inside.peer),
         mtu: match tunnel.mtu {
@@ -58,17 +76,31 @@ fn connection(
 ) -> ike::Connection {
     // The source address is filled in when the way to the peer is known.
     let local = site.gateway.address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-    let mut connection =
-        ike::Connection::new(ConnectionId(tunnel.reqid), tunnel.name.clone(), local, tunnel.remote, key);
-    connection.remote_ports = Ports { ike: site.daemon.ike_port, nat: site.daemon.nat_port };
+    let mut connection = ike::Connection::new(
+        ConnectionId(tunnel.reqid),
+        tunnel.name.clone(),
+        local,
+        tunnel.remote,
+        key,
+    );
+    connection.remote_ports = Ports {
+        ike: site.daemon.ike_port,
+        nat: site.daemon.nat_port,
+    };
     connection.local_id = known_as.unwrap_or_else(|| Identity::from(local));
     connection.remote_id = identity(&tunnel.remote_id);
     connection.ike = tunnel.ike.iter().map(ike_proposal).collect();
     connection.esp = tunnel.esp.iter().map(esp_proposal).collect();
-    connection.pfs = PfsPolicy { ike_group: tunnel.pfs.ike_group, none: tunnel.pfs.none };
+    connection.pfs = PfsPolicy {
+        ike_group: tunnel.pfs.ike_group,
+        none: tunnel.pfs.none,
+    };
     connection.ike_lifetime = tunnel.ike_lifetime;
     connection.child_lifetime = tunnel.child_lifetime;
-    connection.liveness = Liveness { interval: tunnel.liveness, give_up: tunnel.liveness_timeout };
+    connection.liveness = Liveness {
+        interval: tunnel.liveness,
+        give_up: tunnel.liveness_timeout,
+    };
     connection.encapsulation = match tunnel.encapsulation {
         model::Encapsulation::Auto => ike::Encapsulation::Auto,
         model::Encapsulation::Force => ike::Encapsulation::Force,

@@ -20,8 +20,7 @@ use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups};
 use crate::wire::{
-    Exchange, Header, Identity, KeyExchange, Message, Notify, NotifyType, Payload,
-    WireError,
+    Exchange, Header, Identity, KeyExchange, Message, Notify, NotifyType, Payload, WireError,
 };
 
 /// How long a peer may take from IKE_SA_INIT to IKE_AUTH.
@@ -350,7 +349,8 @@ impl HalfOpen {
                 let cause = Cause::no_proposal(Negotiation::Esp, m);
                 (NotifyType::NO_PROPOSAL_CHOSEN, cause)
             })?;
-        let (local_ts, remote_ts) = meet(c, ts_r, ts_i).map_err(|cause| (NotifyType::TS_UNACCEPTABLE, cause))?;
+        let (local_ts, remote_ts) =
+            meet(c, ts_r, ts_i).map_err(|cause| (NotifyType::TS_UNACCEPTABLE, cause))?;
         let spi_out = super::task::child::spi_of(&choice.spi).ok_or_else(|| {
             let cause = Cause::Malformed {
                 what: "SPI of the CHILD_SA".to_owned(),

@@ -9,10 +9,10 @@ use crate::connection::Connection;
 use crate::describe::Offer;
 use crate::error::{Cause, Negotiation, Selectors};
 use crate::event::Role;
+use crate::sa::Turn;
 use crate::sa::channel::Channel;
 use crate::sa::established::Established;
 use crate::sa::parts::Parts;
-use crate::sa::Turn;
 use crate::select::{self, ChildGroups, GroupOffer};
 use crate::wire::{Exchange, KeyExchange, Notify, NotifyType, Payload};
 
@@ -378,8 +378,12 @@ fn respond(
             data: key.public().to_vec(),
         });
     }
-    let (local_ts, remote_ts) = meet(c, ts_r, ts_i)
-        .map_err(|cause| (Notify::new(NotifyType::TS_UNACCEPTABLE), Some(Box::new(cause))))?;
+    let (local_ts, remote_ts) = meet(c, ts_r, ts_i).map_err(|cause| {
+        (
+            Notify::new(NotifyType::TS_UNACCEPTABLE),
+            Some(Box::new(cause)),
+        )
+    })?;
     let spi_out = spi_of(&choice.spi).ok_or_else(syntax)?;
     let nonce_r = turn.cx.nonce();
     let spi_in = turn.cx.child_spi();
