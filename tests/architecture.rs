@@ -1,6 +1,11 @@
 //! The rules of `docs/ARCHITECTURE.md` that a program can check: who may depend on whom, which crates stay pure,
 //! how long a file may grow.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot read the tree has to fail"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,7 +123,12 @@ fn pure_crates_have_no_way_to_reach_the_host() {
 #[test]
 fn pure_crates_never_name_the_clock_the_files_or_the_network() {
     for name in PURE {
-        for file in sources(&root().join(name).join("src")) {
+        // A core's tests may live in a file of their own, and take the clock's first value from anywhere.
+        let is_test = |file: &PathBuf| file.file_stem().is_some_and(|stem| stem == "tests");
+        for file in sources(&root().join(name).join("src"))
+            .into_iter()
+            .filter(|file| !is_test(file))
+        {
             let text = std::fs::read_to_string(&file).expect("a source file is readable");
             for (number, line) in code_lines(&text) {
                 for bad in IMPURE_NAMES {

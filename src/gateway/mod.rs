@@ -154,7 +154,7 @@ impl Gateway {
         ike_seed: [u8; 32],
         bgp_seed: [u8; 32],
     ) -> Result<Self, String> {
-        let ike = Endpoint::new(plan.ike.clone(), ike_seed);
+        let ike = Endpoint::new(plan.ike, ike_seed);
         let bgp = Speaker::new(plan.speaker.clone(), bgp_seed);
         let mut gateway = Self {
             plan: Plan::default(),

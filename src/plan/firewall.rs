@@ -1,7 +1,5 @@
 //! Aliases and rules, for the firewall.
 
-use std::net::IpAddr;
-
 use config::model::{self, Role, UpdateSource, builtin};
 use vti::nft::{
     Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules,
@@ -110,9 +108,9 @@ fn speakers(site: &model::Site, role: Role) -> Vec<BgpPeer> {
             };
             let over_tunnel = tunnel.is_some();
             let wanted = over_tunnel == (role == Role::Cloud);
-            wanted.then(|| BgpPeer {
+            wanted.then_some(BgpPeer {
                 interface,
-                address: IpAddr::from(neighbor.address),
+                address: neighbor.address,
             })
         })
         .collect()
