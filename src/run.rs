@@ -19,14 +19,14 @@ use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use vti::plane::{DataPlane, PlaneEvent, TunnelCounters};
+use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
 use crate::cli::Failure;
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, Gateway, Input, PlaneChange, encap};
-use crate::host::{self, Order};
+use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
 use crate::{logging, systemd};
@@ -188,11 +188,15 @@ impl Daemon {
         while let Some(effect) = self.gateway.poll_effect() {
             match effect {
                 Effect::Send(transmit) => self.send(&transmit),
-                Effect::Plane(change) => self.change_plane(change),
+                Effect::Plane(change) => {
+                    if let Some(reason) = self.change_plane(change) {
+                        return Some(reason);
+                    }
+                }
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
-                Effect::WatchPaths(remotes) => self.host.order(Order::Watch(remotes)),
+                Effect::Firewall(ruleset) => self.host.load(ruleset),
+                Effect::WatchPaths(remotes) => self.host.watch(remotes),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -213,7 +217,8 @@ impl Daemon {
         }
     }
 
-    fn change_plane(&mut self, change: PlaneChange) {
+    /// Changes the plane. Returns why the process has to end, where the host has no tunnels to give at all.
+    fn change_plane(&mut self, change: PlaneChange) -> Option<String> {
         let (tunnel, outcome) = match change {
             PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
             PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
@@ -232,15 +237,17 @@ impl Daemon {
                 )
             }
         };
-        if let Err(error) = outcome {
-            self.gateway.handle(
-                Instant::now(),
-                Input::PlaneRefused {
-                    tunnel,
-                    reason: error.to_string(),
-                },
-            );
+        let error = outcome.err()?;
+        if matches!(
+            error,
+            plane::Error::NoTun { .. } | plane::Error::NotPermitted { .. }
+        ) {
+            return Some(error.to_string());
         }
+        let reason = error.to_string();
+        self.gateway
+            .handle(Instant::now(), Input::PlaneRefused { tunnel, reason });
+        None
     }
 
     fn change_connection(&mut self, action: bgpd::Action) {
@@ -364,7 +371,7 @@ impl Daemon {
 
     async fn rule_counts(&self) -> Vec<RuleCount> {
         let (answer, answered) = oneshot::channel();
-        self.host.order(Order::Count(answer));
+        self.host.count(answer);
         // Counters are worth a moment, not a status that hangs.
         tokio::time::timeout(Duration::from_millis(500), answered)
             .await
@@ -409,9 +416,9 @@ impl Daemon {
         tokio::time::sleep(FAREWELL).await;
         for effect in rest {
             match effect {
-                Effect::Plane(change) => self.change_plane(change),
+                Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
+                Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
             }
         }
