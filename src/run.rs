@@ -34,6 +34,9 @@ use crate::{logging, systemd};
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// How long the host thread may take to count what our rules matched.
+const COUNTING: Duration = Duration::from_millis(500);
+
 /// How long neighbors, and then peers, have to take our farewell.
 const FAREWELL: Duration = Duration::from_millis(150);
 
@@ -79,7 +82,8 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
-            Some(request) = asked.recv() => daemon.answer(request).await,
+            Some(request) = asked.recv() => daemon.answer(request),
+            Some((request, counts)) = daemon.counted.recv() => daemon.show(request, counts),
             () = until(deadline) => Some(Input::Tick),
             _ = heartbeat.tick() => daemon.beat(),
             _ = hangup.recv() => daemon.reload_by_signal(),
@@ -133,6 +137,8 @@ struct Daemon {
     arrivals: mpsc::Receiver<Arrival>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
+    counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
+    counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
 }
 
 impl Daemon {
@@ -145,6 +151,7 @@ impl Daemon {
             ..Default::default()
         };
         let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
             host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
@@ -179,6 +186,8 @@ impl Daemon {
             arrivals,
             host,
             notices,
+            counted,
+            counted_by,
             loaded,
         })
     }
@@ -322,17 +331,14 @@ impl Daemon {
         None
     }
 
-    async fn answer(&mut self, request: Request) -> Option<Input> {
+    fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
         let answer = match request.query {
             Query::Status => {
-                let around = self.surroundings().await;
-                self.gateway.status(now, &around)
+                self.count_for(request);
+                return None;
             }
-            Query::Tunnels => {
-                let around = self.surroundings().await;
-                self.gateway.tunnels(now, &around)
-            }
+            Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
@@ -354,7 +360,30 @@ impl Daemon {
         None
     }
 
-    async fn surroundings(&self) -> Surroundings {
+    /// Has the firewall's counters fetched for a status. The loop does not wait for the host thread; what it cannot count in time is left
+    /// out of the answer.
+    fn count_for(&self, request: Request) {
+        let (answer, answered) = oneshot::channel();
+        self.host.count(answer);
+        let counted = self.counted_by.clone();
+        tokio::spawn(async move {
+            let counts = tokio::time::timeout(COUNTING, answered).await;
+            let counts = counts.ok().and_then(Result::ok).unwrap_or_default();
+            // A loop that is gone answers nobody.
+            let _ = counted.send((request, counts)).await;
+        });
+    }
+
+    fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
+        let status = self
+            .gateway
+            .status(Instant::now(), &self.surroundings(counts));
+        // A client that went away does not want its answer.
+        let _ = request.answer.send(status);
+        None
+    }
+
+    fn surroundings(&self, firewall: Vec<RuleCount>) -> Surroundings {
         let tunnels = &self.loaded.plan.tunnels;
         Surroundings {
             plane: self.plane.kind().to_string(),
@@ -365,19 +394,8 @@ impl Daemon {
                 .filter_map(|tunnel| Some((tunnel.spec.id.0, self.plane.counters(tunnel.spec.id)?)))
                 .collect(),
             stray: self.plane.stray(),
-            firewall: self.rule_counts().await,
+            firewall,
         }
-    }
-
-    async fn rule_counts(&self) -> Vec<RuleCount> {
-        let (answer, answered) = oneshot::channel();
-        self.host.count(answer);
-        // Counters are worth a moment, not a status that hangs.
-        tokio::time::timeout(Duration::from_millis(500), answered)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default()
     }
 
     fn reload_by_signal(&mut self) -> Option<Input> {
