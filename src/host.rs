@@ -1,12 +1,12 @@
 //! The thread that keeps the host as the gateway wants it, so that netlink never makes IKE or BGP wait.
 //!
 //! ```text
-//!   loop ──watch: Desired──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
-//!        ──orders (16)─────►             ◄─multicast─ what others change
-//!        ◄─notices (64)────
+//!   loop ──watch: Desired, Ruleset, peers──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
+//!        ──questions (16)──────────────────►             ◄─multicast─ what others change
+//!        ◄─notices (64)─────────────────────
 //! ```
 //!
-//! Of several wishes only the newest is carried out; what others change is looked at anew and put right.
+//! Of several wishes only the newest is carried out, and none is ever lost; what others change is looked at anew and put right.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,21 +37,24 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often the firewall's generation number is asked for.
 const FIREWALL_LOOK: Duration = Duration::from_secs(2);
 
-/// What the thread is asked beside the host's desired state.
-pub(crate) enum Order {
-    /// Load this firewall; `None` removes ours.
-    Firewall(Option<Arc<Ruleset>>),
-    /// Watch the paths to these outer addresses.
-    Watch(Vec<IpAddr>),
-    /// Count what our rules matched.
-    Count(oneshot::Sender<Vec<RuleCount>>),
-}
+/// A place for the counters of our rules.
+type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
 
 /// The loop's end of the thread.
 pub(crate) struct Handle {
     desired: watch::Sender<Arc<Desired>>,
-    orders: mpsc::Sender<Order>,
+    firewall: watch::Sender<Option<Arc<Ruleset>>>,
+    remotes: watch::Sender<Vec<IpAddr>>,
+    questions: mpsc::Sender<CountAnswer>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The thread's end of the handle.
+struct Wishes {
+    desired: watch::Receiver<Arc<Desired>>,
+    firewall: watch::Receiver<Option<Arc<Ruleset>>>,
+    remotes: watch::Receiver<Vec<IpAddr>>,
+    questions: mpsc::Receiver<CountAnswer>,
 }
 
 impl Handle {
@@ -60,8 +63,16 @@ impl Handle {
     /// # Errors
     /// When the thread cannot be started.
     pub(crate) fn start(state: PathBuf, notices: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let (desired, wishes) = watch::channel(Arc::new(Desired::default()));
-        let (orders, received) = mpsc::channel(16);
+        let (desired, desired_wishes) = watch::channel(Arc::new(Desired::default()));
+        let (firewall, firewall_wishes) = watch::channel(None);
+        let (remotes, remotes_wishes) = watch::channel(Vec::new());
+        let (questions, asked) = mpsc::channel(16);
+        let wishes = Wishes {
+            desired: desired_wishes,
+            firewall: firewall_wishes,
+            remotes: remotes_wishes,
+            questions: asked,
+        };
         let thread = std::thread::Builder::new()
             .name("host".into())
             .stack_size(512 << 10)
@@ -70,13 +81,15 @@ impl Handle {
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(work(state, wishes, received, notices)),
+                    Ok(runtime) => runtime.block_on(work(state, wishes, notices)),
                     Err(error) => warn!("the host thread has no runtime: {error}"),
                 }
             })?;
         Ok(Self {
             desired,
-            orders,
+            firewall,
+            remotes,
+            questions,
             thread: Some(thread),
         })
     }
@@ -87,39 +100,40 @@ impl Handle {
         let _ = self.desired.send(desired);
     }
 
-    /// Passes an order on. They are rare, so a full queue means that the thread hangs, and that is said.
-    pub(crate) fn order(&self, order: Order) {
-        if self.orders.try_send(order).is_err() {
-            warn!("the host thread does not take orders any more");
-        }
+    /// Replaces the firewall; `None` removes ours.
+    pub(crate) fn protect(&self, ruleset: Option<Arc<Ruleset>>) {
+        // As above.
+        let _ = self.firewall.send(ruleset);
     }
 
-    /// Lets the thread finish what it was asked last, and waits for it.
+    /// Replaces the outer addresses whose paths are watched.
+    pub(crate) fn watch(&self, remotes: Vec<IpAddr>) {
+        // As above.
+        let _ = self.remotes.send(remotes);
+    }
+
+    /// Asks how often our rules matched. A thread that is asked more than it answers drops the question.
+    pub(crate) fn count(&self) -> oneshot::Receiver<Vec<RuleCount>> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.questions.try_send(answer);
+        answered
+    }
+
+    /// Lets the thread finish what it was asked last, and waits for it. Nobody may wait to read its notices any more.
     pub(crate) fn finish(mut self) {
-        let Self {
-            desired,
-            orders,
-            thread,
-        } = &mut self;
-        let thread = thread.take();
+        let thread = self.thread.take();
+        // The end of this channel is the end of the thread; it sees what the others said last.
         let (closed, _) = watch::channel(Arc::new(Desired::default()));
-        drop(std::mem::replace(desired, closed));
-        let (closed, _) = mpsc::channel(1);
-        drop(std::mem::replace(orders, closed));
+        drop(std::mem::replace(&mut self.desired, closed));
         if thread.is_some_and(|thread| thread.join().is_err()) {
             warn!("the host thread panicked");
         }
     }
 }
 
-async fn work(
-    state: PathBuf,
-    wishes: watch::Receiver<Arc<Desired>>,
-    orders: mpsc::Receiver<Order>,
-    notices: mpsc::Sender<Input>,
-) {
+async fn work(state: PathBuf, wishes: Wishes, notices: mpsc::Sender<Input>) {
     match Worker::open(state, notices.clone()).await {
-        Ok(worker) => worker.run(wishes, orders).await,
+        Ok(worker) => worker.run(wishes).await,
         Err(error) => {
             let _ = notices.send(Input::Reconciled(Err(error))).await;
         }
@@ -159,43 +173,46 @@ impl Worker {
         })
     }
 
-    async fn run(
-        mut self,
-        mut wishes: watch::Receiver<Arc<Desired>>,
-        mut orders: mpsc::Receiver<Order>,
-    ) {
+    async fn run(mut self, mut wishes: Wishes) {
         let mut audit = tokio::time::interval(AUDIT);
         let mut look = tokio::time::interval(FIREWALL_LOOK);
         audit.tick().await;
         self.tell_facts().await;
         loop {
             tokio::select! {
-                changed = wishes.changed() => {
-                    let last = changed.is_err();
-                    let desired = wishes.borrow_and_update().clone();
-                    if last {
-                        // What was wished last may not have been seen, and orders may still wait.
-                        while let Ok(order) = orders.try_recv() {
-                            self.follow(order).await;
+                changed = wishes.desired.changed() => {
+                    let desired = wishes.desired.borrow_and_update().clone();
+                    if changed.is_err() {
+                        if wishes.firewall.has_changed().unwrap_or(true) {
+                            self.protect(&mut wishes).await;
                         }
+                        // What was wished last may not have been seen.
                         self.reconcile(&desired).await;
                         return;
                     }
                     self.reconcile(&desired).await;
                 }
-                Some(order) = orders.recv() => self.follow(order).await,
+                Ok(()) = wishes.firewall.changed() => self.protect(&mut wishes).await,
+                Ok(()) = wishes.remotes.changed() => {
+                    self.watched.clone_from(&wishes.remotes.borrow_and_update());
+                    self.tell_facts().await;
+                }
+                Some(answer) = wishes.questions.recv() => {
+                    // A question may be withdrawn.
+                    let _ = answer.send(self.counts());
+                }
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
-                        self.look_again(&wishes).await;
+                        self.look_again(&wishes.desired).await;
                     }
                     Err(error) => {
                         let _ = self.notices.send(Input::Reconciled(Err(error.to_string()))).await;
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 },
-                _ = audit.tick() => self.look_again(&wishes).await,
-                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again(&wishes).await,
+                _ = audit.tick() => self.look_again(&wishes.desired).await,
+                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again(&wishes.desired).await,
                 _ = look.tick() => self.look_at_firewall().await,
             }
         }
@@ -223,20 +240,10 @@ impl Worker {
         let _ = self.notices.send(Input::Reconciled(outcome)).await;
     }
 
-    async fn follow(&mut self, order: Order) {
-        match order {
-            Order::Firewall(ruleset) => {
-                self.ruleset = ruleset;
-                self.load_firewall().await;
-            }
-            Order::Watch(addresses) => {
-                self.watched = addresses;
-                self.tell_facts().await;
-            }
-            Order::Count(answer) => {
-                let _ = answer.send(self.counts());
-            }
-        }
+    async fn protect(&mut self, wishes: &mut Wishes) {
+        self.ruleset
+            .clone_from(&wishes.firewall.borrow_and_update());
+        self.load_firewall().await;
     }
 
     async fn tell_facts(&mut self) {

@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use vti::plane::{DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
@@ -26,7 +26,7 @@ use crate::cli::Failure;
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, Gateway, Input, PlaneChange, encap};
-use crate::host::{self, Order};
+use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
 use crate::{logging, systemd};
@@ -36,6 +36,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long neighbors, and then peers, have to take our farewell.
 const FAREWELL: Duration = Duration::from_millis(150);
+
+/// How long a status waits for the firewall's counters.
+const COUNTING: Duration = Duration::from_millis(500);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -79,7 +82,8 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
-            Some(request) = asked.recv() => daemon.answer(request).await,
+            Some(request) = asked.recv() => daemon.answer(request),
+            Some((request, counts)) = daemon.counted.recv() => daemon.answer_with(request, counts),
             () = until(deadline) => Some(Input::Tick),
             _ = heartbeat.tick() => daemon.beat(),
             _ = hangup.recv() => daemon.reload_by_signal(),
@@ -133,6 +137,9 @@ struct Daemon {
     arrivals: mpsc::Receiver<Arrival>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
+    /// Requests that waited for the firewall's counters, with these.
+    counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
+    counts: mpsc::Sender<(Request, Vec<RuleCount>)>,
 }
 
 impl Daemon {
@@ -150,6 +157,7 @@ impl Daemon {
             host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
         let (happened, connections) = mpsc::channel(256);
         let (arrived, arrivals) = mpsc::channel(16);
+        let (counts, counted) = mpsc::channel(16);
         let mut transport = Transport::new(happened, arrived);
         if let Err(error) = transport.listen(loaded.bgp_port) {
             // Dialling works all the same, so this is no reason to stop.
@@ -179,6 +187,8 @@ impl Daemon {
             arrivals,
             host,
             notices,
+            counted,
+            counts,
             loaded,
         })
     }
@@ -191,8 +201,8 @@ impl Daemon {
                 Effect::Plane(change) => self.change_plane(change),
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
-                Effect::WatchPaths(remotes) => self.host.order(Order::Watch(remotes)),
+                Effect::Firewall(ruleset) => self.host.protect(ruleset),
+                Effect::WatchPaths(remotes) => self.host.watch(remotes),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -315,17 +325,31 @@ impl Daemon {
         None
     }
 
-    async fn answer(&mut self, request: Request) -> Option<Input> {
+    fn answer(&mut self, request: Request) -> Option<Input> {
+        if request.query == Query::Status {
+            self.count_for(request);
+            None
+        } else {
+            self.answer_with(request, Vec::new())
+        }
+    }
+
+    /// Lets a request wait for the firewall's counters, which only the host thread can tell. The loop does not wait with it.
+    fn count_for(&self, request: Request) {
+        let (counted, counts) = (self.host.count(), self.counts.clone());
+        tokio::spawn(async move {
+            // Counters are worth a moment, not a status that hangs.
+            let rules = tokio::time::timeout(COUNTING, counted).await;
+            let rules = rules.ok().and_then(Result::ok).unwrap_or_default();
+            let _ = counts.send((request, rules)).await;
+        });
+    }
+
+    fn answer_with(&mut self, request: Request, rules: Vec<RuleCount>) -> Option<Input> {
         let now = Instant::now();
         let answer = match request.query {
-            Query::Status => {
-                let around = self.surroundings().await;
-                self.gateway.status(now, &around)
-            }
-            Query::Tunnels => {
-                let around = self.surroundings().await;
-                self.gateway.tunnels(now, &around)
-            }
+            Query::Status => self.gateway.status(now, &self.surroundings(rules)),
+            Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(rules)),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
@@ -347,7 +371,7 @@ impl Daemon {
         None
     }
 
-    async fn surroundings(&self) -> Surroundings {
+    fn surroundings(&self, firewall: Vec<RuleCount>) -> Surroundings {
         let tunnels = &self.loaded.plan.tunnels;
         Surroundings {
             plane: self.plane.kind().to_string(),
@@ -358,19 +382,8 @@ impl Daemon {
                 .filter_map(|tunnel| Some((tunnel.spec.id.0, self.plane.counters(tunnel.spec.id)?)))
                 .collect(),
             stray: self.plane.stray(),
-            firewall: self.rule_counts().await,
+            firewall,
         }
-    }
-
-    async fn rule_counts(&self) -> Vec<RuleCount> {
-        let (answer, answered) = oneshot::channel();
-        self.host.order(Order::Count(answer));
-        // Counters are worth a moment, not a status that hangs.
-        tokio::time::timeout(Duration::from_millis(500), answered)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default()
     }
 
     fn reload_by_signal(&mut self) -> Option<Input> {
@@ -403,19 +416,36 @@ impl Daemon {
         let clean_up = self.loaded.clean_up;
         self.gateway.leave_neighbors(Instant::now());
         let mut rest = self.take_leave();
-        tokio::time::sleep(FAREWELL).await;
+        self.linger().await;
         self.gateway.stop(Instant::now(), clean_up);
         rest.extend(self.take_leave());
-        tokio::time::sleep(FAREWELL).await;
+        self.linger().await;
         for effect in rest {
             match effect {
                 Effect::Plane(change) => self.change_plane(change),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
+                Effect::Firewall(ruleset) => self.host.protect(ruleset),
                 Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
             }
         }
+        // The host thread must not wait for us while we wait for it.
+        self.notices.close();
         self.host.finish();
+    }
+
+    /// Gives the last words time to leave. What is still heard no longer matters, but nobody who says it may be kept waiting: the tasks
+    /// that write would wait too.
+    async fn linger(&mut self) {
+        let over = tokio::time::sleep(FAREWELL);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(_) = self.plane_events.recv() => {}
+                Some(_) = self.connections.recv() => {}
+                Some(_) = self.notices.recv() => {}
+            }
+        }
     }
 
     /// Sends what is to be sent, and gives back the rest.
