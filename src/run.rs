@@ -428,10 +428,10 @@ impl Daemon {
         let clean_up = self.loaded.clean_up;
         self.gateway.leave_neighbors(Instant::now());
         let mut rest = self.take_leave();
-        tokio::time::sleep(FAREWELL).await;
+        self.linger().await;
         self.gateway.stop(Instant::now(), clean_up);
         rest.extend(self.take_leave());
-        tokio::time::sleep(FAREWELL).await;
+        self.linger().await;
         for effect in rest {
             match effect {
                 Effect::Plane(change) => drop(self.change_plane(change)),
@@ -440,7 +440,24 @@ impl Daemon {
                 Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
             }
         }
+        // The thread must not wait for a loop that waits for it.
+        self.notices.close();
         self.host.finish();
+    }
+
+    /// Gives the last words time to leave. What is still heard no longer matters, but nobody who says it may be kept waiting: the tasks
+    /// that write would wait too.
+    async fn linger(&mut self) {
+        let over = tokio::time::sleep(FAREWELL);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(_) = self.plane_events.recv() => {}
+                Some(_) = self.connections.recv() => {}
+                Some(_) = self.notices.recv() => {}
+            }
+        }
     }
 
     /// Sends what is to be sent, and gives back the rest.
