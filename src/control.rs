@@ -3,11 +3,14 @@
 //! A request becomes a [`Request`] on the loop's bounded queue and its answer comes back on a one-shot; nothing is decided
 //! here. Paths are documented in `docs/control-api.md`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,14 +20,18 @@ use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
-/// Connections served at a time; more wait in the listener's backlog.
+/// Connections served at a time. For one more, somebody who only sits there has to go.
 const MOST_CONNECTIONS: usize = 32;
 
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// How long a client may take in all, reading the answer included: until then the answer is kept in memory for it.
+const CONVERSATION_TIME: Duration = Duration::from_secs(30);
 
 /// What the API is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,29 +111,62 @@ impl Socket {
 
     /// Serves until the loop's end of `requests` is dropped.
     pub(crate) async fn serve(self, requests: mpsc::Sender<Request>) {
-        let places = std::sync::Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let mut clients = Clients::default();
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
             let stream = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = requests.closed() => return,
             };
             match stream {
-                Ok((stream, _)) => {
-                    let requests = requests.clone();
-                    tokio::spawn(async move {
-                        converse(stream, requests).await;
-                        drop(place);
-                    });
-                }
+                Ok((stream, _)) => clients.admit(stream, &requests),
                 Err(error) => {
                     warn!(%error, "the control socket cannot accept");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
+            // Whoever has come with a request gets to say it before the next one is let in.
+            tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Who is connected, the oldest first.
+#[derive(Default)]
+struct Clients(VecDeque<Client>);
+
+struct Client {
+    /// It has said a whole request.
+    has_asked: Arc<AtomicBool>,
+    conversation: AbortHandle,
+}
+
+impl Clients {
+    /// Lets one more in. When there is no place, the oldest that has asked for nothing yet makes room, or else the oldest: idle clients
+    /// cannot keep others out.
+    fn admit(&mut self, stream: UnixStream, requests: &mpsc::Sender<Request>) {
+        self.0.retain(|client| !client.conversation.is_finished());
+        if self.0.len() >= MOST_CONNECTIONS {
+            let is_idle = |client: &Client| !client.has_asked.load(Ordering::Relaxed);
+            let leaves = self.0.iter().position(is_idle).unwrap_or_default();
+            if let Some(client) = self.0.remove(leaves) {
+                client.conversation.abort();
+                debug!("the control socket has too many clients; one was sent away");
+            }
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let conversation = converse(stream, requests.clone(), has_asked.clone());
+        let conversation = tokio::spawn(async {
+            if tokio::time::timeout(CONVERSATION_TIME, conversation)
+                .await
+                .is_err()
+            {
+                debug!("a control client took too long");
+            }
+        });
+        self.0.push_back(Client {
+            has_asked,
+            conversation: conversation.abort_handle(),
+        });
     }
 }
 
@@ -137,8 +177,9 @@ impl Drop for Socket {
     }
 }
 
-async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) {
+async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>, has_asked: Arc<AtomicBool>) {
     let service = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
         let requests = requests.clone();
         async move { Ok::<_, Infallible>(respond(&request, &requests).await) }
     });

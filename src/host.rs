@@ -1,9 +1,9 @@
 //! The thread that keeps the host as the gateway wants it, so that netlink never makes IKE or BGP wait.
 //!
 //! ```text
-//!   loop ──watch: Desired──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
-//!        ──orders (16)─────►             ◄─multicast─ what others change
-//!        ◄─notices (64)────
+//!   loop ──watch: wishes──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
+//!        ──counts (16)────►             ◄─multicast─ what others change
+//!        ◄─notices (64)───
 //! ```
 //!
 //! Of several wishes only the newest is carried out; what others change is looked at anew and put right.
@@ -28,6 +28,9 @@ use vti::query::{Lookup, Origin};
 use crate::gateway::view::RuleCount;
 use crate::gateway::{FirewallFacts, HostFacts, Input, LocalPath};
 
+/// The thread's stack.
+const STACK: usize = 512 << 10;
+
 /// How often everything is looked at anew, in case that a change was not told: the kernel drops routes in silence.
 const AUDIT: Duration = Duration::from_secs(60);
 
@@ -37,21 +40,24 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often the firewall's generation number is asked for.
 const FIREWALL_LOOK: Duration = Duration::from_secs(2);
 
-/// What the thread is asked beside the host's desired state.
-pub(crate) enum Order {
-    /// Load this firewall; `None` removes ours.
-    Firewall(Option<Arc<Ruleset>>),
-    /// Watch the paths to these outer addresses.
-    Watch(Vec<IpAddr>),
-    /// Count what our rules matched.
-    Count(oneshot::Sender<Vec<RuleCount>>),
+/// All that is wished of the host; of several wishes only the newest counts.
+#[derive(Clone, Default)]
+struct Wishes {
+    desired: Arc<Desired>,
+    /// Our firewall; `None` is none of ours.
+    ruleset: Option<Arc<Ruleset>>,
+    /// The outer addresses whose paths are watched.
+    watched: Vec<IpAddr>,
 }
+
+/// Where the counts of our rules are wanted.
+type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
 
 /// The loop's end of the thread.
 pub(crate) struct Handle {
-    desired: watch::Sender<Arc<Desired>>,
-    orders: mpsc::Sender<Order>,
-    thread: Option<JoinHandle<()>>,
+    wishes: watch::Sender<Wishes>,
+    counts: mpsc::Sender<CountAnswer>,
+    thread: JoinHandle<()>,
 }
 
 impl Handle {
@@ -60,53 +66,56 @@ impl Handle {
     /// # Errors
     /// When the thread cannot be started.
     pub(crate) fn start(state: PathBuf, notices: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let (desired, wishes) = watch::channel(Arc::new(Desired::default()));
-        let (orders, received) = mpsc::channel(16);
+        let (wishes, wished) = watch::channel(Wishes::default());
+        let (counts, counted) = mpsc::channel(16);
         let thread = std::thread::Builder::new()
             .name("host".into())
-            .stack_size(512 << 10)
+            .stack_size(STACK)
             .spawn(move || {
                 match tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(work(state, wishes, received, notices)),
+                    Ok(runtime) => runtime.block_on(work(state, wished, counted, notices)),
                     Err(error) => warn!("the host thread has no runtime: {error}"),
                 }
             })?;
         Ok(Self {
-            desired,
-            orders,
-            thread: Some(thread),
+            wishes,
+            counts,
+            thread,
         })
     }
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        // The thread lives as long as this handle; if it died, its last notice said why.
-        let _ = self.desired.send(desired);
+        self.wishes.send_modify(|wishes| wishes.desired = desired);
     }
 
-    /// Passes an order on. They are rare, so a full queue means that the thread hangs, and that is said.
-    pub(crate) fn order(&self, order: Order) {
-        if self.orders.try_send(order).is_err() {
-            warn!("the host thread does not take orders any more");
-        }
+    /// Replaces the firewall; `None` removes ours.
+    pub(crate) fn load(&self, ruleset: Option<Arc<Ruleset>>) {
+        self.wishes.send_modify(|wishes| wishes.ruleset = ruleset);
     }
 
-    /// Lets the thread finish what it was asked last, and waits for it.
-    pub(crate) fn finish(mut self) {
+    /// Replaces the outer addresses whose paths are watched.
+    pub(crate) fn watch(&self, addresses: Vec<IpAddr>) {
+        self.wishes.send_modify(|wishes| wishes.watched = addresses);
+    }
+
+    /// Asks what our rules matched. While the thread is busy there is no answer, which the asker has to live with.
+    pub(crate) fn count(&self, answer: CountAnswer) {
+        let _ = self.counts.try_send(answer);
+    }
+
+    /// Lets the thread carry the last wishes out, and waits for it.
+    pub(crate) fn finish(self) {
         let Self {
-            desired,
-            orders,
+            wishes,
+            counts,
             thread,
-        } = &mut self;
-        let thread = thread.take();
-        let (closed, _) = watch::channel(Arc::new(Desired::default()));
-        drop(std::mem::replace(desired, closed));
-        let (closed, _) = mpsc::channel(1);
-        drop(std::mem::replace(orders, closed));
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+        } = self;
+        drop((wishes, counts));
+        if thread.join().is_err() {
             warn!("the host thread panicked");
         }
     }
@@ -114,12 +123,12 @@ impl Handle {
 
 async fn work(
     state: PathBuf,
-    wishes: watch::Receiver<Arc<Desired>>,
-    orders: mpsc::Receiver<Order>,
+    wishes: watch::Receiver<Wishes>,
+    counts: mpsc::Receiver<CountAnswer>,
     notices: mpsc::Sender<Input>,
 ) {
     match Worker::open(state, notices.clone()).await {
-        Ok(worker) => worker.run(wishes, orders).await,
+        Ok(worker) => worker.run(wishes, counts).await,
         Err(error) => {
             let _ = notices.send(Input::Reconciled(Err(error))).await;
         }
@@ -132,9 +141,9 @@ struct Worker {
     lookup: Lookup,
     /// Why there is no firewall, if there is none.
     firewall: Result<Firewall, String>,
-    ruleset: Option<Arc<Ruleset>>,
+    /// The wishes that were carried out last; `None` before the first.
+    known: Option<Wishes>,
     generation: Option<u32>,
-    watched: Vec<IpAddr>,
     /// The last attempt did not succeed in everything.
     unsettled: bool,
     notices: mpsc::Sender<Input>,
@@ -151,9 +160,8 @@ impl Worker {
             monitor,
             lookup: Lookup::open().map_err(|error| error.to_string())?,
             firewall: Firewall::open().map_err(|error| error.to_string()),
-            ruleset: None,
+            known: None,
             generation: None,
-            watched: Vec::new(),
             unsettled: false,
             notices,
         })
@@ -161,57 +169,84 @@ impl Worker {
 
     async fn run(
         mut self,
-        mut wishes: watch::Receiver<Arc<Desired>>,
-        mut orders: mpsc::Receiver<Order>,
+        mut wishes: watch::Receiver<Wishes>,
+        mut counts: mpsc::Receiver<CountAnswer>,
     ) {
         let mut audit = tokio::time::interval(AUDIT);
         let mut look = tokio::time::interval(FIREWALL_LOOK);
         audit.tick().await;
-        self.tell_facts().await;
         loop {
             tokio::select! {
                 changed = wishes.changed() => {
-                    let last = changed.is_err();
-                    let desired = wishes.borrow_and_update().clone();
-                    if last {
-                        // What was wished last may not have been seen, and orders may still wait.
-                        while let Ok(order) = orders.try_recv() {
-                            self.follow(order).await;
-                        }
-                        self.reconcile(&desired).await;
+                    let newest = wishes.borrow_and_update().clone();
+                    self.follow(newest).await;
+                    // The loop is gone, and what it wished last is done.
+                    if changed.is_err() {
                         return;
                     }
-                    self.reconcile(&desired).await;
                 }
-                Some(order) = orders.recv() => self.follow(order).await,
+                Some(answer) = counts.recv() => drop(answer.send(self.counts())),
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
-                        self.look_again(&wishes).await;
+                        self.look_again().await;
                     }
                     Err(error) => {
-                        let _ = self.notices.send(Input::Reconciled(Err(error.to_string()))).await;
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        self.tell(Input::Reconciled(Err(error.to_string()))).await;
+                        tokio::time::sleep(RETRY).await;
                     }
                 },
-                _ = audit.tick() => self.look_again(&wishes).await,
-                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again(&wishes).await,
+                _ = audit.tick() => self.look_again().await,
+                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again().await,
                 _ = look.tick() => self.look_at_firewall().await,
             }
         }
     }
 
-    async fn look_again(&mut self, wishes: &watch::Receiver<Arc<Desired>>) {
+    /// Carries out what differs from the wishes before.
+    async fn follow(&mut self, newest: Wishes) {
+        let before = self.known.replace(newest.clone());
+        let differs = |same: fn(&Wishes, &Wishes) -> bool| {
+            before.as_ref().is_none_or(|old| !same(old, &newest))
+        };
+        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let firewall = differs(|old, new| old.ruleset == new.ruleset);
+        let paths = differs(|old, new| old.watched == new.watched);
+        if paths {
+            self.tell_facts().await;
+        }
+        if host {
+            self.reconcile().await;
+        }
+        if firewall {
+            self.load_firewall().await;
+        }
+    }
+
+    async fn look_again(&mut self) {
         self.reconciler.invalidate();
-        let desired = wishes.borrow().clone();
-        self.reconcile(&desired).await;
+        self.reconcile().await;
         self.tell_facts().await;
     }
 
-    async fn reconcile(&mut self, desired: &Desired) {
+    /// The newest wishes; none before the loop has any.
+    fn wishes(&self) -> Wishes {
+        self.known.clone().unwrap_or_default()
+    }
+
+    async fn tell(&self, notice: Input) {
+        // A loop that is gone hears nothing any more.
+        let _ = self.notices.send(notice).await;
+    }
+
+    async fn reconcile(&mut self) {
+        // Before the first wish nothing is known of what is ours, and nothing may be swept.
+        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+            return;
+        };
         let outcome = self
             .reconciler
-            .reconcile(desired)
+            .reconcile(&desired)
             .await
             .map_err(|error| error.to_string());
         self.unsettled = !outcome.as_ref().is_ok_and(Report::is_settled);
@@ -220,29 +255,13 @@ impl Worker {
                 debug!("{op}");
             }
         }
-        let _ = self.notices.send(Input::Reconciled(outcome)).await;
-    }
-
-    async fn follow(&mut self, order: Order) {
-        match order {
-            Order::Firewall(ruleset) => {
-                self.ruleset = ruleset;
-                self.load_firewall().await;
-            }
-            Order::Watch(addresses) => {
-                self.watched = addresses;
-                self.tell_facts().await;
-            }
-            Order::Count(answer) => {
-                let _ = answer.send(self.counts());
-            }
-        }
+        self.tell(Input::Reconciled(outcome)).await;
     }
 
     async fn tell_facts(&mut self) {
         match self.facts().await {
             Ok(facts) => {
-                let _ = self.notices.send(Input::Host(facts)).await;
+                self.tell(Input::Host(facts)).await;
             }
             Err(error) => warn!("cannot look at the host: {error}"),
         }
@@ -272,7 +291,7 @@ impl Worker {
             .map(|(name, link)| (name.to_string(), link.up && link.carrier))
             .collect();
         let mut paths = BTreeMap::new();
-        for remote in self.watched.clone() {
+        for remote in self.wishes().watched {
             let path = self.path(remote)?;
             paths.insert(remote, path);
         }
@@ -309,7 +328,8 @@ impl Worker {
     }
 
     async fn load_firewall(&mut self) {
-        let failure = match (&mut self.firewall, &self.ruleset) {
+        let ruleset = self.wishes().ruleset;
+        let failure = match (&mut self.firewall, &ruleset) {
             (Ok(firewall), Some(ruleset)) => match firewall.apply(ruleset) {
                 Ok(applied) => {
                     debug!(?applied, "firewall");
@@ -327,15 +347,13 @@ impl Worker {
             .ok()
             .and_then(|firewall| firewall.generation().ok());
         let obstacles = self.obstacles();
-        let _ = self
-            .notices
-            .send(Input::Firewall(FirewallFacts { failure, obstacles }))
+        self.tell(Input::Firewall(FirewallFacts { failure, obstacles }))
             .await;
     }
 
     /// Our own table is looked at, and put right, when anybody has changed anything.
     async fn look_at_firewall(&mut self) {
-        if self.ruleset.is_none() {
+        if self.wishes().ruleset.is_none() {
             return;
         }
         let now = self
@@ -350,10 +368,11 @@ impl Worker {
 
     /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
-        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &self.ruleset) else {
+        let wishes = self.wishes();
+        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &wishes.ruleset) else {
             return Vec::new();
         };
-        let flows = flows(ruleset, &self.watched);
+        let flows = flows(ruleset, &wishes.watched);
         match firewall.trace(&flows) {
             Ok(trace) => {
                 let stopped = |passage: &&Passage| passage.outcome != Outcome::Passes;

@@ -19,20 +19,23 @@ use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use vti::plane::{DataPlane, PlaneEvent, TunnelCounters};
+use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
 use crate::cli::Failure;
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, Gateway, Input, PlaneChange, encap};
-use crate::host::{self, Order};
+use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
 use crate::{logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long the host thread may take to count what our rules matched.
+const COUNTING: Duration = Duration::from_millis(500);
 
 /// How long neighbors, and then peers, have to take our farewell.
 const FAREWELL: Duration = Duration::from_millis(150);
@@ -79,7 +82,8 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
-            Some(request) = asked.recv() => daemon.answer(request).await,
+            Some(request) = asked.recv() => daemon.answer(request),
+            Some((request, counts)) = daemon.counted.recv() => daemon.show(request, counts),
             () = until(deadline) => Some(Input::Tick),
             _ = heartbeat.tick() => daemon.beat(),
             _ = hangup.recv() => daemon.reload_by_signal(),
@@ -133,6 +137,8 @@ struct Daemon {
     arrivals: mpsc::Receiver<Arrival>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
+    counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
+    counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
 }
 
 impl Daemon {
@@ -145,6 +151,7 @@ impl Daemon {
             ..Default::default()
         };
         let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
             host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
@@ -179,6 +186,8 @@ impl Daemon {
             arrivals,
             host,
             notices,
+            counted,
+            counted_by,
             loaded,
         })
     }
@@ -188,11 +197,15 @@ impl Daemon {
         while let Some(effect) = self.gateway.poll_effect() {
             match effect {
                 Effect::Send(transmit) => self.send(&transmit),
-                Effect::Plane(change) => self.change_plane(change),
+                Effect::Plane(change) => {
+                    if let Some(reason) = self.change_plane(change) {
+                        return Some(reason);
+                    }
+                }
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
-                Effect::WatchPaths(remotes) => self.host.order(Order::Watch(remotes)),
+                Effect::Firewall(ruleset) => self.host.load(ruleset),
+                Effect::WatchPaths(remotes) => self.host.watch(remotes),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -213,7 +226,8 @@ impl Daemon {
         }
     }
 
-    fn change_plane(&mut self, change: PlaneChange) {
+    /// Changes the plane. Returns why the process has to end, where the host has no tunnels to give at all.
+    fn change_plane(&mut self, change: PlaneChange) -> Option<String> {
         let (tunnel, outcome) = match change {
             PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
             PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
@@ -232,15 +246,17 @@ impl Daemon {
                 )
             }
         };
-        if let Err(error) = outcome {
-            self.gateway.handle(
-                Instant::now(),
-                Input::PlaneRefused {
-                    tunnel,
-                    reason: error.to_string(),
-                },
-            );
+        let error = outcome.err()?;
+        if matches!(
+            error,
+            plane::Error::NoTun { .. } | plane::Error::NotPermitted { .. }
+        ) {
+            return Some(error.to_string());
         }
+        let reason = error.to_string();
+        self.gateway
+            .handle(Instant::now(), Input::PlaneRefused { tunnel, reason });
+        None
     }
 
     fn change_connection(&mut self, action: bgpd::Action) {
@@ -315,17 +331,14 @@ impl Daemon {
         None
     }
 
-    async fn answer(&mut self, request: Request) -> Option<Input> {
+    fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
         let answer = match request.query {
             Query::Status => {
-                let around = self.surroundings().await;
-                self.gateway.status(now, &around)
+                self.count_for(request);
+                return None;
             }
-            Query::Tunnels => {
-                let around = self.surroundings().await;
-                self.gateway.tunnels(now, &around)
-            }
+            Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
@@ -347,7 +360,30 @@ impl Daemon {
         None
     }
 
-    async fn surroundings(&self) -> Surroundings {
+    /// Has the firewall's counters fetched for a status. The loop does not wait for the host thread; what it cannot count in time is left
+    /// out of the answer.
+    fn count_for(&self, request: Request) {
+        let (answer, answered) = oneshot::channel();
+        self.host.count(answer);
+        let counted = self.counted_by.clone();
+        tokio::spawn(async move {
+            let counts = tokio::time::timeout(COUNTING, answered).await;
+            let counts = counts.ok().and_then(Result::ok).unwrap_or_default();
+            // A loop that is gone answers nobody.
+            let _ = counted.send((request, counts)).await;
+        });
+    }
+
+    fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
+        let status = self
+            .gateway
+            .status(Instant::now(), &self.surroundings(counts));
+        // A client that went away does not want its answer.
+        let _ = request.answer.send(status);
+        None
+    }
+
+    fn surroundings(&self, firewall: Vec<RuleCount>) -> Surroundings {
         let tunnels = &self.loaded.plan.tunnels;
         Surroundings {
             plane: self.plane.kind().to_string(),
@@ -358,19 +394,8 @@ impl Daemon {
                 .filter_map(|tunnel| Some((tunnel.spec.id.0, self.plane.counters(tunnel.spec.id)?)))
                 .collect(),
             stray: self.plane.stray(),
-            firewall: self.rule_counts().await,
+            firewall,
         }
-    }
-
-    async fn rule_counts(&self) -> Vec<RuleCount> {
-        let (answer, answered) = oneshot::channel();
-        self.host.order(Order::Count(answer));
-        // Counters are worth a moment, not a status that hangs.
-        tokio::time::timeout(Duration::from_millis(500), answered)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default()
     }
 
     fn reload_by_signal(&mut self) -> Option<Input> {
@@ -403,19 +428,36 @@ impl Daemon {
         let clean_up = self.loaded.clean_up;
         self.gateway.leave_neighbors(Instant::now());
         let mut rest = self.take_leave();
-        tokio::time::sleep(FAREWELL).await;
+        self.linger().await;
         self.gateway.stop(Instant::now(), clean_up);
         rest.extend(self.take_leave());
-        tokio::time::sleep(FAREWELL).await;
+        self.linger().await;
         for effect in rest {
             match effect {
-                Effect::Plane(change) => self.change_plane(change),
+                Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.order(Order::Firewall(ruleset)),
+                Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
             }
         }
+        // The thread must not wait for a loop that waits for it.
+        self.notices.close();
         self.host.finish();
+    }
+
+    /// Gives the last words time to leave. What is still heard no longer matters, but nobody who says it may be kept waiting: the tasks
+    /// that write would wait too.
+    async fn linger(&mut self) {
+        let over = tokio::time::sleep(FAREWELL);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(_) = self.plane_events.recv() => {}
+                Some(_) = self.connections.recv() => {}
+                Some(_) = self.notices.recv() => {}
+            }
+        }
     }
 
     /// Sends what is to be sent, and gives back the rest.

@@ -249,7 +249,7 @@ impl Gateway {
                 self.handle_ike(now, event);
                 quiet = false;
             }
-            quiet &= !self.drain_bgp();
+            quiet &= !self.drain_bgp(now);
             if quiet {
                 break;
             }

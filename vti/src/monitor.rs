@@ -25,10 +25,12 @@ use crate::{
 };
 
 /// The multicast groups of linux/rtnetlink.h that we listen to: links, IPv4 and IPv6 addresses, IPv4 and IPv6
-/// routes, nexthop objects.
-const GROUPS: [u32; 6] = [1, 5, 9, 7, 11, 32];
+/// routes, IPv4 settings (forwarding, route filter), nexthop objects.
+const GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 24, 32];
 /// Old kernels do not have this one.
 const RTNLGRP_NEXTHOP: u32 = 32;
+/// Told when forwarding or the route filter is switched (linux/rtnetlink.h).
+const RTM_NEWNETCONF: u16 = 80;
 
 /// Room for a burst of some thousands of notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -58,6 +60,8 @@ pub enum HostEvent {
         /// Some carry our mark: somebody else meddles with them.
         ours: bool,
     },
+    /// Forwarding or the route filter was switched, for an interface or for all.
+    SettingChanged,
     /// Events were lost because nobody fetched them in time: everything may have changed.
     Overrun,
 }
@@ -200,6 +204,7 @@ struct Merged {
     addresses: Vec<u32>,
     /// Of others, of ours.
     routes: (bool, bool),
+    settings: bool,
     overrun: bool,
 }
 
@@ -235,6 +240,7 @@ impl Merged {
                     self.route(told.protocol);
                 }
             }
+            RTM_NEWNETCONF => self.settings = true,
             _ => {}
         }
     }
@@ -263,6 +269,11 @@ impl Merged {
         let routes = [(self.routes.0, false), (self.routes.1, true)];
         let routes = routes.into_iter().filter(|(changed, _)| *changed);
         let routes = routes.map(|(_, ours)| HostEvent::RouteChanged { ours });
-        links.chain(addresses).chain(routes).collect()
+        let settings = self.settings.then_some(HostEvent::SettingChanged);
+        links
+            .chain(addresses)
+            .chain(routes)
+            .chain(settings)
+            .collect()
     }
 }

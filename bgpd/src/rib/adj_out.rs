@@ -43,6 +43,8 @@ pub(crate) struct AdjOut {
     queue: VecDeque<PrefixId>,
     /// Prefixes that were told have to be told again.
     resend: bool,
+    /// Once all is told again, it has to be told once more.
+    resend_after: bool,
     advertised: u32,
     end_of_rib_due: bool,
     held_back: bool,
@@ -67,8 +69,13 @@ impl AdjOut {
         *self = Self::default();
     }
 
-    /// The peer asks for everything again (RFC 2918, section 4).
+    /// The peer asks for everything again (RFC 2918, section 4). While it is being told everything again, any number of further
+    /// requests is one more round: a request is 23 octets and a round is the whole table, so they must not cost it each.
     pub(crate) fn refresh(&mut self, rib: &Rib) {
+        if self.resend && self.has_pending() {
+            self.resend_after = true;
+            return;
+        }
         self.resend = true;
         self.mark_all(rib);
         self.end_of_rib_due = true;
@@ -220,6 +227,9 @@ impl AdjOut {
         if std::mem::take(&mut self.end_of_rib_due) {
             flushed.bytes.extend(end_of_rib());
             flushed.messages += 1;
+        }
+        if std::mem::take(&mut self.resend_after) {
+            self.refresh(rib);
         }
         let room = context
             .peer

@@ -27,6 +27,10 @@ use crate::sys::datagrams::{self, BATCH, Incoming};
 /// take no memory.
 const SLOT: usize = 65_536;
 
+/// Places in the daemon's queue that IKE messages do not take. Anybody can send those, as many as they like; what else the plane
+/// has to say is rare, and some of it is said only once.
+const RESERVED: usize = 128;
+
 /// Which socket something came from.
 #[derive(Clone, Copy)]
 enum Source {
@@ -187,7 +191,8 @@ impl Delivery {
             remote: datagram.source,
             payload: message.to_vec(),
         };
-        if self.events.try_send(event).is_err() {
+        let crowded = self.events.capacity() <= RESERVED.min(self.events.max_capacity() / 2);
+        if crowded || self.events.try_send(event).is_err() {
             self.stray.ike_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
