@@ -6,6 +6,24 @@ use std::path::{Path, PathBuf};
 
 use lab::OrFail as _;
 
+/// The folders of the tree.
+const FOLDERS: [&str; 14] = [
+    "benches",
+    "bgpd",
+    "config",
+    "crypto",
+    "docs",
+    "esp",
+    "examples",
+    "fuzz",
+    "ike",
+    "packaging",
+    "scripts",
+    "src",
+    "tests",
+    "vti",
+];
+
 #[test]
 fn each_path_that_a_document_names_is_there() {
     for document in documents() {
@@ -15,6 +33,24 @@ fn each_path_that_a_document_names_is_there() {
             .collect();
         assert!(missing.is_empty(), "{}: {missing:?}", document.display());
     }
+}
+
+#[test]
+fn each_file_that_the_map_names_below_a_folder_is_there() {
+    let mut names = BTreeSet::new();
+    for folder in FOLDERS {
+        for file in rust_files(&root().join(folder)) {
+            let below = file.strip_prefix(root()).or_fail("a file of the tree");
+            let parts = below.iter().map(|part| part.to_string_lossy().into_owned());
+            names.extend(parts);
+        }
+    }
+    let missing: Vec<_> = code_spans(&read(&root().join("docs/ARCHITECTURE.md")))
+        .filter(|word| word.ends_with(".rs") || word.ends_with('/'))
+        .filter(|word| word.trim_end_matches('/').split('/').count() == 1)
+        .filter(|word| !names.contains(word.trim_end_matches('/')) && !exists(word))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
@@ -111,22 +147,6 @@ fn code_spans(text: &str) -> impl Iterator<Item = String> {
 
 /// A code span that is a path of this tree: it begins with one of its folders.
 fn named_path(word: &str) -> Option<String> {
-    const FOLDERS: [&str; 14] = [
-        "benches",
-        "bgpd",
-        "config",
-        "crypto",
-        "docs",
-        "esp",
-        "examples",
-        "fuzz",
-        "ike",
-        "packaging",
-        "scripts",
-        "src",
-        "tests",
-        "vti",
-    ];
     let (folder, _) = word.split_once('/')?;
     let plain = !word.contains(char::is_whitespace) && FOLDERS.contains(&folder);
     plain.then(|| word.to_owned())
