@@ -9,7 +9,7 @@ nextest_version=0.9.128
 
 packages=(
     strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins
-    libstrongswan-extra-plugins frr bird2 gobgpd nftables iproute2 iputils-ping tcpdump util-linux
+    libstrongswan-extra-plugins frr bird2 gobgpd nftables iproute2 iputils-ping netbase tcpdump util-linux
 )
 
 fail() {
@@ -84,7 +84,9 @@ unshare --net nft 'add table inet probe' 2>/dev/null ||
 
 if ! cargo nextest --version >/dev/null 2>&1; then
     echo "installing cargo-nextest $nextest_version from source: this takes some minutes"
-    cargo install --locked "cargo-nextest@$nextest_version"
+    # Without optimisation and without its updater: it only starts the tests, and builds much sooner so.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --no-default-features --features default-no-update \
+        "cargo-nextest@$nextest_version"
 fi
 
 echo "everything that the tests need is there"
