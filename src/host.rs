@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bgpd::LocalSource;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use vti::host::{Reconciler, Report};
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
-use vti::nft::{Firewall, Flow, Outcome, Passage, Ruleset};
+use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
 
@@ -36,6 +36,10 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// How often the firewall's generation number is asked for.
 const FIREWALL_LOOK: Duration = Duration::from_secs(2);
+
+/// How many repairs are said in how long a time; somebody who changes things without end must not fill the log.
+const MOST_SAID: u32 = 10;
+const SAYING: Duration = Duration::from_secs(10);
 
 /// A place for the counters of our rules.
 type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
@@ -151,6 +155,10 @@ struct Worker {
     watched: Vec<IpAddr>,
     /// The last attempt did not succeed in everything.
     unsettled: bool,
+    /// What the host was brought to, while nothing else is desired: what differs from it was changed by somebody else.
+    settled: Option<Arc<Desired>>,
+    /// Since when, and how many, repairs were said.
+    said: (Instant, u32),
     notices: mpsc::Sender<Input>,
 }
 
@@ -169,6 +177,8 @@ impl Worker {
             generation: None,
             watched: Vec::new(),
             unsettled: false,
+            settled: None,
+            said: (Instant::now(), 0),
             notices,
         })
     }
@@ -225,7 +235,7 @@ impl Worker {
         self.tell_facts().await;
     }
 
-    async fn reconcile(&mut self, desired: &Desired) {
+    async fn reconcile(&mut self, desired: &Arc<Desired>) {
         let outcome = self
             .reconciler
             .reconcile(desired)
@@ -236,14 +246,40 @@ impl Worker {
             for op in &report.applied {
                 debug!("{op}");
             }
+            let is_repair = |settled: &Arc<Desired>| Arc::ptr_eq(settled, desired);
+            if let (Some(first), true) = (
+                report.applied.first(),
+                self.settled.as_ref().is_some_and(is_repair),
+            ) {
+                let first = match report.applied.len() {
+                    1 => first.to_string(),
+                    count => format!("{first}, and {} more", count - 1),
+                };
+                self.say(&first);
+            }
         }
+        self.settled = (!self.unsettled).then(|| desired.clone());
         let _ = self.notices.send(Input::Reconciled(outcome)).await;
+    }
+
+    /// Says what was put right after somebody else's change.
+    fn say(&mut self, repair: &str) {
+        let now = Instant::now();
+        if now.duration_since(self.said.0) > SAYING {
+            self.said = (now, 0);
+        }
+        self.said.1 += 1;
+        if self.said.1 <= MOST_SAID {
+            warn!("what is ours on this host was changed by somebody; put right: {repair}");
+        } else {
+            debug!("put right: {repair}");
+        }
     }
 
     async fn protect(&mut self, wishes: &mut Wishes) {
         self.ruleset
             .clone_from(&wishes.firewall.borrow_and_update());
-        self.load_firewall().await;
+        self.load_firewall(false).await;
     }
 
     async fn tell_facts(&mut self) {
@@ -315,11 +351,13 @@ impl Worker {
         }))
     }
 
-    async fn load_firewall(&mut self) {
+    async fn load_firewall(&mut self, is_repair: bool) {
+        let mut repaired = false;
         let failure = match (&mut self.firewall, &self.ruleset) {
             (Ok(firewall), Some(ruleset)) => match firewall.apply(ruleset) {
                 Ok(applied) => {
                     debug!(?applied, "firewall");
+                    repaired = is_repair && applied != Applied::Unchanged;
                     None
                 }
                 Err(error) => Some(error.to_string()),
@@ -328,6 +366,9 @@ impl Worker {
             (Err(error), Some(_)) => Some(error.clone()),
             (Err(_), None) => None,
         };
+        if repaired {
+            self.say("the firewall's table is loaded again");
+        }
         self.generation = self
             .firewall
             .as_mut()
@@ -351,7 +392,7 @@ impl Worker {
             .ok()
             .and_then(|firewall| firewall.generation().ok());
         if now != self.generation {
-            self.load_firewall().await;
+            self.load_firewall(true).await;
         }
     }
 
