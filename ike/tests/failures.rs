@@ -246,3 +246,18 @@ fn no_secret_shows_in_events_or_status() {
     let listed = format!("{:?}", keys.expose());
     assert!(!text.contains(listed.trim_matches(['[', ']'])));
 }
+
+#[test]
+fn a_peer_that_stays_away_is_asked_less_often_but_for_ever() {
+    let mut pair = Pair::new();
+    pair.filter = Some(Box::new(|_, _| common::Fate::Drop));
+    pair.add(A, connection(A));
+    pair.run_for(secs(60));
+    let first_minute = pair.sides[A].sent.len();
+    pair.run_for(secs(1740));
+    let half_an_hour = pair.sides[A].sent.len();
+    pair.run_for(secs(60));
+    let last_minute = pair.sides[A].sent.len() - half_an_hour;
+    assert!(first_minute > 120, "{first_minute}");
+    assert!((15..60).contains(&last_minute), "{last_minute}");
+}
