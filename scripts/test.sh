@@ -41,7 +41,7 @@ level "host and data planes in namespaces" '^causeway-vti[: ]'
 level "architecture" '^causeway::architecture '
 level "the test bench itself" '^causeway-lab[: ]'
 level "end to end with real peers" '^causeway::e2e_'
-level "the demo" '^causeway::demo '
+level "the demo" '^causeway::e2e_demo '
 
 step "tests"
 exec cargo nextest run --workspace

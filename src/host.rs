@@ -1,12 +1,12 @@
 //! The thread that keeps the host as the gateway wants it, so that netlink never makes IKE or BGP wait.
 //!
 //! ```text
-//!   loop ──watch: Desired, Ruleset, peers──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
-//!        ──questions (16)──────────────────►             ◄─multicast─ what others change
-//!        ◄─notices (64)─────────────────────
+//!   loop ──watch: wishes──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
+//!        ──counts (16)────►             ◄─multicast─ what others change
+//!        ◄─notices (64)───
 //! ```
 //!
-//! Of several wishes only the newest is carried out, and none is ever lost; what others change is looked at anew and put right.
+//! Of several wishes only the newest is carried out; what others change is looked at anew and put right.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +28,9 @@ use vti::query::{Lookup, Origin};
 use crate::gateway::view::RuleCount;
 use crate::gateway::{FirewallFacts, HostFacts, Input, LocalPath};
 
+/// The thread's stack.
+const STACK: usize = 512 << 10;
+
 /// How often everything is looked at anew, in case that a change was not told: the kernel drops routes in silence.
 const AUDIT: Duration = Duration::from_secs(60);
 
@@ -41,24 +44,24 @@ const FIREWALL_LOOK: Duration = Duration::from_secs(2);
 const MOST_SAID: u32 = 10;
 const SAYING: Duration = Duration::from_secs(10);
 
-/// A place for the counters of our rules.
+/// All that is wished of the host; of several wishes only the newest counts.
+#[derive(Clone, Default)]
+struct Wishes {
+    desired: Arc<Desired>,
+    /// Our firewall; `None` is none of ours.
+    ruleset: Option<Arc<Ruleset>>,
+    /// The outer addresses whose paths are watched.
+    watched: Vec<IpAddr>,
+}
+
+/// Where the counts of our rules are wanted.
 type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
 
 /// The loop's end of the thread.
 pub(crate) struct Handle {
-    desired: watch::Sender<Arc<Desired>>,
-    firewall: watch::Sender<Option<Arc<Ruleset>>>,
-    remotes: watch::Sender<Vec<IpAddr>>,
-    questions: mpsc::Sender<CountAnswer>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// The thread's end of the handle.
-struct Wishes {
-    desired: watch::Receiver<Arc<Desired>>,
-    firewall: watch::Receiver<Option<Arc<Ruleset>>>,
-    remotes: watch::Receiver<Vec<IpAddr>>,
-    questions: mpsc::Receiver<CountAnswer>,
+    wishes: watch::Sender<Wishes>,
+    counts: mpsc::Sender<CountAnswer>,
+    thread: JoinHandle<()>,
 }
 
 impl Handle {
@@ -67,77 +70,69 @@ impl Handle {
     /// # Errors
     /// When the thread cannot be started.
     pub(crate) fn start(state: PathBuf, notices: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let (desired, desired_wishes) = watch::channel(Arc::new(Desired::default()));
-        let (firewall, firewall_wishes) = watch::channel(None);
-        let (remotes, remotes_wishes) = watch::channel(Vec::new());
-        let (questions, asked) = mpsc::channel(16);
-        let wishes = Wishes {
-            desired: desired_wishes,
-            firewall: firewall_wishes,
-            remotes: remotes_wishes,
-            questions: asked,
-        };
+        let (wishes, wished) = watch::channel(Wishes::default());
+        let (counts, counted) = mpsc::channel(16);
         let thread = std::thread::Builder::new()
             .name("host".into())
-            .stack_size(512 << 10)
+            .stack_size(STACK)
             .spawn(move || {
                 match tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(work(state, wishes, notices)),
+                    Ok(runtime) => runtime.block_on(work(state, wished, counted, notices)),
                     Err(error) => warn!("the host thread has no runtime: {error}"),
                 }
             })?;
         Ok(Self {
-            desired,
-            firewall,
-            remotes,
-            questions,
-            thread: Some(thread),
+            wishes,
+            counts,
+            thread,
         })
     }
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        // The thread lives as long as this handle; if it died, its last notice said why.
-        let _ = self.desired.send(desired);
+        self.wishes.send_modify(|wishes| wishes.desired = desired);
     }
 
     /// Replaces the firewall; `None` removes ours.
-    pub(crate) fn protect(&self, ruleset: Option<Arc<Ruleset>>) {
-        // As above.
-        let _ = self.firewall.send(ruleset);
+    pub(crate) fn load(&self, ruleset: Option<Arc<Ruleset>>) {
+        self.wishes.send_modify(|wishes| wishes.ruleset = ruleset);
     }
 
     /// Replaces the outer addresses whose paths are watched.
-    pub(crate) fn watch(&self, remotes: Vec<IpAddr>) {
-        // As above.
-        let _ = self.remotes.send(remotes);
+    pub(crate) fn watch(&self, addresses: Vec<IpAddr>) {
+        self.wishes.send_modify(|wishes| wishes.watched = addresses);
     }
 
-    /// Asks how often our rules matched. A thread that is asked more than it answers drops the question.
-    pub(crate) fn count(&self) -> oneshot::Receiver<Vec<RuleCount>> {
-        let (answer, answered) = oneshot::channel();
-        let _ = self.questions.try_send(answer);
-        answered
+    /// Asks what our rules matched. While the thread is busy there is no answer, which the asker has to live with.
+    pub(crate) fn count(&self, answer: CountAnswer) {
+        let _ = self.counts.try_send(answer);
     }
 
-    /// Lets the thread finish what it was asked last, and waits for it. Nobody may wait to read its notices any more.
-    pub(crate) fn finish(mut self) {
-        let thread = self.thread.take();
-        // The end of this channel is the end of the thread; it sees what the others said last.
-        let (closed, _) = watch::channel(Arc::new(Desired::default()));
-        drop(std::mem::replace(&mut self.desired, closed));
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+    /// Lets the thread carry the last wishes out, and waits for it.
+    pub(crate) fn finish(self) {
+        let Self {
+            wishes,
+            counts,
+            thread,
+        } = self;
+        drop((wishes, counts));
+        if thread.join().is_err() {
             warn!("the host thread panicked");
         }
     }
 }
 
-async fn work(state: PathBuf, wishes: Wishes, notices: mpsc::Sender<Input>) {
+async fn work(
+    state: PathBuf,
+    wishes: watch::Receiver<Wishes>,
+    counts: mpsc::Receiver<CountAnswer>,
+    notices: mpsc::Sender<Input>,
+) {
     match Worker::open(state, notices.clone()).await {
-        Ok(worker) => worker.run(wishes).await,
+        Ok(worker) => worker.run(wishes, counts).await,
         Err(error) => {
             let _ = notices.send(Input::Reconciled(Err(error))).await;
         }
@@ -150,12 +145,12 @@ struct Worker {
     lookup: Lookup,
     /// Why there is no firewall, if there is none.
     firewall: Result<Firewall, String>,
-    ruleset: Option<Arc<Ruleset>>,
+    /// The wishes that were carried out last; `None` before the first.
+    known: Option<Wishes>,
     generation: Option<u32>,
-    watched: Vec<IpAddr>,
     /// The last attempt did not succeed in everything.
     unsettled: bool,
-    /// What the host was brought to, while nothing else is desired: what differs from it was changed by somebody else.
+    /// What the host was brought to last, if it was: while nothing else is desired, what differs was changed by somebody else.
     settled: Option<Arc<Desired>>,
     /// Since when, and how many, repairs were said.
     said: (Instant, u32),
@@ -173,9 +168,8 @@ impl Worker {
             monitor,
             lookup: Lookup::open().map_err(|error| error.to_string())?,
             firewall: Firewall::open().map_err(|error| error.to_string()),
-            ruleset: None,
+            known: None,
             generation: None,
-            watched: Vec::new(),
             unsettled: false,
             settled: None,
             said: (Instant::now(), 0),
@@ -183,62 +177,86 @@ impl Worker {
         })
     }
 
-    async fn run(mut self, mut wishes: Wishes) {
+    async fn run(
+        mut self,
+        mut wishes: watch::Receiver<Wishes>,
+        mut counts: mpsc::Receiver<CountAnswer>,
+    ) {
         let mut audit = tokio::time::interval(AUDIT);
         let mut look = tokio::time::interval(FIREWALL_LOOK);
         audit.tick().await;
-        self.tell_facts().await;
         loop {
             tokio::select! {
-                changed = wishes.desired.changed() => {
-                    let desired = wishes.desired.borrow_and_update().clone();
+                changed = wishes.changed() => {
+                    let newest = wishes.borrow_and_update().clone();
+                    self.follow(newest).await;
+                    // The loop is gone, and what it wished last is done.
                     if changed.is_err() {
-                        if wishes.firewall.has_changed().unwrap_or(true) {
-                            self.protect(&mut wishes).await;
-                        }
-                        // What was wished last may not have been seen.
-                        self.reconcile(&desired).await;
                         return;
                     }
-                    self.reconcile(&desired).await;
                 }
-                Ok(()) = wishes.firewall.changed() => self.protect(&mut wishes).await,
-                Ok(()) = wishes.remotes.changed() => {
-                    self.watched.clone_from(&wishes.remotes.borrow_and_update());
-                    self.tell_facts().await;
-                }
-                Some(answer) = wishes.questions.recv() => {
-                    // A question may be withdrawn.
-                    let _ = answer.send(self.counts());
-                }
+                Some(answer) = counts.recv() => drop(answer.send(self.counts())),
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
-                        self.look_again(&wishes.desired).await;
+                        self.look_again().await;
                     }
                     Err(error) => {
-                        let _ = self.notices.send(Input::Reconciled(Err(error.to_string()))).await;
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        self.tell(Input::Reconciled(Err(error.to_string()))).await;
+                        tokio::time::sleep(RETRY).await;
                     }
                 },
-                _ = audit.tick() => self.look_again(&wishes.desired).await,
-                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again(&wishes.desired).await,
+                _ = audit.tick() => self.look_again().await,
+                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again().await,
                 _ = look.tick() => self.look_at_firewall().await,
             }
         }
     }
 
-    async fn look_again(&mut self, wishes: &watch::Receiver<Arc<Desired>>) {
+    /// Carries out what differs from the wishes before.
+    async fn follow(&mut self, newest: Wishes) {
+        let before = self.known.replace(newest.clone());
+        let differs = |same: fn(&Wishes, &Wishes) -> bool| {
+            before.as_ref().is_none_or(|old| !same(old, &newest))
+        };
+        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let firewall = differs(|old, new| old.ruleset == new.ruleset);
+        let paths = differs(|old, new| old.watched == new.watched);
+        if paths {
+            self.tell_facts().await;
+        }
+        if host {
+            self.reconcile().await;
+        }
+        if firewall {
+            self.load_firewall(false).await;
+        }
+    }
+
+    async fn look_again(&mut self) {
         self.reconciler.invalidate();
-        let desired = wishes.borrow().clone();
-        self.reconcile(&desired).await;
+        self.reconcile().await;
         self.tell_facts().await;
     }
 
-    async fn reconcile(&mut self, desired: &Arc<Desired>) {
+    /// The newest wishes; none before the loop has any.
+    fn wishes(&self) -> Wishes {
+        self.known.clone().unwrap_or_default()
+    }
+
+    async fn tell(&self, notice: Input) {
+        // A loop that is gone hears nothing any more.
+        let _ = self.notices.send(notice).await;
+    }
+
+    async fn reconcile(&mut self) {
+        // Before the first wish nothing is known of what is ours, and nothing may be swept.
+        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+            return;
+        };
         let outcome = self
             .reconciler
-            .reconcile(desired)
+            .reconcile(&desired)
             .await
             .map_err(|error| error.to_string());
         self.unsettled = !outcome.as_ref().is_ok_and(Report::is_settled);
@@ -246,20 +264,18 @@ impl Worker {
             for op in &report.applied {
                 debug!("{op}");
             }
-            let is_repair = |settled: &Arc<Desired>| Arc::ptr_eq(settled, desired);
-            if let (Some(first), true) = (
-                report.applied.first(),
-                self.settled.as_ref().is_some_and(is_repair),
-            ) {
-                let first = match report.applied.len() {
-                    1 => first.to_string(),
-                    count => format!("{first}, and {} more", count - 1),
-                };
-                self.say(&first);
+            let is_settled = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
+            let is_repair = self.settled.as_ref().is_some_and(is_settled);
+            if let (true, [first, others @ ..]) = (is_repair, report.applied.as_slice()) {
+                let first = first.to_string();
+                self.say(&match others.len() {
+                    0 => first,
+                    count => format!("{first}, and {count} more"),
+                });
             }
         }
-        self.settled = (!self.unsettled).then(|| desired.clone());
-        let _ = self.notices.send(Input::Reconciled(outcome)).await;
+        self.settled = (!self.unsettled).then_some(desired);
+        self.tell(Input::Reconciled(outcome)).await;
     }
 
     /// Says what was put right after somebody else's change.
@@ -276,16 +292,10 @@ impl Worker {
         }
     }
 
-    async fn protect(&mut self, wishes: &mut Wishes) {
-        self.ruleset
-            .clone_from(&wishes.firewall.borrow_and_update());
-        self.load_firewall(false).await;
-    }
-
     async fn tell_facts(&mut self) {
         match self.facts().await {
             Ok(facts) => {
-                let _ = self.notices.send(Input::Host(facts)).await;
+                self.tell(Input::Host(facts)).await;
             }
             Err(error) => warn!("cannot look at the host: {error}"),
         }
@@ -315,7 +325,7 @@ impl Worker {
             .map(|(name, link)| (name.to_string(), link.up && link.carrier))
             .collect();
         let mut paths = BTreeMap::new();
-        for remote in self.watched.clone() {
+        for remote in self.wishes().watched {
             let path = self.path(remote)?;
             paths.insert(remote, path);
         }
@@ -352,8 +362,9 @@ impl Worker {
     }
 
     async fn load_firewall(&mut self, is_repair: bool) {
+        let ruleset = self.wishes().ruleset;
         let mut repaired = false;
-        let failure = match (&mut self.firewall, &self.ruleset) {
+        let failure = match (&mut self.firewall, &ruleset) {
             (Ok(firewall), Some(ruleset)) => match firewall.apply(ruleset) {
                 Ok(applied) => {
                     debug!(?applied, "firewall");
@@ -375,15 +386,13 @@ impl Worker {
             .ok()
             .and_then(|firewall| firewall.generation().ok());
         let obstacles = self.obstacles();
-        let _ = self
-            .notices
-            .send(Input::Firewall(FirewallFacts { failure, obstacles }))
+        self.tell(Input::Firewall(FirewallFacts { failure, obstacles }))
             .await;
     }
 
     /// Our own table is looked at, and put right, when anybody has changed anything.
     async fn look_at_firewall(&mut self) {
-        if self.ruleset.is_none() {
+        if self.wishes().ruleset.is_none() {
             return;
         }
         let now = self
@@ -398,10 +407,11 @@ impl Worker {
 
     /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
-        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &self.ruleset) else {
+        let wishes = self.wishes();
+        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &wishes.ruleset) else {
             return Vec::new();
         };
-        let flows = flows(ruleset, &self.watched);
+        let flows = flows(ruleset, &wishes.watched);
         match firewall.trace(&flows) {
             Ok(trace) => {
                 let stopped = |passage: &&Passage| passage.outcome != Outcome::Passes;

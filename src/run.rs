@@ -17,9 +17,9 @@ use nix::sys::signal::Signal;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use vti::plane::{DataPlane, PlaneEvent, TunnelCounters};
+use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
 use crate::cli::Failure;
@@ -34,11 +34,11 @@ use crate::{logging, systemd};
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// How long the host thread may take to count what our rules matched.
+const COUNTING: Duration = Duration::from_millis(500);
+
 /// How long neighbors, and then peers, have to take our farewell.
 const FAREWELL: Duration = Duration::from_millis(150);
-
-/// How long a status waits for the firewall's counters.
-const COUNTING: Duration = Duration::from_millis(500);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -83,7 +83,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(notice) = daemon.notices.recv() => Some(notice),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
             Some(request) = asked.recv() => daemon.answer(request),
-            Some((request, counts)) = daemon.counted.recv() => daemon.answer_with(request, counts),
+            Some((request, counts)) = daemon.counted.recv() => daemon.show(request, counts),
             () = until(deadline) => Some(Input::Tick),
             _ = heartbeat.tick() => daemon.beat(),
             _ = hangup.recv() => daemon.reload_by_signal(),
@@ -137,9 +137,8 @@ struct Daemon {
     arrivals: mpsc::Receiver<Arrival>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
-    /// Requests that waited for the firewall's counters, with these.
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
-    counts: mpsc::Sender<(Request, Vec<RuleCount>)>,
+    counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
 }
 
 impl Daemon {
@@ -152,12 +151,12 @@ impl Daemon {
             ..Default::default()
         };
         let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
             host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
         let (happened, connections) = mpsc::channel(256);
         let (arrived, arrivals) = mpsc::channel(16);
-        let (counts, counted) = mpsc::channel(16);
         let mut transport = Transport::new(happened, arrived);
         if let Err(error) = transport.listen(loaded.bgp_port) {
             // Dialling works all the same, so this is no reason to stop.
@@ -188,7 +187,7 @@ impl Daemon {
             host,
             notices,
             counted,
-            counts,
+            counted_by,
             loaded,
         })
     }
@@ -198,10 +197,14 @@ impl Daemon {
         while let Some(effect) = self.gateway.poll_effect() {
             match effect {
                 Effect::Send(transmit) => self.send(&transmit),
-                Effect::Plane(change) => self.change_plane(change),
+                Effect::Plane(change) => {
+                    if let Some(reason) = self.change_plane(change) {
+                        return Some(reason);
+                    }
+                }
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.protect(ruleset),
+                Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::WatchPaths(remotes) => self.host.watch(remotes),
                 Effect::Fail(reason) => return Some(reason),
             }
@@ -223,7 +226,8 @@ impl Daemon {
         }
     }
 
-    fn change_plane(&mut self, change: PlaneChange) {
+    /// Changes the plane. Returns why the process has to end, where the host has no tunnels to give at all.
+    fn change_plane(&mut self, change: PlaneChange) -> Option<String> {
         let (tunnel, outcome) = match change {
             PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
             PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
@@ -242,15 +246,17 @@ impl Daemon {
                 )
             }
         };
-        if let Err(error) = outcome {
-            self.gateway.handle(
-                Instant::now(),
-                Input::PlaneRefused {
-                    tunnel,
-                    reason: error.to_string(),
-                },
-            );
+        let error = outcome.err()?;
+        if matches!(
+            error,
+            plane::Error::NoTun { .. } | plane::Error::NotPermitted { .. }
+        ) {
+            return Some(error.to_string());
         }
+        let reason = error.to_string();
+        self.gateway
+            .handle(Instant::now(), Input::PlaneRefused { tunnel, reason });
+        None
     }
 
     fn change_connection(&mut self, action: bgpd::Action) {
@@ -326,30 +332,13 @@ impl Daemon {
     }
 
     fn answer(&mut self, request: Request) -> Option<Input> {
-        if request.query == Query::Status {
-            self.count_for(request);
-            None
-        } else {
-            self.answer_with(request, Vec::new())
-        }
-    }
-
-    /// Lets a request wait for the firewall's counters, which only the host thread can tell. The loop does not wait with it.
-    fn count_for(&self, request: Request) {
-        let (counted, counts) = (self.host.count(), self.counts.clone());
-        tokio::spawn(async move {
-            // Counters are worth a moment, not a status that hangs.
-            let rules = tokio::time::timeout(COUNTING, counted).await;
-            let rules = rules.ok().and_then(Result::ok).unwrap_or_default();
-            let _ = counts.send((request, rules)).await;
-        });
-    }
-
-    fn answer_with(&mut self, request: Request, rules: Vec<RuleCount>) -> Option<Input> {
         let now = Instant::now();
         let answer = match request.query {
-            Query::Status => self.gateway.status(now, &self.surroundings(rules)),
-            Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(rules)),
+            Query::Status => {
+                self.count_for(request);
+                return None;
+            }
+            Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
@@ -368,6 +357,29 @@ impl Daemon {
         };
         // A client that went away does not want its answer.
         let _ = request.answer.send(answer);
+        None
+    }
+
+    /// Has the firewall's counters fetched for a status. The loop does not wait for the host thread; what it cannot count in time is left
+    /// out of the answer.
+    fn count_for(&self, request: Request) {
+        let (answer, answered) = oneshot::channel();
+        self.host.count(answer);
+        let counted = self.counted_by.clone();
+        tokio::spawn(async move {
+            let counts = tokio::time::timeout(COUNTING, answered).await;
+            let counts = counts.ok().and_then(Result::ok).unwrap_or_default();
+            // A loop that is gone answers nobody.
+            let _ = counted.send((request, counts)).await;
+        });
+    }
+
+    fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
+        let status = self
+            .gateway
+            .status(Instant::now(), &self.surroundings(counts));
+        // A client that went away does not want its answer.
+        let _ = request.answer.send(status);
         None
     }
 
@@ -422,13 +434,13 @@ impl Daemon {
         self.linger().await;
         for effect in rest {
             match effect {
-                Effect::Plane(change) => self.change_plane(change),
+                Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
-                Effect::Firewall(ruleset) => self.host.protect(ruleset),
+                Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
             }
         }
-        // The host thread must not wait for us while we wait for it.
+        // The thread must not wait for a loop that waits for it.
         self.notices.close();
         self.host.finish();
     }

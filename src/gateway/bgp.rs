@@ -9,7 +9,7 @@ use super::{Effect, Gateway};
 
 impl Gateway {
     /// Takes all that the speaker has to say. Returns whether it had anything.
-    pub(super) fn drain_bgp(&mut self) -> bool {
+    pub(super) fn drain_bgp(&mut self, now: Instant) -> bool {
         let mut any = false;
         while let Some(action) = self.bgp.poll_action() {
             self.effects.push_back(Effect::Bgp(action));
@@ -25,7 +25,7 @@ impl Gateway {
             any = true;
         }
         while let Some(event) = self.bgp.poll_event() {
-            self.journal_bgp(&event);
+            self.journal_bgp(now, &event);
             any = true;
         }
         any
@@ -59,7 +59,20 @@ impl Gateway {
         self.bgp_command(now, bgpd::Command::SetLocalRoutes(routes));
     }
 
-    fn journal_bgp(&mut self, event: &Event) {
+    fn journal_bgp(&mut self, now: Instant, event: &Event) {
+        match event {
+            Event::PeerUp { peer, .. } => {
+                self.journal.record(now, format!("{peer}: BGP established"))
+            }
+            Event::PeerDown { peer, reason, .. } => self
+                .journal
+                .record(now, format!("{peer}: BGP down: {reason}")),
+            Event::OpenFailed { peer, reason } => {
+                self.journal
+                    .record(now, format!("{peer}: BGP does not come up: {reason}"));
+            }
+            _ => {}
+        }
         match event {
             Event::PeerUp { peer, agreed } => info!(
                 neighbor = %peer,

@@ -174,10 +174,6 @@ impl Gateway {
             stopping: false,
         };
         gateway.adopt(now, plan)?;
-        if gateway.plan.firewall.is_none() {
-            // A predecessor that was killed may have left its own.
-            gateway.effects.push_back(Effect::Firewall(None));
-        }
         Ok(gateway)
     }
 
@@ -253,7 +249,7 @@ impl Gateway {
                 self.handle_ike(now, event);
                 quiet = false;
             }
-            quiet &= !self.drain_bgp();
+            quiet &= !self.drain_bgp(now);
             if quiet {
                 break;
             }

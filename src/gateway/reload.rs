@@ -139,21 +139,13 @@ impl Gateway {
         } != *new;
         let negotiates_anew = new.connection != tunnel.plan.connection
             || new.local_id_follows_address != tunnel.plan.local_id_follows_address;
-        let remote_moved = new.connection.remote != tunnel.plan.connection.remote;
         tunnel.plan = new.clone();
         if !differs {
             return;
         }
         touched.push(format!("{}: tunnel changed", new.name));
-        let source = if remote_moved {
-            self.facts
-                .paths
-                .get(&new.connection.remote)
-                .and_then(|path| path.as_ref().ok())
-                .map(|path| path.source)
-        } else {
-            tunnel.source()
-        };
+        // Should the new peer be reached from another address, the path that is looked up next corrects it.
+        let source = tunnel.source();
         if let Some(source) = source.filter(|_| negotiates_anew) {
             let connection = tunnel.connection(source);
             self.ike_command(now, ike::Command::Replace(Box::new(connection)));

@@ -1,0 +1,153 @@
+//! BGP for people and programs: the speaker, its neighbors, and why one of them is not as it should be.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{VERSION, seconds, to_value};
+use crate::control::Refusal;
+use crate::gateway::Gateway;
+
+/// BGP at a glance.
+#[derive(Serialize)]
+pub(super) struct BgpView {
+    asn: u32,
+    router_id: Ipv4Addr,
+    prefixes: usize,
+    paths: usize,
+    routes: usize,
+    pub(super) neighbors: Vec<NeighborView>,
+}
+
+#[derive(Serialize)]
+pub(super) struct NeighborView {
+    pub(super) name: String,
+    pub(super) address: IpAddr,
+    remote_asn: u32,
+    role: bgpd::Role,
+    /// As RFC 4271 section 8.2.2 writes it.
+    state: &'static str,
+    pub(super) reason: Option<String>,
+    seconds_in_state: u64,
+    received: u32,
+    accepted: u32,
+    advertised: u32,
+}
+
+impl Gateway {
+    /// One line for each neighbor.
+    pub(crate) fn bgp_summary(&self, now: Instant) -> Result<Value, Refusal> {
+        to_value(&self.bgp_view(now))
+    }
+
+    pub(super) fn bgp_view(&self, now: Instant) -> BgpView {
+        let summary = self.bgp.summary(now);
+        BgpView {
+            asn: summary.asn.0,
+            router_id: summary.router_id,
+            prefixes: summary.prefixes,
+            paths: summary.paths,
+            routes: summary.fib_prefixes,
+            neighbors: summary
+                .peers
+                .iter()
+                .map(|peer| self.neighbor_view(peer))
+                .collect(),
+        }
+    }
+
+    fn neighbor_view(&self, peer: &bgpd::view::PeerSummary) -> NeighborView {
+        NeighborView {
+            name: peer.name.to_string(),
+            address: peer.address,
+            remote_asn: peer.remote_asn.0,
+            role: peer.role,
+            state: session_state(peer.state),
+            reason: self.neighbor_reason(peer),
+            seconds_in_state: seconds(peer.since),
+            received: peer.received,
+            accepted: peer.accepted,
+            advertised: peer.advertised,
+        }
+    }
+
+    /// Why the neighbor is not as it should be. What the speaker sees is completed by what only the tunnel can tell.
+    fn neighbor_reason(&self, peer: &bgpd::view::PeerSummary) -> Option<String> {
+        let tunnel = self
+            .tunnels
+            .values()
+            .find(|tunnel| tunnel.plan.peer_inside == peer.address);
+        match (tunnel, &peer.problem) {
+            (Some(tunnel), _) if !tunnel.is_up() => {
+                let why = tunnel.reason.as_deref().unwrap_or("it is being negotiated");
+                Some(format!("tunnel {} is not up: {why}", tunnel.plan.name))
+            }
+            (Some(tunnel), Some(problem))
+                if peer.state != bgpd::State::Established && !answers(problem) =>
+            {
+                let ours = tunnel.plan.inside.addr();
+                Some(format!(
+                    "{problem}; the tunnel is up, so see that {} is the peer's inside address and {ours} ours, not the other way round, and that BGP runs there",
+                    peer.address
+                ))
+            }
+            (_, problem) => problem.clone(),
+        }
+    }
+
+    /// One neighbor, by name or address, with what it sent, what we believe of it and what it is told.
+    pub(crate) fn bgp_neighbor(&self, now: Instant, name: &str) -> Result<Value, Refusal> {
+        let address = name.parse::<IpAddr>().ok();
+        let peer = self
+            .plan
+            .peers
+            .iter()
+            .find(|peer| peer.name.as_str() == name || Some(peer.address) == address);
+        let Some(peer) = peer else {
+            let names: Vec<&str> = self
+                .plan
+                .peers
+                .iter()
+                .map(|peer| peer.name.as_str())
+                .collect();
+            return Err(Refusal::NotFound(format!(
+                "there is no neighbor {name}; the site file has {}",
+                names.join(", ")
+            )));
+        };
+        Ok(json!({
+            "version": VERSION,
+            "neighbor": to_value(&self.bgp.neighbor(now, peer.name.as_str()))?,
+            "received": to_value(&self.bgp.received(peer.name.as_str()))?,
+            "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
+        }))
+    }
+
+    /// Routes with their paths, or those of one prefix.
+    pub(crate) fn bgp_routes(&self, prefix: Option<IpNet>) -> Result<Value, Refusal> {
+        let filter = bgpd::view::RouteFilter {
+            within: prefix,
+            ..Default::default()
+        };
+        Ok(json!({ "version": VERSION, "routes": to_value(&self.bgp.routes(&filter))? }))
+    }
+}
+
+fn session_state(state: bgpd::State) -> &'static str {
+    match state {
+        bgpd::State::Idle => "Idle",
+        bgpd::State::Connect => "Connect",
+        bgpd::State::Active => "Active",
+        bgpd::State::OpenSent => "OpenSent",
+        bgpd::State::OpenConfirm => "OpenConfirm",
+        bgpd::State::Established => "Established",
+    }
+}
+
+/// Whether a session's problem shows that somebody answers there.
+fn answers(problem: &str) -> bool {
+    !problem.contains("cannot be reached")
+}

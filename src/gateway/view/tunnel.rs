@@ -1,0 +1,221 @@
+//! One tunnel for people and programs: where it stands, and why it is not up.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ike::{ConnectionStatus, IkeSaStatus, Phase};
+use ipnet::IpNet;
+use serde::Serialize;
+use vti::plane::TunnelCounters;
+
+use super::seconds;
+use crate::gateway::Tunnel;
+
+/// One tunnel.
+#[derive(Serialize)]
+pub(super) struct TunnelView<'a> {
+    name: &'a str,
+    /// `up`, `connecting`, `waiting` (for the peer to initiate) or `down`.
+    state: &'static str,
+    /// Why it is not up.
+    reason: Option<String>,
+    seconds_in_state: u64,
+    profile: &'a str,
+    interface: &'a str,
+    reqid: u32,
+    inside: IpNet,
+    peer_inside: IpAddr,
+    local: Option<IpAddr>,
+    remote: IpAddr,
+    mtu: u16,
+    times_down: u64,
+    attempts: u32,
+    site_line: usize,
+    last_failure: Option<FailureView>,
+    ike: Option<IkeView>,
+    children: Vec<ChildView>,
+    traffic: Option<TrafficView>,
+}
+
+#[derive(Serialize)]
+struct FailureView {
+    text: String,
+    seconds_ago: u64,
+}
+
+#[derive(Serialize)]
+struct IkeView {
+    initiator_spi: String,
+    responder_spi: String,
+    role: ike::Role,
+    suite: String,
+    peer_identity: String,
+    local: String,
+    remote: String,
+    local_nat: bool,
+    remote_nat: bool,
+    encapsulated: bool,
+    age_seconds: u64,
+    rekey_in_seconds: Option<u64>,
+    last_heard_seconds: u64,
+    retransmits: u32,
+}
+
+#[derive(Serialize)]
+struct ChildView {
+    spi_in: String,
+    spi_out: String,
+    suite: String,
+    pfs: Option<String>,
+    esn: bool,
+    outbound: bool,
+    age_seconds: u64,
+    rekey_in_seconds: Option<u64>,
+    expires_in_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct TrafficView {
+    packets_in: u64,
+    octets_in: u64,
+    packets_out: u64,
+    octets_out: u64,
+    drops: BTreeMap<String, u64>,
+}
+
+pub(super) fn view<'a>(
+    now: Instant,
+    id: u32,
+    tunnel: &'a Tunnel,
+    connection: Option<&ConnectionStatus>,
+    traffic: Option<&TunnelCounters>,
+) -> TunnelView<'a> {
+    let plan = &tunnel.plan;
+    let sas = connection
+        .map(|one| one.ike_sas.as_slice())
+        .unwrap_or_default();
+    // While an IKE SA is being replaced there are two; the newest is the one that matters.
+    let newest = sas.iter().min_by_key(|sa| sa.age);
+    TunnelView {
+        name: &plan.name,
+        state: state(tunnel, connection),
+        reason: reason(tunnel, connection),
+        seconds_in_state: seconds(now.saturating_duration_since(tunnel.since)),
+        profile: &plan.profile,
+        interface: plan.interface(),
+        reqid: id,
+        inside: plan.inside,
+        peer_inside: plan.peer_inside,
+        local: tunnel.source(),
+        remote: plan.connection.remote,
+        mtu: tunnel.inner_mtu(),
+        times_down: tunnel.downs,
+        attempts: connection.map_or(0, |one| one.attempts),
+        site_line: plan.line,
+        last_failure: tunnel.failure.as_ref().map(|(when, text)| FailureView {
+            text: text.clone(),
+            seconds_ago: seconds(now.saturating_duration_since(*when)),
+        }),
+        ike: newest.map(ike_view),
+        children: sas.iter().flat_map(children).collect(),
+        traffic: traffic.map(traffic_view),
+    }
+}
+
+fn state(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> &'static str {
+    match connection.map(|one| one.phase) {
+        _ if tunnel.is_up() => "up",
+        _ if tunnel.held_down => "down",
+        None | Some(Phase::Down) => "down",
+        Some(Phase::Waiting) => "waiting",
+        Some(Phase::BackingOff | Phase::Init | Phase::Auth | Phase::NoChild | Phase::Up) => {
+            "connecting"
+        }
+    }
+}
+
+/// Why the tunnel is not up: the last failure says most, then where the negotiation stands.
+fn reason(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> Option<String> {
+    if tunnel.is_up() {
+        return None;
+    }
+    if tunnel.held_down {
+        return Some("taken down by hand".into());
+    }
+    if let Err(reason) = &tunnel.path {
+        return Some(reason.clone());
+    }
+    if let Some(reason) = &tunnel.reason {
+        return Some(reason.clone());
+    }
+    let remote = tunnel.plan.connection.remote;
+    connection.map(|one| match one.phase {
+        Phase::Waiting => {
+            format!("waiting for {remote} to initiate, because the site file says initiate = false")
+        }
+        Phase::Init if one.attempts > 1 => format!(
+            "{remote} does not answer IKE_SA_INIT; attempt {}",
+            one.attempts
+        ),
+        Phase::Init => format!("IKE_SA_INIT sent to {remote}"),
+        Phase::Auth => format!("IKE_AUTH under way with {remote}"),
+        Phase::NoChild => "the IKE_SA stands, the CHILD_SA does not".into(),
+        Phase::BackingOff => format!(
+            "waiting before attempt {} to reach {remote}",
+            one.attempts + 1
+        ),
+        Phase::Down | Phase::Up => "not wanted".into(),
+    })
+}
+
+fn ike_view(sa: &IkeSaStatus) -> IkeView {
+    IkeView {
+        initiator_spi: sa.id.initiator.to_string(),
+        responder_spi: sa.id.responder.to_string(),
+        role: sa.role,
+        suite: sa.suite.clone(),
+        peer_identity: sa.peer.to_string(),
+        local: sa.path.local.to_string(),
+        remote: sa.path.remote.to_string(),
+        local_nat: sa.path.local_nat,
+        remote_nat: sa.path.remote_nat,
+        encapsulated: sa.path.encapsulated,
+        age_seconds: seconds(sa.age),
+        rekey_in_seconds: sa.rekey_in.map(seconds),
+        last_heard_seconds: seconds(sa.last_heard),
+        retransmits: sa.retransmits,
+    }
+}
+
+fn children(sa: &IkeSaStatus) -> Vec<ChildView> {
+    sa.children
+        .iter()
+        .map(|child| ChildView {
+            spi_in: format!("{:08x}", child.spi_in),
+            spi_out: format!("{:08x}", child.spi_out),
+            suite: child.suite.clone(),
+            pfs: child.pfs.clone(),
+            esn: child.esn,
+            outbound: child.outbound,
+            age_seconds: seconds(child.age),
+            rekey_in_seconds: child.rekey_in.map(seconds),
+            expires_in_seconds: seconds(child.expires_in),
+        })
+        .collect()
+}
+
+fn traffic_view(counters: &TunnelCounters) -> TrafficView {
+    TrafficView {
+        packets_in: counters.packets_in,
+        octets_in: counters.bytes_in,
+        packets_out: counters.packets_out,
+        octets_out: counters.bytes_out,
+        drops: counters
+            .drops
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.label().to_owned(), count))
+            .collect(),
+    }
+}
