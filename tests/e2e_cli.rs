@@ -1,8 +1,9 @@
 //! What an operator types, against a daemon that runs: answers, exit statuses, JSON.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use lab::{Finished, Scene, SiteFile, addresses as at};
+use lab::{Finished, Nodes, Scene, SiteFile, addresses as at};
 use serde_json::Value;
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -117,4 +118,54 @@ fn a_reload_of_a_wrong_file_changes_nothing_and_says_what_is_wrong() {
     assert!(finished.stderr.contains("10.1.0.0"), "{}", finished.stderr);
     scene.wait_until_up();
     assert_eq!(scene.child(0).unique_id, child);
+}
+
+/// What may have any name: counters by reason.
+const COUNTED_BY_REASON: [&str; 2] = ["drops", "counters"];
+
+/// The names of all fields of a JSON value.
+fn field_names(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                names.insert(name.clone());
+                if !COUNTED_BY_REASON.contains(&name.as_str()) {
+                    field_names(value, names);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| field_names(item, names)),
+        _ => {}
+    }
+}
+
+/// The fields that a cell of a table names: `` `bgp.asn`, `.router_id` `` are `asn` and `router_id`.
+fn named(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|path| path.trim_end_matches("[]").rsplit('.').next())
+}
+
+#[test]
+fn each_field_of_the_status_is_documented_and_each_documented_one_is_there() {
+    let scene = Scene::up(CAUSEWAY);
+    let nodes = Nodes::start(&scene.site);
+    scene.gateway.wait_for_bgp(&at::NODES, Scene::SOON);
+    let mut there = BTreeSet::new();
+    field_names(&scene.gateway.status(), &mut there);
+    drop(nodes);
+
+    let text = include_str!("../docs/status.md");
+    let documented: BTreeSet<_> = named(text).map(str::to_owned).collect();
+    let silent: Vec<_> = there.difference(&documented).collect();
+    assert!(silent.is_empty(), "not in docs/status.md: {silent:?}");
+
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let promised: Vec<_> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(named)
+        .filter(|name| !there.contains(*name))
+        .collect();
+    assert!(promised.is_empty(), "not in the status: {promised:?}");
 }

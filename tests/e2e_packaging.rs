@@ -1,0 +1,135 @@
+//! The gateway does all its work with no more than the unit in `packaging/` leaves it.
+//!
+//! Capabilities, `NoNewPrivileges` and a read-only file system are the unit's own words, applied without systemd. What
+//! cannot be applied here (its system call filter, its device list) is not tested here.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+
+use lab::{Gateway, OrFail as _, ReferenceSite, Scene, SiteFile, addresses as at};
+
+const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
+
+const UNIT: &str = include_str!("../packaging/causeway.service");
+
+/// What the unit says of a setting.
+fn setting(name: &str) -> &'static str {
+    UNIT.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .or_fail(format_args!("find {name} in the unit"))
+}
+
+/// A program that is `causeway` with what the unit allows: its capabilities and no more, nothing to be gained by executing
+/// anything, and a file system (in a mount namespace of its own) that can be written in `folder` alone.
+fn confined(folder: &str) -> String {
+    assert_eq!(setting("ProtectSystem"), "strict");
+    assert_eq!(setting("NoNewPrivileges"), "yes");
+    let kept: Vec<_> = setting("CapabilityBoundingSet")
+        .split_whitespace()
+        .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()))
+        .collect();
+    format!(
+        "#!/bin/sh\n\
+         exec unshare --mount --propagation private sh -c '\
+         mount --bind {folder} {folder} && mount -o remount,bind,ro / && \
+         exec setpriv --bounding-set=-all,{kept} --inh-caps=-all --no-new-privs {CAUSEWAY} \"$@\"' causeway \"$@\"\n",
+        kept = kept.join(",")
+    )
+}
+
+fn write_program(path: &str, script: &str) {
+    std::fs::write(path, script).or_fail("write a program");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .or_fail("make it a program");
+}
+
+/// The capabilities that a process may use, as the kernel shows them.
+fn permitted(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).or_fail("read its status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapPrm:"))
+        .or_fail("find the permitted set");
+    u64::from_str_radix(line.trim(), 16).or_fail("read the permitted set")
+}
+
+#[test]
+fn the_gateway_works_within_what_its_unit_allows() {
+    let site = ReferenceSite::new();
+    let cloud = lab::Cloud::start(&site);
+    let folder = site.gateway.dir().display().to_string();
+    let program = format!("{folder}/confined-causeway");
+    write_program(&program, &confined(&folder));
+    let mut launch = SiteFile::reference().launch(CAUSEWAY);
+    launch.binary = program.into();
+    let scene = Scene {
+        gateway: Gateway::start(&site.gateway, &launch),
+        cloud,
+        site,
+    };
+    let pid = scene.gateway.daemon().pid().or_fail("its process");
+    // NET_BIND_SERVICE, NET_ADMIN and NET_RAW have the numbers 10, 12 and 13.
+    assert_eq!(permitted(pid), 1 << 10 | 1 << 12 | 1 << 13);
+
+    scene.wait_until_up();
+    let problems = scene.gateway.problems();
+    assert!(!problems.contains("host:"), "{problems}");
+    let pinged = lab::ping(&scene.site.home, at::INSTANCE, 3, &[]);
+    assert!(pinged.all(), "{}", pinged.text);
+
+    let Scene {
+        mut gateway,
+        cloud: _cloud,
+        site,
+    } = scene;
+    let status = gateway.stop();
+    assert!(status.success(), "{status}: {}", gateway.log());
+    assert_eq!(site.gateway.exec(&["ip", "nexthop", "show"]), "");
+    assert_eq!(site.gateway.exec(&["nft", "list", "tables"]), "");
+    assert_eq!(site.gateway.read_sysctl("net/ipv4/ip_forward"), "0");
+}
+
+/// What the daemon tells the service manager, one message after the other, until one of them has `word` in it.
+fn told(socket: &UnixDatagram, word: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut buffer = [0; 512];
+    while !messages
+        .iter()
+        .any(|message: &String| message.contains(word))
+    {
+        let length = socket
+            .recv(&mut buffer)
+            .or_fail(format_args!("hear {word} after {messages:?}"));
+        messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+    messages
+}
+
+#[test]
+fn the_service_manager_hears_of_the_start_of_life_of_a_reload_and_of_the_end() {
+    assert_eq!(setting("Type"), "notify");
+    assert_eq!(setting("ExecReload"), "/bin/kill -HUP $MAINPID");
+    let site = ReferenceSite::new();
+    let folder = site.gateway.dir().display().to_string();
+    let socket = UnixDatagram::bind(format!("{folder}/notify")).or_fail("bind the notify socket");
+    socket
+        .set_read_timeout(Some(Scene::SOON))
+        .or_fail("limit the waiting");
+    let program = format!("{folder}/notifying-causeway");
+    let script = format!("#!/bin/sh\nNOTIFY_SOCKET={folder}/notify exec {CAUSEWAY} \"$@\"\n");
+    write_program(&program, &script);
+    let mut launch = SiteFile::reference().launch(CAUSEWAY);
+    launch.binary = program.into();
+    let mut gateway = Gateway::start(&site.gateway, &launch);
+    told(&socket, "READY=1");
+    told(&socket, "WATCHDOG=1");
+    gateway.reload(SiteFile::reference().text());
+    let reloading = told(&socket, "RELOADING=1");
+    assert!(
+        reloading.iter().any(|text| text.contains("MONOTONIC_USEC")),
+        "{reloading:?}"
+    );
+    told(&socket, "READY=1");
+    assert!(gateway.stop().success());
+    told(&socket, "STOPPING=1");
+}
