@@ -150,7 +150,7 @@ struct Worker {
     generation: Option<u32>,
     /// The last attempt did not succeed in everything.
     unsettled: bool,
-    /// What the host was brought to, while nothing else is desired: what differs from it was changed by somebody else.
+    /// What the host was brought to last, if it was: while nothing else is desired, what differs was changed by somebody else.
     settled: Option<Arc<Desired>>,
     /// Since when, and how many, repairs were said.
     said: (Instant, u32),
@@ -264,19 +264,17 @@ impl Worker {
             for op in &report.applied {
                 debug!("{op}");
             }
-            let is_repair = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
-            if let (Some(first), true) = (
-                report.applied.first(),
-                self.settled.as_ref().is_some_and(is_repair),
-            ) {
-                let first = match report.applied.len() {
-                    1 => first.to_string(),
-                    count => format!("{first}, and {} more", count - 1),
-                };
-                self.say(&first);
+            let is_settled = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
+            let is_repair = self.settled.as_ref().is_some_and(is_settled);
+            if let (true, [first, others @ ..]) = (is_repair, report.applied.as_slice()) {
+                let first = first.to_string();
+                self.say(&match others.len() {
+                    0 => first,
+                    count => format!("{first}, and {count} more"),
+                });
             }
         }
-        self.settled = (!self.unsettled).then(|| desired.clone());
+        self.settled = (!self.unsettled).then_some(desired);
         self.tell(Input::Reconciled(outcome)).await;
     }
 
@@ -364,8 +362,8 @@ impl Worker {
     }
 
     async fn load_firewall(&mut self, is_repair: bool) {
-        let mut repaired = false;
         let ruleset = self.wishes().ruleset;
+        let mut repaired = false;
         let failure = match (&mut self.firewall, &ruleset) {
             (Ok(firewall), Some(ruleset)) => match firewall.apply(ruleset) {
                 Ok(applied) => {

@@ -174,10 +174,6 @@ impl Gateway {
             stopping: false,
         };
         gateway.adopt(now, plan)?;
-        if gateway.plan.firewall.is_none() {
-            // A predecessor that was killed may have left its own.
-            gateway.effects.push_back(Effect::Firewall(None));
-        }
         Ok(gateway)
     }
 
