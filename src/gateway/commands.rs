@@ -109,7 +109,9 @@ impl Gateway {
 
     fn resume_neighbors(&mut self, now: Instant, id: u32) {
         for peer in self.neighbors_over(id) {
-            self.bgp_command(now, bgpd::Command::EnablePeer(peer));
+            if !self.plan.shut_down.contains(&peer) {
+                self.bgp_command(now, bgpd::Command::EnablePeer(peer));
+            }
         }
     }
 
