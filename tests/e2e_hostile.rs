@@ -883,3 +883,48 @@ fn twenty_kills_at_any_moment_of_the_start_leave_nothing_that_a_clean_stop_does_
     assert!(status.success(), "{status}");
     assert_eq!(host_state(&scene.site.gateway), before);
 }
+
+#[test]
+fn a_tunnel_taken_down_by_hand_stays_down_whatever_the_peer_and_reloads_do() {
+    let scene = Scene::up(CAUSEWAY);
+    let down = scene.gateway.command(&["tunnel", "oci-1", "down"]);
+    assert!(down.ok(), "{}", down.stderr);
+    eventually_true(Scene::SOON, "the head-end has no SA left", || {
+        scene.cloud.swan[0].list_sas().is_empty()
+    });
+    let stays_down = |after: &str| {
+        let begun = Instant::now();
+        eventually_true(Scene::SOON, "a while has passed", || {
+            let tunnel = scene.gateway.tunnel("oci-1");
+            assert_ne!(tunnel["state"], "up", "after {after}: {tunnel}");
+            begun.elapsed() > Duration::from_millis(1200)
+        });
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| scene.cloud.swan[0].initiate("cpe"));
+        stays_down("the peer's own attempt");
+        for (change, what) in [
+            ("esp = [\"aes256gcm16-ecp256\"]", "another suite"),
+            ("replay-window = 4096", "another interface"),
+        ] {
+            let other = SiteFile::reference().add("tunnel.oci-1", change);
+            scene.gateway.reload(other.text());
+            stays_down(what);
+            scene.gateway.reload(SiteFile::reference().text());
+        }
+        let gateway = &scene.site.gateway;
+        gateway.exec(&["ip", "link", "del", "cw-oci-1"]);
+        stays_down("its interface was deleted");
+        assert!(scene.ping_inside(1).all());
+        let up = scene.gateway.command(&["tunnel", "oci-1", "up"]);
+        assert!(up.ok(), "{}", up.stderr);
+        scene.wait_until_up();
+    });
+    let log = scene.gateway.log();
+    for change in ["oci-1: tunnel changed", "oci-1: tunnel removed"] {
+        assert!(
+            log.contains(change),
+            "no reload did what it is here for: {log}"
+        );
+    }
+}
