@@ -498,6 +498,18 @@ fn hostile_neighbors_hurt_nobody_but_themselves() {
         scene.gateway.neighbor(at::NODES[1])["state"] != "Established"
     });
 
+    // One whose every UPDATE has an ORIGIN that there is not, which RFC 7606 tells us to bear.
+    let mut strange = session(&scene, 0);
+    let mut malformed = update(ip(at::NODES[0]), 0, 10);
+    malformed[19 + 4 + 3] = 9;
+    let malformed = malformed.repeat(200);
+    for _ in 0..10 {
+        let _ = strange.write_all(&malformed);
+    }
+    eventually_true(Scene::SOON, "malformed UPDATEs are told", || {
+        scene.gateway.log().contains("malformed UPDATE")
+    });
+
     // One that asks for everything again and again, and never reads.
     let mut deaf = session(&scene, 2);
     let refreshes = bgp(5, &[0, 1, 0, 1]).repeat(1000);
@@ -517,7 +529,13 @@ fn hostile_neighbors_hurt_nobody_but_themselves() {
     assert!(scene.ping_inside(0).all());
     assert_bounded(&scene.gateway, memory);
     let log = scene.gateway.log();
-    println!("{} lines of log", log.lines().count());
+    let told = log.lines().filter(|line| line.contains("malformed UPDATE"));
+    let told = told.count();
+    println!(
+        "{} lines of log, {told} of malformed UPDATEs",
+        log.lines().count()
+    );
+    assert!(told <= 10, "{told} of 2000 malformed UPDATEs are told");
     assert!(log.lines().count() < 300, "the log is flooded");
     assert!(
         log.contains("1000 allowed") || log.contains("max-prefixes"),
