@@ -3,153 +3,27 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lab::{
-    Cloud, Daemon, FlowReport, Gateway, Ns, OrFail, Program, ReferenceSite, Scene, SiteFile,
-    addresses as at, eventually, eventually_true,
+    Cloud, FlowReport, Gateway, Ns, OrFail, ReferenceSite, Scene, SiteFile, addresses as at,
+    eventually_true,
 };
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::Value;
-use socket2::{Domain, Protocol, Socket, Type};
+
+mod hostile;
+
+use hostile::datagrams::{Tape, ammunition, flood, ip, noise};
+use hostile::neighbor::{bgp, dial, session, update};
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
 /// How much more memory an attack may leave behind, in KiB: queues have room to fill once.
 const GROWTH: u64 = 6 << 10;
-
-/// The pace of a flood: so many datagrams, then a breath, so that the other tests on this machine go on.
-const BURST: usize = 64;
-const BREATH: Duration = Duration::from_millis(3);
-
-/// A UDP datagram, from anybody who claims to be anybody.
-#[derive(Debug, Clone)]
-struct Datagram {
-    source: SocketAddrV4,
-    target: SocketAddrV4,
-    payload: Vec<u8>,
-}
-
-impl Datagram {
-    fn to_gateway(source: (Ipv4Addr, u16), port: u16, payload: Vec<u8>) -> Self {
-        Self {
-            source: SocketAddrV4::new(source.0, source.1),
-            target: SocketAddrV4::new(ip(at::GATEWAY), port),
-            payload,
-        }
-    }
-
-    /// With its headers, the checksum left out as RFC 768 permits; the kernel fills in the IP header's own.
-    fn packet(&self) -> Vec<u8> {
-        let length = 8 + self.payload.len();
-        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
-        packet.extend(self.source.ip().octets());
-        packet.extend(self.target.ip().octets());
-        packet.extend(self.source.port().to_be_bytes());
-        packet.extend(self.target.port().to_be_bytes());
-        packet.extend((length as u16).to_be_bytes());
-        packet.extend([0, 0]);
-        packet.extend(&self.payload);
-        packet
-    }
-
-    /// Reads an Ethernet frame.
-    fn of_frame(frame: &[u8]) -> Option<Self> {
-        let packet = frame.get(14..)?;
-        if frame.get(12..14)? != [8, 0] || *packet.get(9)? != 17 {
-            return None;
-        }
-        let header = usize::from(packet.first()? & 15) * 4;
-        let address = |from: usize| {
-            let octets: [u8; 4] = packet.get(from..from + 4)?.try_into().ok()?;
-            Some(Ipv4Addr::from(octets))
-        };
-        let udp = packet.get(header..)?;
-        let number = |from: usize| {
-            Some(u16::from_be_bytes(
-                udp.get(from..from + 2)?.try_into().ok()?,
-            ))
-        };
-        Some(Self {
-            source: SocketAddrV4::new(address(12)?, number(0)?),
-            target: SocketAddrV4::new(address(16)?, number(2)?),
-            payload: udp.get(8..usize::from(number(4)?))?.to_vec(),
-        })
-    }
-}
-
-fn ip(text: &str) -> Ipv4Addr {
-    text.parse().or_fail("an address")
-}
-
-/// Sends the datagrams out of `ns`, whatever their source address is, at a bounded pace.
-fn flood(ns: &Ns, datagrams: Vec<Datagram>) {
-    ns.run(move || {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255)))
-            .or_fail("open a raw socket");
-        for burst in datagrams.chunks(BURST) {
-            for datagram in burst {
-                let target = SocketAddr::from(datagram.target).into();
-                // What a full queue refuses is a packet less.
-                let _ = socket.send_to(&datagram.packet(), &target);
-            }
-            std::thread::sleep(BREATH);
-        }
-    });
-}
-
-/// A capture of all UDP on an interface.
-struct Tape {
-    file: PathBuf,
-    _tcpdump: Daemon,
-}
-
-impl Tape {
-    fn start(ns: &Ns, interface: &str) -> Self {
-        let file = ns.dir().join("tape.pcap");
-        let path = file.display().to_string();
-        let argv = [
-            "tcpdump",
-            "-Z",
-            "root",
-            "-U",
-            "--immediate-mode",
-            "-i",
-            interface,
-            "-w",
-            &path,
-            "udp",
-        ];
-        let tcpdump = Daemon::start(ns, "tape", Program::new(&argv));
-        eventually_true(Scene::SOON, "tcpdump listens", || {
-            tcpdump.log().contains("listening on")
-        });
-        Self {
-            file,
-            _tcpdump: tcpdump,
-        }
-    }
-
-    /// What it has so far: a 24-octet header, then records of 16 octets and a frame.
-    fn datagrams(&self) -> Vec<Datagram> {
-        let octets = std::fs::read(&self.file).or_fail("read the capture");
-        let mut rest = octets.get(24..).unwrap_or_default();
-        let mut datagrams = Vec::new();
-        while let Some(length) = rest.get(8..12) {
-            let length = u32::from_le_bytes(length.try_into().or_fail("four octets")) as usize;
-            let Some(frame) = rest.get(16..16 + length) else {
-                break;
-            };
-            datagrams.extend(Datagram::of_frame(frame));
-            rest = &rest[16 + length..];
-        }
-        datagrams
-    }
-}
 
 fn rss(gateway: &Gateway) -> u64 {
     gateway.daemon().rss_kib().or_fail("the daemon's memory")
@@ -209,89 +83,6 @@ fn drops(status: &Value, reason: &str) -> u64 {
     items(&status["tunnels"])
         .map(|tunnel| count(&tunnel["traffic"]["drops"][reason]))
         .sum()
-}
-
-/// Random octets of random length.
-fn noise(rng: &mut StdRng, most: usize) -> Vec<u8> {
-    let mut octets = vec![0; rng.random_range(0..most)];
-    rng.fill_bytes(&mut octets);
-    octets
-}
-
-/// A copy with a few octets changed, or cut short, or longer than it says.
-fn mutated(rng: &mut StdRng, payload: &[u8]) -> Vec<u8> {
-    let mut copy = payload.to_vec();
-    match rng.random_range(0..4) {
-        0 => copy.truncate(rng.random_range(0..=payload.len())),
-        1 => copy.extend(noise(rng, 64)),
-        _ => {}
-    }
-    for _ in 0..rng.random_range(0..6) {
-        if !copy.is_empty() {
-            let place = rng.random_range(0..copy.len());
-            copy[place] = rng.random();
-        }
-    }
-    copy
-}
-
-/// What an attacker who has read the wire, and can claim any address, throws at UDP 500 and 4500.
-fn ammunition(rng: &mut StdRng, tape: &[Datagram]) -> Vec<Datagram> {
-    let peer = ip(at::HEAD_ENDS[0]);
-    let inbound: Vec<&Datagram> = tape
-        .iter()
-        .filter(|datagram| *datagram.target.ip() == ip(at::GATEWAY))
-        .collect();
-    // Our own IKE_SA_INIT, as if the peer had sent it.
-    let request = tape
-        .iter()
-        .find(|datagram| datagram.target == SocketAddrV4::new(peer, 500))
-        .or_fail("our first request");
-    // ESP in UDP: an SPI in the first four octets that is not IKE's zero.
-    let esp = inbound
-        .iter()
-        .find(|datagram| {
-            datagram.source == SocketAddrV4::new(peer, 4500)
-                && datagram.payload.len() > 60
-                && datagram.payload[..4] != [0; 4]
-        })
-        .or_fail("an ESP packet from the peer");
-    let mut all = Vec::new();
-    for round in 0..2000_u32 {
-        let stranger = Ipv4Addr::from(rng.random_range(0x0b00_0000..0xdf00_0000_u32));
-        let port = if round % 2 == 0 { 500 } else { 4500 };
-        let source = (if round % 3 == 0 { stranger } else { peer }, port);
-        all.push(Datagram::to_gateway(source, port, noise(rng, 1400)));
-        let mut handshake = mutated(rng, &request.payload);
-        if let Some(spi) = handshake.get_mut(..8) {
-            rng.fill_bytes(spi);
-        }
-        all.push(Datagram::to_gateway((source.0, 500), 500, handshake));
-        let mut whole = request.payload.clone();
-        rng.fill_bytes(&mut whole[..8]);
-        all.push(Datagram::to_gateway((source.0, 500), 500, whole));
-        let mut garbage = esp.payload.clone();
-        rng.fill_bytes(&mut garbage[8..]);
-        // A sequence number within the window, so that the packet reaches the integrity check.
-        garbage[4..8].copy_from_slice(&(round + 1).to_be_bytes());
-        all.push(Datagram {
-            payload: garbage.clone(),
-            ..(*esp).clone()
-        });
-        garbage[..4].copy_from_slice(&rng.random_range(256..u32::MAX).to_be_bytes());
-        all.push(Datagram {
-            payload: garbage,
-            ..(*esp).clone()
-        });
-        if let Some(replay) = inbound.get(round as usize % inbound.len()) {
-            all.push((*replay).clone());
-            all.push(Datagram {
-                payload: mutated(rng, &replay.payload),
-                ..(*replay).clone()
-            });
-        }
-    }
-    all
 }
 
 #[test]
@@ -370,76 +161,6 @@ fn floods_of_noise_forgeries_and_replays_stop_nothing_and_are_counted() {
     );
 }
 
-/// A BGP message of a type.
-fn bgp(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = vec![0xff; 16];
-    message.extend((19 + body.len() as u16).to_be_bytes());
-    message.push(kind);
-    message.extend(body);
-    message
-}
-
-/// A node's OPEN: AS 65000, hold time 90 s, its address as identifier, IPv4 unicast, route refresh and 4-octet AS numbers.
-fn open(address: Ipv4Addr) -> Vec<u8> {
-    let mut body = vec![4, 0xfd, 0xe8, 0, 90];
-    body.extend(address.octets());
-    body.extend([16, 2, 14, 1, 4, 0, 1, 0, 1, 2, 0, 65, 4, 0, 0, 0xfd, 0xe8]);
-    bgp(1, &body)
-}
-
-/// An UPDATE that announces `prefixes` /32s, from the number `first` on.
-fn update(next_hop: Ipv4Addr, first: u32, prefixes: u32) -> Vec<u8> {
-    let mut attributes = vec![
-        0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe8, 0x40, 3, 4,
-    ];
-    attributes.extend(next_hop.octets());
-    let mut body = vec![0, 0];
-    body.extend((attributes.len() as u16).to_be_bytes());
-    body.extend(attributes);
-    for number in first..first + prefixes {
-        body.push(32);
-        body.extend((0x0a80_0000 + number).to_be_bytes());
-    }
-    bgp(2, &body)
-}
-
-/// A connection from a node, by its index, to the gateway's BGP port.
-fn dial(scene: &Scene, node: usize, from: &str) -> std::io::Result<TcpStream> {
-    let from = SocketAddr::from((ip(from), 0));
-    scene.site.nodes[node].run(move || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&from.into())?;
-        let gateway = SocketAddr::from((ip(at::NODES_GATEWAY), 179));
-        socket.connect_timeout(&gateway.into(), Duration::from_secs(2))?;
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-        Ok(stream)
-    })
-}
-
-/// Dials until somebody answers: the gateway turns a neighbor away while it backs off. Gives an established session.
-#[track_caller]
-fn session(scene: &Scene, node: usize) -> TcpStream {
-    let address = at::NODES[node];
-    eventually(Scene::SOON, "a session with the gateway", || {
-        let mut stream = dial(scene, node, address).ok()?;
-        stream.write_all(&open(ip(address))).ok()?;
-        stream.write_all(&bgp(4, &[])).ok()?;
-        let mut answer = [0; 19];
-        stream.read_exact(&mut answer).ok()?;
-        let established = || scene.gateway.neighbor(address)["state"] == "Established";
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(2) {
-            if established() {
-                return Some(stream);
-            }
-        }
-        None
-    })
-}
-
 #[test]
 fn hostile_neighbors_hurt_nobody_but_themselves() {
     let file = SiteFile::reference().replace(
@@ -498,6 +219,18 @@ fn hostile_neighbors_hurt_nobody_but_themselves() {
         scene.gateway.neighbor(at::NODES[1])["state"] != "Established"
     });
 
+    // One whose every UPDATE has an ORIGIN that there is not, which RFC 7606 tells us to bear.
+    let mut strange = session(&scene, 0);
+    let mut malformed = update(ip(at::NODES[0]), 0, 10);
+    malformed[19 + 4 + 3] = 9;
+    let malformed = malformed.repeat(200);
+    for _ in 0..10 {
+        let _ = strange.write_all(&malformed);
+    }
+    eventually_true(Scene::SOON, "malformed UPDATEs are told", || {
+        scene.gateway.log().contains("malformed UPDATE")
+    });
+
     // One that asks for everything again and again, and never reads.
     let mut deaf = session(&scene, 2);
     let refreshes = bgp(5, &[0, 1, 0, 1]).repeat(1000);
@@ -517,7 +250,13 @@ fn hostile_neighbors_hurt_nobody_but_themselves() {
     assert!(scene.ping_inside(0).all());
     assert_bounded(&scene.gateway, memory);
     let log = scene.gateway.log();
-    println!("{} lines of log", log.lines().count());
+    let told = log.lines().filter(|line| line.contains("malformed UPDATE"));
+    let told = told.count();
+    println!(
+        "{} lines of log, {told} of malformed UPDATEs",
+        log.lines().count()
+    );
+    assert!(told <= 10, "{told} of 2000 malformed UPDATEs are told");
     assert!(log.lines().count() < 300, "the log is flooded");
     assert!(
         log.contains("1000 allowed") || log.contains("max-prefixes"),
@@ -882,4 +621,49 @@ fn twenty_kills_at_any_moment_of_the_start_leave_nothing_that_a_clean_stop_does_
     let status = scene.gateway.stop();
     assert!(status.success(), "{status}");
     assert_eq!(host_state(&scene.site.gateway), before);
+}
+
+#[test]
+fn a_tunnel_taken_down_by_hand_stays_down_whatever_the_peer_and_reloads_do() {
+    let scene = Scene::up(CAUSEWAY);
+    let down = scene.gateway.command(&["tunnel", "oci-1", "down"]);
+    assert!(down.ok(), "{}", down.stderr);
+    eventually_true(Scene::SOON, "the head-end has no SA left", || {
+        scene.cloud.swan[0].list_sas().is_empty()
+    });
+    let stays_down = |after: &str| {
+        let begun = Instant::now();
+        eventually_true(Scene::SOON, "a while has passed", || {
+            let tunnel = scene.gateway.tunnel("oci-1");
+            assert_ne!(tunnel["state"], "up", "after {after}: {tunnel}");
+            begun.elapsed() > Duration::from_millis(1200)
+        });
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| scene.cloud.swan[0].initiate("cpe"));
+        stays_down("the peer's own attempt");
+        for (change, what) in [
+            ("esp = [\"aes256gcm16-ecp256\"]", "another suite"),
+            ("replay-window = 4096", "another interface"),
+        ] {
+            let other = SiteFile::reference().add("tunnel.oci-1", change);
+            scene.gateway.reload(other.text());
+            stays_down(what);
+            scene.gateway.reload(SiteFile::reference().text());
+        }
+        let gateway = &scene.site.gateway;
+        gateway.exec(&["ip", "link", "del", "cw-oci-1"]);
+        stays_down("its interface was deleted");
+        assert!(scene.ping_inside(1).all());
+        let up = scene.gateway.command(&["tunnel", "oci-1", "up"]);
+        assert!(up.ok(), "{}", up.stderr);
+        scene.wait_until_up();
+    });
+    let log = scene.gateway.log();
+    for change in ["oci-1: tunnel changed", "oci-1: tunnel removed"] {
+        assert!(
+            log.contains(change),
+            "no reload did what it is here for: {log}"
+        );
+    }
 }

@@ -334,6 +334,8 @@ pub enum Command {
     Up(ConnectionId),
     /// Delete the SAs and stay down until `Up` or until the peer initiates.
     Down(ConnectionId),
+    /// Delete the SAs, and neither initiate nor answer until `Up`, whatever parameters come meanwhile.
+    Hold(ConnectionId),
     /// Rekey the CHILD_SA now.
     RekeyChild(ConnectionId),
     /// Rekey the IKE SA now.

@@ -62,7 +62,7 @@ impl Gateway {
                 }
                 info!(tunnel = %name, "brought up by hand");
                 self.due
-                    .retain(|(_, command)| *command != ike::Command::Down(connection));
+                    .retain(|(_, command)| *command != ike::Command::Hold(connection));
                 self.resume_neighbors(now, id);
                 self.ike_command(now, ike::Command::Up(connection));
                 Ok(format!("{name} is being brought up; see `causeway status`"))
@@ -72,7 +72,7 @@ impl Gateway {
                 info!(tunnel = %name, "taken down by hand");
                 self.release_neighbors(now, id);
                 self.due
-                    .push((now + FAREWELL, ike::Command::Down(connection)));
+                    .push((now + FAREWELL, ike::Command::Hold(connection)));
                 Ok(format!(
                     "{name} is taken down and stays down until `causeway tunnel {name} up` or a restart"
                 ))
@@ -90,6 +90,14 @@ impl Gateway {
                     "{name} rekeys its CHILD_SA and its IKE_SA now; see `causeway tunnels`"
                 ))
             }
+        }
+    }
+
+    /// Keeps a tunnel down until it is brought up by hand.
+    pub(super) fn hold(&mut self, now: Instant, id: u32) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.held_down = true;
+            self.ike_command(now, ike::Command::Hold(ConnectionId(id)));
         }
     }
 

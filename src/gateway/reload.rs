@@ -1,6 +1,6 @@
 //! From one plan to another, touching only what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -67,14 +67,21 @@ impl Gateway {
             })
             .map(|(id, _)| *id)
             .collect();
+        let mut held = BTreeSet::new();
         for id in leaving {
+            let tunnel = self.tunnels.get(&id).filter(|tunnel| tunnel.held_down);
+            held.extend(tunnel.map(|tunnel| tunnel.plan.name.clone()));
             self.remove_tunnel(now, id, touched);
         }
         for (id, new) in wanted {
             if self.tunnels.contains_key(&id) {
                 self.replace_tunnel(now, id, new, touched);
-            } else {
-                self.add_tunnel(now, id, new, touched);
+                continue;
+            }
+            self.add_tunnel(now, id, new, touched);
+            // What was taken down by hand stays down, and its neighbors are still told to rest.
+            if held.contains(&new.name) {
+                self.hold(now, id);
             }
         }
     }
