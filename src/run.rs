@@ -240,7 +240,12 @@ impl Daemon {
             PlaneChange::AddInbound(tunnel, sa) => (tunnel, self.plane.add_inbound(tunnel, sa)),
             PlaneChange::SetOutbound(tunnel, sa) => (tunnel, self.plane.set_outbound(tunnel, sa)),
             PlaneChange::RemoveInbound(tunnel, spi) => {
-                (tunnel, self.plane.remove_inbound(tunnel, spi))
+                let removed = match self.plane.remove_inbound(tunnel, spi) {
+                    // It went with an interface that somebody deleted, before its time.
+                    Err(plane::Error::NoSuchSa { .. }) => Ok(()),
+                    removed => removed,
+                };
+                (tunnel, removed)
             }
             PlaneChange::ClearOutbound(tunnel) => (tunnel, self.plane.clear_outbound(tunnel)),
             PlaneChange::UpdatePath(tunnel, path) => {
