@@ -23,9 +23,13 @@ installed() {
 
 # --- What can't be installed -----------------------------------------------------------------------------------------
 
-[[ $(id -u) == 0 ]] || fail "the tests make network namespaces and need root: run them as root (sudo -E)."
+[[ $(id -u) == 0 ]] || fail "the tests make network namespaces and need root: run them with sudo."
 command -v cargo >/dev/null ||
     fail "cargo is not in PATH: install Rust 1.90 or newer (https://rustup.rs); under sudo keep your PATH (sudo -E env PATH=\"\$PATH\")."
+# Cargo refuses older ones by itself, but names the first dependency that it can't read.
+toolchain=$(cargo --version) || fail "cargo does not run: install Rust 1.90 or newer (https://rustup.rs)."
+[[ $(printf '%s\n' 1.90.0 "$(cut -d' ' -f2 <<<"$toolchain")" | sort -V | head -n1) == 1.90.0 ]] ||
+    fail "this is $toolchain: install Rust 1.90 or newer (https://rustup.rs)."
 [[ -c /dev/net/tun ]] ||
     fail "/dev/net/tun is missing: load the module (modprobe tun), or give the container the device (--device /dev/net/tun)."
 unshare --net true 2>/dev/null ||

@@ -5,7 +5,22 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# sudo keeps neither PATH nor HOME, and a distribution's own cargo may be too old: take the Rust toolchain of the one who
+# called. What cargo downloads as root stays in root's own cargo home.
+if [[ -n ${SUDO_USER:-} ]] || ! command -v cargo >/dev/null; then
+    home=$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)
+    if [[ -x $home/.cargo/bin/cargo ]]; then
+        export PATH="$home/.cargo/bin:$PATH" RUSTUP_HOME="${RUSTUP_HOME:-$home/.rustup}"
+    fi
+fi
+
 scripts/install-test-deps.sh
+
+# What root builds in somebody's checkout is theirs, or their next build fails.
+give_back() {
+    if [[ -n ${SUDO_USER:-} && -d target ]]; then chown -R --reference=. target; fi
+}
+trap give_back EXIT
 
 step() {
     printf '\n== %s\n' "$*"
@@ -44,4 +59,4 @@ level "end to end with real peers" '^causeway::e2e_'
 level "the demo" '^causeway::e2e_demo '
 
 step "tests"
-exec cargo nextest run --workspace
+cargo nextest run --workspace
