@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bgpd::LocalSource;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use vti::host::{Reconciler, Report};
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
-use vti::nft::{Firewall, Flow, Outcome, Passage, Ruleset};
+use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
 
@@ -39,6 +39,10 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// How often the firewall's generation number is asked for.
 const FIREWALL_LOOK: Duration = Duration::from_secs(2);
+
+/// How many repairs are said in how long a time; somebody who changes things without end must not fill the log.
+const MOST_SAID: u32 = 10;
+const SAYING: Duration = Duration::from_secs(10);
 
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
@@ -146,6 +150,10 @@ struct Worker {
     generation: Option<u32>,
     /// The last attempt did not succeed in everything.
     unsettled: bool,
+    /// What the host was brought to last, if it was: while nothing else is desired, what differs was changed by somebody else.
+    settled: Option<Arc<Desired>>,
+    /// Since when, and how many, repairs were said.
+    said: (Instant, u32),
     notices: mpsc::Sender<Input>,
 }
 
@@ -163,6 +171,8 @@ impl Worker {
             known: None,
             generation: None,
             unsettled: false,
+            settled: None,
+            said: (Instant::now(), 0),
             notices,
         })
     }
@@ -219,7 +229,7 @@ impl Worker {
             self.reconcile().await;
         }
         if firewall {
-            self.load_firewall().await;
+            self.load_firewall(false).await;
         }
     }
 
@@ -254,8 +264,32 @@ impl Worker {
             for op in &report.applied {
                 debug!("{op}");
             }
+            let is_settled = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
+            let is_repair = self.settled.as_ref().is_some_and(is_settled);
+            if let (true, [first, others @ ..]) = (is_repair, report.applied.as_slice()) {
+                let first = first.to_string();
+                self.say(&match others.len() {
+                    0 => first,
+                    count => format!("{first}, and {count} more"),
+                });
+            }
         }
+        self.settled = (!self.unsettled).then_some(desired);
         self.tell(Input::Reconciled(outcome)).await;
+    }
+
+    /// Says what was put right after somebody else's change.
+    fn say(&mut self, repair: &str) {
+        let now = Instant::now();
+        if now.duration_since(self.said.0) > SAYING {
+            self.said = (now, 0);
+        }
+        self.said.1 += 1;
+        if self.said.1 <= MOST_SAID {
+            warn!("what is ours on this host was changed by somebody; put right: {repair}");
+        } else {
+            debug!("put right: {repair}");
+        }
     }
 
     async fn tell_facts(&mut self) {
@@ -327,12 +361,14 @@ impl Worker {
         }))
     }
 
-    async fn load_firewall(&mut self) {
+    async fn load_firewall(&mut self, is_repair: bool) {
         let ruleset = self.wishes().ruleset;
+        let mut repaired = false;
         let failure = match (&mut self.firewall, &ruleset) {
             (Ok(firewall), Some(ruleset)) => match firewall.apply(ruleset) {
                 Ok(applied) => {
                     debug!(?applied, "firewall");
+                    repaired = is_repair && applied != Applied::Unchanged;
                     None
                 }
                 Err(error) => Some(error.to_string()),
@@ -341,6 +377,9 @@ impl Worker {
             (Err(error), Some(_)) => Some(error.clone()),
             (Err(_), None) => None,
         };
+        if repaired {
+            self.say("the firewall's table is loaded again");
+        }
         self.generation = self
             .firewall
             .as_mut()
@@ -362,7 +401,7 @@ impl Worker {
             .ok()
             .and_then(|firewall| firewall.generation().ok());
         if now != self.generation {
-            self.load_firewall().await;
+            self.load_firewall(true).await;
         }
     }
 

@@ -1,12 +1,15 @@
 //! The site, translated into what each core takes. The cores do not know the site file; this is where the two meet.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bgpd::policy::PrefixList;
-use bgpd::{Asn, PeerConfig, SpeakerConfig};
+use bgpd::{Asn, PeerConfig, PeerName, SpeakerConfig};
 use crypto::Suite;
+use ike::ConnectionId;
 use ipnet::IpNet;
 use vti::ifname::IfName;
 use vti::nft::Ruleset;
-use vti::plane::TunnelSpec;
+use vti::plane::{TunnelId, TunnelSpec};
 
 mod bgp;
 mod firewall;
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) speaker: SpeakerConfig,
     /// Who we speak BGP with.
     pub(crate) peers: Vec<PeerConfig>,
+    /// Which of them stay down because the site file says so.
+    pub(crate) shut_down: BTreeSet<PeerName>,
     /// What their policies refer to.
     pub(crate) prefix_lists: Vec<PrefixList>,
     /// Which of the host's own routes peers may be told of.
@@ -47,6 +52,8 @@ pub(crate) struct TunnelPlan {
     pub(crate) name: String,
     /// Where the site file defines it.
     pub(crate) line: usize,
+    /// The site file chose the reqid; otherwise it is any that is free.
+    pub(crate) number_is_chosen: bool,
     pub(crate) profile: String,
     pub(crate) interface: IfName,
     /// Our address inside, with its prefix length.
@@ -88,6 +95,7 @@ impl Default for Plan {
                 multipath_relax: true,
             },
             peers: Vec::new(),
+            shut_down: BTreeSet::new(),
             prefix_lists: Vec::new(),
             redistribute: Redistribute::default(),
             firewall: None,
@@ -98,6 +106,41 @@ impl Default for Plan {
 pub(crate) use tunnel::Keys;
 
 impl Plan {
+    /// Lets tunnels keep the reqids that they run with where the site file leaves the choice to us: a tunnel that is written above
+    /// another one must not disturb it.
+    pub(crate) fn keep_numbers(&mut self, running: &Self) {
+        let chosen = |tunnel: &&TunnelPlan| tunnel.number_is_chosen;
+        let mut taken: BTreeSet<u32> = self
+            .tunnels
+            .iter()
+            .filter(chosen)
+            .map(|t| t.spec.id.0)
+            .collect();
+        let before: BTreeMap<&str, u32> = running
+            .tunnels
+            .iter()
+            .map(|tunnel| (tunnel.name.as_str(), tunnel.spec.id.0))
+            .collect();
+        let (kept, new): (Vec<_>, Vec<_>) = self
+            .tunnels
+            .iter_mut()
+            .filter(|tunnel| !tunnel.number_is_chosen)
+            .partition(|tunnel| before.contains_key(tunnel.name.as_str()));
+        for tunnel in kept.into_iter().chain(new) {
+            let old = before.get(tunnel.name.as_str()).copied();
+            let lowest = || {
+                (1..).find(|number| {
+                    !taken.contains(number) && !before.values().any(|old| old == number)
+                })
+            };
+            if let Some(number) = old.filter(|old| !taken.contains(old)).or_else(lowest) {
+                taken.insert(number);
+                tunnel.spec.id = TunnelId(number);
+                tunnel.connection.id = ConnectionId(number);
+            }
+        }
+    }
+
     /// What the site asks of each core.
     ///
     /// # Errors
@@ -115,9 +158,13 @@ impl Plan {
             tunnels: tunnel::plan(site, keys)?,
             speaker: bgp::speaker(site),
             peers: bgp::peers(site)?,
+            shut_down: bgp::shut_down(site),
             prefix_lists: bgp::prefix_lists(site),
             redistribute: bgp::redistribute(site),
             firewall: firewall::ruleset(site)?,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,13 +228,24 @@ impl Daemon {
 
     /// Changes the plane. Returns why the process has to end, where the host has no tunnels to give at all.
     fn change_plane(&mut self, change: PlaneChange) -> Option<String> {
+        let is_removal = matches!(
+            change,
+            PlaneChange::RemoveTunnel(_)
+                | PlaneChange::RemoveInbound(..)
+                | PlaneChange::ClearOutbound(_)
+        );
         let (tunnel, outcome) = match change {
             PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
             PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
             PlaneChange::AddInbound(tunnel, sa) => (tunnel, self.plane.add_inbound(tunnel, sa)),
             PlaneChange::SetOutbound(tunnel, sa) => (tunnel, self.plane.set_outbound(tunnel, sa)),
             PlaneChange::RemoveInbound(tunnel, spi) => {
-                (tunnel, self.plane.remove_inbound(tunnel, spi))
+                let removed = match self.plane.remove_inbound(tunnel, spi) {
+                    // It went with an interface that somebody deleted, before its time.
+                    Err(plane::Error::NoSuchSa { .. }) => Ok(()),
+                    removed => removed,
+                };
+                (tunnel, removed)
             }
             PlaneChange::ClearOutbound(tunnel) => (tunnel, self.plane.clear_outbound(tunnel)),
             PlaneChange::UpdatePath(tunnel, path) => {
@@ -247,6 +258,15 @@ impl Daemon {
             }
         };
         let error = outcome.err()?;
+        if is_removal
+            && matches!(
+                error,
+                plane::Error::NoSuchSa { .. } | plane::Error::NoSuchTunnel { .. }
+            )
+        {
+            // It went with its tunnel.
+            return None;
+        }
         if matches!(
             error,
             plane::Error::NoTun { .. } | plane::Error::NotPermitted { .. }
@@ -402,7 +422,7 @@ impl Daemon {
         systemd::reloading();
         match self.reload() {
             Ok(touched) if touched.is_empty() => info!("reloaded: nothing has changed"),
-            Ok(touched) => info!("reloaded: {} changes", touched.len()),
+            Ok(touched) => info!("reloaded:\n{}", touched.join("\n")),
             Err(Refusal::Invalid(text) | Refusal::Failed(text) | Refusal::NotFound(text)) => {
                 error!("not reloaded, everything stays as it was:\n{text}");
             }
@@ -413,11 +433,12 @@ impl Daemon {
 
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
-        loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
-        let touched = self
+        let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())
             .map_err(Refusal::Failed)?;
+        touched.extend(kept);
         self.loaded = loaded;
         Ok(touched)
     }

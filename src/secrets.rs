@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crypto::Secret;
+use nix::fcntl::OFlag;
 
 /// The longest secret file that is read, in octets; a pre-shared key is far shorter.
 const MOST_OCTETS: u64 = 4096;
@@ -61,9 +62,19 @@ pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
         path: path.to_owned(),
         reason: error.to_string(),
     };
-    // The mode is asked of the open file, so that it is the mode of what is read.
-    let mut file = fs::File::open(path).map_err(unreadable)?;
+    // The mode is asked of the open file, so that it is the mode of what is read. Without O_NONBLOCK a pipe that nobody writes to would
+    // stop the whole daemon at a reload.
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(std::io::Error::other(
+            "it is not a regular file",
+        )));
+    }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(SecretError::TooOpen {
@@ -169,6 +180,18 @@ mod tests {
                 mode: 0o644
             })
         );
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_secret_file_is_refused_and_not_waited_for() {
+        let path =
+            std::env::temp_dir().join(format!("causeway-secret-{}-pipe", std::process::id()));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(matches!(
+            from_file(&path),
+            Err(SecretError::Unreadable { .. })
+        ));
         fs::remove_file(path).unwrap();
     }
 

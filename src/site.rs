@@ -29,6 +29,8 @@ pub(crate) struct Loaded {
     pub(crate) nat_port: u16,
     pub(crate) bgp_port: u16,
     data_plane: DataPlane,
+    /// The control socket by the site file; the command line may have chosen another.
+    asked_socket: PathBuf,
 }
 
 /// A site file that was read, with everything found in it.
@@ -136,9 +138,6 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn finish(site: &Site) -> Result<Loaded, String> {
-    if site.daemon.data_plane == DataPlane::Kernel {
-        return Err("[daemon] data-plane = \"kernel\" is not available in this version; use \"auto\" or \"userspace\"".into());
-    }
     let mut keys = Keys::new();
     for tunnel in &site.tunnels {
         let key = fetch(&tunnel.psk)
@@ -154,6 +153,7 @@ fn finish(site: &Site) -> Result<Loaded, String> {
         nat_port: site.daemon.nat_port,
         bgp_port: BGP_PORT,
         data_plane: site.daemon.data_plane,
+        asked_socket: site.daemon.socket.clone(),
     })
 }
 
@@ -178,16 +178,30 @@ impl Loaded {
         }
     }
 
-    /// Takes over what a running daemon cannot change.
+    /// Takes over what a running daemon cannot change, and says what that leaves for a restart. Tunnels keep their numbers, whatever the
+    /// order of the file is now.
     ///
     /// # Errors
-    /// What would need a restart, in words.
-    pub(crate) fn keep_from(&mut self, running: &Self) -> Result<(), String> {
+    /// What cannot even be kept as it was.
+    pub(crate) fn keep_from(&mut self, running: &Self) -> Result<Vec<String>, String> {
         if (self.ike_port, self.nat_port) != (running.ike_port, running.nat_port) {
             return Err("[daemon] ike-port and nat-port take effect at a restart only".into());
         }
+        let mut kept = Vec::new();
+        let mut keep = |what: &str, differs: bool| {
+            if differs {
+                kept.push(format!("[daemon] {what}: takes effect at a restart"));
+            }
+        };
+        keep("socket", self.asked_socket != running.asked_socket);
+        keep("log", self.log != running.log);
+        keep("data-plane", self.data_plane != running.data_plane);
         self.socket.clone_from(&running.socket);
-        Ok(())
+        self.asked_socket.clone_from(&running.asked_socket);
+        self.log.clone_from(&running.log);
+        self.data_plane = running.data_plane;
+        self.plan.keep_numbers(&running.plan);
+        Ok(kept)
     }
 }
 

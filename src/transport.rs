@@ -141,7 +141,7 @@ impl Transport {
                     }
                 }
                 Err(error) => {
-                    let reason = explain(&error, remote);
+                    let reason = explain(&error);
                     let _ = inputs.send(Event::ConnectFailed { conn, reason }).await;
                 }
             }
@@ -330,14 +330,14 @@ async fn carry(
     let _ = inputs.send(Event::Closed { conn, reason }).await;
 }
 
-fn explain(error: &io::Error, remote: SocketAddr) -> String {
+fn explain(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!(
-            "{remote} refuses: no BGP daemon listens there, or it does not know our address"
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            format!("cannot dial {remote} from the source address: it is on no interface ({error})")
+        io::ErrorKind::ConnectionRefused => {
+            "it refuses: no BGP daemon listens there, or it does not know our address".to_owned()
         }
-        _ => format!("cannot reach {remote}: {error}"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("the source address is on no interface ({error})")
+        }
+        _ => error.to_string(),
     }
 }

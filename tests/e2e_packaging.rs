@@ -133,3 +133,36 @@ fn the_service_manager_hears_of_the_start_of_life_of_a_reload_and_of_the_end() {
     assert!(gateway.stop().success());
     told(&socket, "STOPPING=1");
 }
+
+#[test]
+fn a_key_may_be_a_systemd_credential_or_come_from_the_environment() {
+    let site = ReferenceSite::new();
+    let folder = site.gateway.dir().join("credentials");
+    std::fs::create_dir(&folder).or_fail("make a folder for credentials");
+    std::fs::write(folder.join("oci-1"), at::PSKS[0]).or_fail("write a credential");
+    let file = SiteFile::reference()
+        .replace("file = \"{dir}/oci-1.psk\"", "credential = \"oci-1\"")
+        .replace("file = \"{dir}/oci-2.psk\"", "env = \"OCI_2_PSK\"");
+    let path = site.gateway.dir().join("site.toml");
+    let placed = file.text().replace("{dir}", &folder.display().to_string());
+    std::fs::write(&path, placed).or_fail("write the site file");
+    let check = |with: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(CAUSEWAY);
+        command.arg("check").arg(&path).env_clear();
+        let output = command.envs(with.iter().copied()).output();
+        let output = output.or_fail("run the check");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    };
+    let credentials = folder.display().to_string();
+    let (code, text) = check(&[
+        ("CREDENTIALS_DIRECTORY", &credentials),
+        ("OCI_2_PSK", at::PSKS[1]),
+    ]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = check(&[]);
+    assert_eq!(code, Some(2), "{text}");
+    for word in ["LoadCredential=oci-1", "OCI_2_PSK"] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+}

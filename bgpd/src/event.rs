@@ -223,7 +223,8 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
-    /// A received UPDATE was malformed, and RFC 7606 lets the session live.
+    /// A received UPDATE was malformed, and RFC 7606 lets the session live. Told ten times per session; the peer's view
+    /// counts them all.
     UpdateFault {
         /// The peer.
         peer: PeerName,

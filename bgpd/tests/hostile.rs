@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bgpd::view::RouteFilter;
 use bgpd::wire::{
     AsPath, Capabilities, Capability, Family, Framer, MessageKind, Notification, Open, Origin,
-    PathAttributes, UpdateBuilder, end_of_rib, keepalive, route_refresh,
+    PathAttributes, UpdateBuilder, UpdateFrame, end_of_rib, keepalive, route_refresh,
 };
 use bgpd::{
     Action, Asn, Command, ConnId, LocalRoute, LocalSource, PeerConfig, Policy, Role, Speaker,
@@ -323,6 +323,38 @@ fn prefixes_that_come_and_go_for_ever_leave_no_trace() {
         (summary.prefixes, summary.paths, summary.attribute_sets),
         (0, 0, 0)
     );
+}
+
+#[test]
+fn any_number_of_refreshes_asked_for_in_one_breath_is_two_rounds_and_the_last_one_is_whole() {
+    const ROUTES: u32 = 3000;
+    let mut victim = Victim::new();
+    let routes = (0..ROUTES).map(|number| LocalRoute {
+        prefix: format!("{}/32", Ipv4Addr::from(0x0a00_0000 + number))
+            .parse()
+            .unwrap(),
+        source: LocalSource::Connected,
+        interface: Some("lan0".into()),
+        redistribute: true,
+    });
+    let routes = Command::SetLocalRoutes(routes.collect());
+    victim.speaker.command(victim.now, routes).unwrap();
+    let conn = victim.bring_to(State::Established);
+    victim.said.clear();
+    victim.hear(conn, &route_refresh(Family::IPV4_UNICAST).repeat(500));
+
+    let mut framer = Framer::default();
+    framer.push(&victim.said);
+    let mut rounds = vec![0];
+    while let Some(message) = framer.message().unwrap() {
+        let update = UpdateFrame::parse(&message.body).unwrap();
+        if update.is_end_of_rib() {
+            rounds.push(0);
+        } else if let Some(round) = rounds.last_mut() {
+            *round += update.announced.len();
+        }
+    }
+    assert_eq!(rounds, [ROUTES as usize, ROUTES as usize, 0]);
 }
 
 /// What may happen to a speaker.

@@ -153,6 +153,23 @@ pub struct Retransmission {
     pub cap: Duration,
 }
 
+impl Retransmission {
+    /// How often the longest wait doubles at most.
+    const DOUBLINGS: u32 = 3;
+    /// Attempts that go unanswered before it doubles again: a minute's worth.
+    const PATIENCE: u32 = 6;
+
+    /// The same after so many attempts without an answer. A peer that restarts is met as soon as it is back; one that has been away for
+    /// minutes is asked less often, but for ever.
+    pub(crate) fn wearied(self, attempts: u32) -> Self {
+        let doublings = (attempts.saturating_sub(1) / Self::PATIENCE).min(Self::DOUBLINGS);
+        Self {
+            first: self.first,
+            cap: self.cap * (1 << doublings),
+        }
+    }
+}
+
 impl Default for Retransmission {
     fn default() -> Self {
         Self {
@@ -224,7 +241,8 @@ pub struct Connection {
     pub liveness: Liveness,
     /// Repetition of requests to a peer that has answered before.
     pub retransmission: Retransmission,
-    /// Repetition of IKE_SA_INIT, for ever: `cap` is how late a peer that appears is noticed.
+    /// Repetition of IKE_SA_INIT, for ever: `cap` is how late a peer that appears is noticed, and after some minutes of silence eight
+    /// times that.
     pub initiation: Retransmission,
     /// UDP encapsulation.
     pub encapsulation: Encapsulation,
@@ -316,6 +334,8 @@ pub enum Command {
     Up(ConnectionId),
     /// Delete the SAs and stay down until `Up` or until the peer initiates.
     Down(ConnectionId),
+    /// Delete the SAs, and neither initiate nor answer until `Up`, whatever parameters come meanwhile.
+    Hold(ConnectionId),
     /// Rekey the CHILD_SA now.
     RekeyChild(ConnectionId),
     /// Rekey the IKE SA now.

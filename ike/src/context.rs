@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) ports: Ports,
     pub(crate) rng: StdRng,
     pub(crate) connections: BTreeMap<ConnectionId, Arc<Connection>>,
+    /// Connections that nobody may bring up but `Up`.
+    pub(crate) held: BTreeSet<ConnectionId>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) effects: VecDeque<Effect>,
@@ -40,6 +42,7 @@ impl Context {
             ports,
             rng: StdRng::from_seed(seed),
             connections: BTreeMap::new(),
+            held: BTreeSet::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             effects: VecDeque::new(),
@@ -53,6 +56,11 @@ impl Context {
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         self.connections.get(&id).cloned()
+    }
+
+    /// A connection whose peer may bring it up.
+    pub(crate) fn answering(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        self.connection(id).filter(|_| !self.held.contains(&id))
     }
 
     /// A nonce: at least half the PRF's key and 16 bytes (RFC 7296 section 2.10); 32 fits all.

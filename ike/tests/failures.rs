@@ -6,7 +6,7 @@ mod common;
 use common::{A, B, ID, Pair, connection, secs};
 use ike::{
     Connection, DownReason, Encryption, EspProposal, Event, Group, Identity, IkeProposal,
-    Integrity, Phase, Prf, Secret, TrafficSelector,
+    Integrity, Narrowing, Phase, Prf, Secret, TrafficSelector,
 };
 
 /// Runs two ends of which B is changed; gives back the first failure of each.
@@ -152,13 +152,31 @@ fn selectors_that_do_not_meet_are_shown() {
 }
 
 #[test]
-fn selectors_are_narrowed_to_what_both_have() {
+fn selectors_are_narrowed_where_less_will_do() {
     let net: ipnet::IpNet = "10.0.0.0/16".parse().expect("a network");
-    let (mut pair, _) = run(|b| b.local_ts = vec![net.into()]);
-    pair.run_for(secs(1));
+    let mut pair = Pair::new();
+    let (mut a, mut b) = (connection(A), connection(B));
+    a.narrowing = Narrowing::Accept;
+    b.initiate = false;
+    b.local_ts = vec![net.into()];
+    pair.add(B, b);
+    pair.add(A, a);
+    pair.run_for(secs(5));
     pair.assert_one_working_child();
     let sa = pair.sides[A].plane.outbound.as_ref().expect("outbound");
     assert_eq!(sa.remote_ts, [TrafficSelector::from(net)]);
+}
+
+#[test]
+fn selectors_that_are_less_than_the_tunnel_needs_are_refused_with_both_sides_values() {
+    let net: ipnet::IpNet = "10.0.0.0/16".parse().expect("a network");
+    let [a, _] = first_failures(|b| b.local_ts = vec![net.into()]);
+    assert!(a.contains("10.0.0.0/16") && a.contains("0.0.0.0/0"), "{a}");
+    let (pair, _) = run(|b| b.local_ts = vec![net.into()]);
+    assert!(
+        pair.sides[A].plane.outbound.is_none(),
+        "nothing may be sent into it"
+    );
 }
 
 #[test]
@@ -227,4 +245,19 @@ fn no_secret_shows_in_events_or_status() {
         .clone();
     let listed = format!("{:?}", keys.expose());
     assert!(!text.contains(listed.trim_matches(['[', ']'])));
+}
+
+#[test]
+fn a_peer_that_stays_away_is_asked_less_often_but_for_ever() {
+    let mut pair = Pair::new();
+    pair.filter = Some(Box::new(|_, _| common::Fate::Drop));
+    pair.add(A, connection(A));
+    pair.run_for(secs(60));
+    let first_minute = pair.sides[A].sent.len();
+    pair.run_for(secs(1740));
+    let half_an_hour = pair.sides[A].sent.len();
+    pair.run_for(secs(60));
+    let last_minute = pair.sides[A].sent.len() - half_an_hour;
+    assert!(first_minute > 120, "{first_minute}");
+    assert!((15..60).contains(&last_minute), "{last_minute}");
 }

@@ -93,6 +93,26 @@ fn a_tunnel_that_is_taken_down_stays_down_and_the_peer_knows_at_once() {
 }
 
 #[test]
+fn a_tunnel_that_is_held_stays_down_whatever_the_peer_tries_and_whatever_parameters_come() {
+    let mut pair = Pair::new();
+    pair.a_initiates();
+    pair.run_until(secs(1), Pair::is_up);
+    pair.command(A, Command::Hold(ID));
+    pair.run_for(ms(50));
+    pair.command(B, Command::Up(ID));
+    pair.run_for(secs(20));
+    pair.command(A, Command::Replace(Box::new(connection(A))));
+    pair.run_for(secs(100));
+    assert_eq!(pair.phase(A), Phase::Waiting);
+    assert!(pair.sides[A].plane.outbound.is_none());
+    assert!(pair.sides[B].plane.outbound.is_none());
+    pair.command(A, Command::Up(ID));
+    pair.run_until(secs(60), Pair::is_up);
+    pair.run_for(secs(30));
+    pair.assert_one_working_child();
+}
+
+#[test]
 fn both_sides_initiating_at_once_end_with_one_child() {
     for seed in 0..20 {
         let mut pair = Pair::seeded(seed).with_traffic(ms(7));

@@ -128,7 +128,11 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!(
             "    {}  {}",
             text(route, "prefix"),
-            verdict(&route["verdict"])
+            if route["accepted"] == true {
+                text(route, "why").to_owned()
+            } else {
+                paint.pending(text(route, "why"))
+            }
         ));
     }
     lines.push(paint.bold("  advertised"));
@@ -144,7 +148,12 @@ fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
         let best = if path["best"] == true {
             paint.good("best")
         } else {
-            reason(&path["lost_by"])
+            let lost = reason(&path["lost_by"]);
+            if lost.is_empty() {
+                format!("not taken, {}", reason(&path["eligibility"]))
+            } else {
+                format!("lost by {lost}")
+            }
         };
         lines.push(format!(
             "  {} from {}, local-pref {}, multipath {}",
@@ -166,10 +175,6 @@ fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
         ));
     }
     lines
-}
-
-fn verdict(verdict: &Value) -> String {
-    reason(verdict)
 }
 
 /// A tagged value as words: `"accepted"`, or `{"lost": {"step": "origin"}}` as `lost step origin`.

@@ -121,7 +121,7 @@ impl Gateway {
                 debug!(%interface, "paths are {state}; {prefixes} prefixes selected anew");
             }
             Event::EventsLost { count } => warn!("{count} BGP events were lost"),
-            other => info!("{other:?}"),
+            other => debug!("{other:?}"),
         }
     }
 }

@@ -62,7 +62,7 @@ impl Gateway {
                 }
                 info!(tunnel = %name, "brought up by hand");
                 self.due
-                    .retain(|(_, command)| *command != ike::Command::Down(connection));
+                    .retain(|(_, command)| *command != ike::Command::Hold(connection));
                 self.resume_neighbors(now, id);
                 self.ike_command(now, ike::Command::Up(connection));
                 Ok(format!("{name} is being brought up; see `causeway status`"))
@@ -72,7 +72,7 @@ impl Gateway {
                 info!(tunnel = %name, "taken down by hand");
                 self.release_neighbors(now, id);
                 self.due
-                    .push((now + FAREWELL, ike::Command::Down(connection)));
+                    .push((now + FAREWELL, ike::Command::Hold(connection)));
                 Ok(format!(
                     "{name} is taken down and stays down until `causeway tunnel {name} up` or a restart"
                 ))
@@ -93,6 +93,14 @@ impl Gateway {
         }
     }
 
+    /// Keeps a tunnel down until it is brought up by hand.
+    pub(super) fn hold(&mut self, now: Instant, id: u32) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.held_down = true;
+            self.ike_command(now, ike::Command::Hold(ConnectionId(id)));
+        }
+    }
+
     /// Ends the sessions over a tunnel with a word, so that the other side turns to its other ways at once instead of waiting for a hold
     /// time while it sends into a tunnel that is gone.
     fn release_neighbors(&mut self, now: Instant, id: u32) {
@@ -109,7 +117,9 @@ impl Gateway {
 
     fn resume_neighbors(&mut self, now: Instant, id: u32) {
         for peer in self.neighbors_over(id) {
-            self.bgp_command(now, bgpd::Command::EnablePeer(peer));
+            if !self.plan.shut_down.contains(&peer) {
+                self.bgp_command(now, bgpd::Command::EnablePeer(peer));
+            }
         }
     }
 

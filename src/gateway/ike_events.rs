@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ike::{ChildSa, DownReason, Event, Note};
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 use vti::plane::{Encap, SaSpec, TunnelId};
 
 use super::{Effect, Gateway, PlaneChange};
@@ -165,7 +165,8 @@ impl Gateway {
 
     fn note(&mut self, now: Instant, note: &Note) {
         match note {
-            Note::Stranger { remote } => debug!(%remote, "a stranger asks for an IKE_SA"),
+            // Anybody can cause these two, packet by packet.
+            Note::Stranger { remote } => trace!(%remote, "a stranger asks for an IKE_SA"),
             Note::CookiesDemanded { half_open } => {
                 warn!(
                     "{half_open} handshakes are half open: a flood, or many peers at once; cookies are demanded from now on"
@@ -181,7 +182,7 @@ impl Gateway {
             }
             Note::UnprotectedNotify { connection, notify } => {
                 let name = self.tunnel_name(connection.0);
-                debug!(tunnel = %name, "an unprotected {notify} says that the peer lost its SA; asking the peer");
+                trace!(tunnel = %name, "an unprotected {notify} says that the peer lost its SA; asking the peer");
             }
             Note::PeerRestarted { connection } => {
                 let name = self.tunnel_name(connection.0);

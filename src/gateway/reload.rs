@@ -1,12 +1,11 @@
 //! From one plan to another, touching only what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bgpd::{EffectKind, PeerConfig, PeerName};
 use ike::ConnectionId;
-use tracing::info;
 use vti::plane::TunnelId;
 
 use super::{Effect, Gateway, PlaneChange, Tunnel};
@@ -28,6 +27,7 @@ impl Gateway {
         self.adopt_tunnels(now, &plan, &mut touched);
         self.adopt_speaker(now, &plan, &mut touched)?;
         self.adopt_peers(now, &plan, &mut touched)?;
+        self.adopt_shutdowns(now, &plan, &mut touched)?;
         if plan.firewall != self.plan.firewall {
             touched.push("firewall: rules replaced".into());
             self.effects
@@ -47,9 +47,6 @@ impl Gateway {
             .collect();
         self.effects.push_back(Effect::WatchPaths(remotes));
         self.desired_is_stale = true;
-        for line in &touched {
-            info!("{line}");
-        }
         Ok(touched)
     }
 
@@ -70,14 +67,21 @@ impl Gateway {
             })
             .map(|(id, _)| *id)
             .collect();
+        let mut held = BTreeSet::new();
         for id in leaving {
+            let tunnel = self.tunnels.get(&id).filter(|tunnel| tunnel.held_down);
+            held.extend(tunnel.map(|tunnel| tunnel.plan.name.clone()));
             self.remove_tunnel(now, id, touched);
         }
         for (id, new) in wanted {
             if self.tunnels.contains_key(&id) {
                 self.replace_tunnel(now, id, new, touched);
-            } else {
-                self.add_tunnel(now, id, new, touched);
+                continue;
+            }
+            self.add_tunnel(now, id, new, touched);
+            // What was taken down by hand stays down, and its neighbors are still told to rest.
+            if held.contains(&new.name) {
+                self.hold(now, id);
             }
         }
     }
@@ -211,6 +215,34 @@ impl Gateway {
                     self.try_bgp(now, bgpd::Command::ReplacePeer(peer))?;
                 }
                 Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt_shutdowns(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        touched: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let before = self.plan.shut_down.clone();
+        for name in plan.shut_down.difference(&before) {
+            touched.push(format!("{name}: neighbor shut down"));
+            let text = "shutdown = true in the site file".to_owned();
+            self.try_bgp(
+                now,
+                bgpd::Command::DisablePeer {
+                    peer: name.clone(),
+                    text,
+                },
+            )?;
+        }
+        for name in before.difference(&plan.shut_down) {
+            // One that left the file altogether is gone already.
+            if plan.peers.iter().any(|peer| peer.name == *name) {
+                touched.push(format!("{name}: neighbor no longer shut down"));
+                self.try_bgp(now, bgpd::Command::EnablePeer(name.clone()))?;
             }
         }
         Ok(())

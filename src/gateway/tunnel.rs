@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crypto::Suite;
+use tracing::warn;
 
 use crate::plan::TunnelPlan;
 
@@ -154,7 +155,8 @@ impl Tunnel {
 
     /// The peer cannot be reached. What runs goes on: routes come and go while links renegotiate.
     pub(crate) fn lose_path(&mut self, reason: &str) {
-        if self.path.is_err() {
+        if self.path.as_ref().is_err_and(|known| known != reason) {
+            warn!(tunnel = %self.plan.name, "{reason}");
             self.path = Err(reason.to_owned());
             if !self.up {
                 self.reason = Some(reason.to_owned());

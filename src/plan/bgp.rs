@@ -1,9 +1,10 @@
 //! Neighbors and their policies, for BGP.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Decision, PrefixList, Rule};
-use bgpd::{Asn, PeerConfig, Policy, PrefixLimit, Role, SpeakerConfig};
+use bgpd::{Asn, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig};
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
 
@@ -62,6 +63,15 @@ fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
     PrefixList::new(name, rules)
 }
 
+/// The neighbors that the site file keeps down.
+pub(super) fn shut_down(site: &model::Site) -> BTreeSet<PeerName> {
+    let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
+    neighbors
+        .filter(|neighbor| neighbor.shutdown)
+        .map(|neighbor| neighbor.name.clone().into())
+        .collect()
+}
+
 pub(super) fn peers(site: &model::Site) -> Result<Vec<PeerConfig>, String> {
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
     neighbors.map(|neighbor| peer(site, neighbor)).collect()
@@ -72,12 +82,6 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
         model::Role::Cloud => Role::Cloud,
         model::Role::Lan => Role::Lan,
     };
-    if neighbor.md5.is_some() {
-        return Err(format!(
-            "line {}: neighbor {}: TCP MD5 is not supported yet; remove the key on both sides",
-            neighbor.line, neighbor.name
-        ));
-    }
     let tunnel = neighbor
         .tunnel
         .as_deref()

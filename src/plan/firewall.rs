@@ -56,7 +56,7 @@ fn range(ports: &model::PortRange) -> Option<PortRange> {
 
 fn cloud(place: usize, rule: &model::FirewallRule) -> CloudRule {
     CloudRule {
-        name: format!("rule {}, line {}", place + 1, rule.line),
+        name: format!("rule {}", place + 1),
         action: action(rule.action),
         source: scope(&rule.source),
         destination: scope(&rule.destination),

@@ -44,6 +44,9 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
     Ok(TunnelPlan {
         name: tunnel.name.clone(),
         line: tunnel.line,
+        number_is_chosen: site
+            .setting(&format!("tunnel.{}.reqid", tunnel.name))
+            .is_some_and(|setting| matches!(setting.origin, model::Origin::File { .. })),
         profile: tunnel.profile.name().to_owned(),
         interface: tunnel
             .interface

@@ -19,6 +19,8 @@ pub(super) struct Peer {
     pub(super) stamp: u32,
     /// Kinds of refusal that the journal has on this session.
     pub(super) refusals_told: BTreeSet<&'static str>,
+    /// How many faults in UPDATEs were told on this session.
+    pub(super) faults_told: usize,
     pub(super) limit_told: bool,
     pub(super) end_of_rib_received: bool,
     pub(super) update_faults: u64,
@@ -32,6 +34,7 @@ impl Peer {
             adj_out: AdjOut::default(),
             stamp: 0,
             refusals_told: BTreeSet::new(),
+            faults_told: 0,
             limit_told: false,
             end_of_rib_received: false,
             update_faults: 0,

@@ -14,6 +14,9 @@ use crate::policy::{ImportContext, Refusal};
 use crate::rib::{AttrId, PeerIndex};
 use crate::wire::{Treatment, UpdateFault, UpdateFrame};
 
+/// How many faults in UPDATEs are told on one session: a peer that sends nothing else must not fill the log.
+const MOST_FAULTS_TOLD: usize = 10;
+
 impl Speaker {
     /// A session is established: its routes will be judged, and everything is to be told.
     pub(super) fn session_up(&mut self, index: PeerIndex, _agreed: &Agreed) {
@@ -21,6 +24,7 @@ impl Speaker {
         let rib = &mut self.rib;
         if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
             peer.refusals_told.clear();
+            peer.faults_told = 0;
             peer.limit_told = false;
             peer.end_of_rib_received = false;
             peer.adj_out.begin(rib);
@@ -177,8 +181,10 @@ impl Speaker {
             return;
         }
         peer.update_faults += 1;
+        let room = MOST_FAULTS_TOLD.saturating_sub(peer.faults_told);
+        peer.faults_told += faults.len().min(room);
         let name = peer.config.name.clone();
-        for fault in faults {
+        for fault in faults.into_iter().take(room) {
             let withdrawn = if fault.treatment == Treatment::TreatAsWithdraw {
                 prefixes
             } else {

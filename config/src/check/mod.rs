@@ -10,6 +10,7 @@ mod tunnel;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
+use crate::model::DataPlane;
 use crate::read::{RawSite, is_host};
 use crate::secrets::Secrets;
 
@@ -39,6 +40,18 @@ fn gateway(raw: &RawSite, report: &mut Report<'_>) {
         tunnel::interface_name(&wan.value, wan.span.clone(), report);
     }
     let daemon = &raw.daemon;
+    if let Some(plane) = daemon
+        .data_plane
+        .as_ref()
+        .filter(|plane| plane.value == DataPlane::Kernel)
+    {
+        let message = "the kernel's data plane is not available in this version";
+        drop(
+            report
+                .error(Code::NotAvailable, plane.span.clone(), message)
+                .help("write \"auto\" or \"userspace\", or leave it out"),
+        );
+    }
     let ports = |port: &Option<crate::read::At<u16>>, default| {
         port.as_ref().map_or(default, |port| port.value)
     };

@@ -20,18 +20,24 @@ impl Endpoint {
                 self.put(now, Arc::new(*connection));
             }
             Command::Remove(id) => {
+                self.cx.held.remove(&id);
                 self.bring_down(now, id);
                 if let Some(tunnel) = self.tunnels.get_mut(&id) {
                     tunnel.removed = true;
                 }
             }
             Command::Up(id) => {
+                self.cx.held.remove(&id);
                 if let Some(tunnel) = self.tunnels.get_mut(&id) {
                     tunnel.wanted = true;
                     tunnel.next_attempt = None;
                 }
             }
             Command::Down(id) => self.bring_down(now, id),
+            Command::Hold(id) => {
+                self.cx.held.insert(id);
+                self.bring_down(now, id);
+            }
             Command::RekeyChild(id) => self.for_usable(id, |e| {
                 let current = e.children.values().filter(|c| c.is_current());
                 e.queue
@@ -77,7 +83,7 @@ impl Endpoint {
             self.bring_down(now, id);
         }
         let tunnel = self.tunnels.entry(id).or_default();
-        tunnel.wanted = connection.initiate;
+        tunnel.wanted = connection.initiate && !self.cx.held.contains(&id);
         tunnel.removed = false;
         tunnel.next_attempt = None;
         self.cx.connections.insert(id, connection);

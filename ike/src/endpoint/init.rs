@@ -87,7 +87,7 @@ impl Endpoint {
         self.tunnels
             .iter()
             .filter(|(_, tunnel)| !tunnel.removed)
-            .filter_map(|(id, _)| self.cx.connection(*id))
+            .filter_map(|(id, _)| self.cx.answering(*id))
             .filter(|c| matches(c))
             .collect()
     }

@@ -258,7 +258,8 @@ impl Endpoint {
         };
         tunnel.attempts += 1;
         tunnel.next_attempt = None;
-        if let Some(sa) = initiator::initiate(&mut self.cx, now, &connection) {
+        let attempts = tunnel.attempts;
+        if let Some(sa) = initiator::initiate(&mut self.cx, now, &connection, attempts) {
             self.sas.insert(sa.link.spi, sa);
         } else {
             // No proposal names a group: nothing can be sent until the parameters change.

@@ -12,7 +12,7 @@ use super::parts::Parts;
 use super::window::Pace;
 use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn};
 use crate::child::{Agreement, Child, meet};
-use crate::connection::{Connection, Encapsulation};
+use crate::connection::{Connection, Encapsulation, Retransmission};
 use crate::context::Context;
 use crate::error::{Cause, Negotiation, RefusedBy};
 use crate::event::{Path, Role};
@@ -38,6 +38,8 @@ pub(crate) struct InitSent {
     tried: Vec<Group>,
     /// The request as sent; AUTH is computed over it.
     request: Vec<u8>,
+    /// How it is repeated.
+    retransmission: Retransmission,
 }
 
 /// Our IKE_AUTH request is under way.
@@ -51,11 +53,12 @@ pub(crate) struct AuthSent {
     response: Vec<u8>,
 }
 
-/// Starts an attempt; none if the parameters name no group.
+/// Starts an attempt, the how-manieth since the tunnel was last up; none if the parameters name no group.
 pub(crate) fn initiate(
     cx: &mut Context,
     now: Instant,
     connection: &std::sync::Arc<Connection>,
+    attempts: u32,
 ) -> Option<Sa> {
     let group = connection
         .ike
@@ -84,6 +87,7 @@ pub(crate) fn initiate(
         cookies: 0,
         tried: vec![group],
         request: Vec::new(),
+        retransmission: connection.initiation.wearied(attempts),
     };
     state.send(&mut Turn {
         cx,
@@ -126,7 +130,7 @@ impl InitSent {
         let packets = vec![self.request.clone()];
         turn.link.transmit(turn.cx, turn.now, &packets);
         let pace = Pace {
-            retransmission: turn.connection.initiation,
+            retransmission: self.retransmission,
             give_up: ATTEMPT,
         };
         turn.link.window.sent(turn.now, packets, pace);

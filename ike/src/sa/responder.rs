@@ -215,7 +215,7 @@ impl HalfOpen {
         let candidates: Vec<Arc<Connection>> = self
             .candidates
             .iter()
-            .filter_map(|id| cx.connection(*id))
+            .filter_map(|id| cx.answering(*id))
             .collect();
         let Some(first) = candidates.first() else {
             return (None, State::Dead);

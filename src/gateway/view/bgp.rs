@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
+use bgpd::policy::Verdict;
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use crate::gateway::Gateway;
 /// BGP at a glance.
 #[derive(Serialize)]
 pub(super) struct BgpView {
+    version: u32,
     asn: u32,
     router_id: Ipv4Addr,
     prefixes: usize,
@@ -46,6 +48,7 @@ impl Gateway {
     pub(super) fn bgp_view(&self, now: Instant) -> BgpView {
         let summary = self.bgp.summary(now);
         BgpView {
+            version: VERSION,
             asn: summary.asn.0,
             router_id: summary.router_id,
             prefixes: summary.prefixes,
@@ -121,7 +124,7 @@ impl Gateway {
         Ok(json!({
             "version": VERSION,
             "neighbor": to_value(&self.bgp.neighbor(now, peer.name.as_str()))?,
-            "received": to_value(&self.bgp.received(peer.name.as_str()))?,
+            "received": to_value(&self.bgp.received(peer.name.as_str()).into_iter().flatten().map(received).collect::<Vec<_>>())?,
             "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
         }))
     }
@@ -133,6 +136,29 @@ impl Gateway {
             ..Default::default()
         };
         Ok(json!({ "version": VERSION, "routes": to_value(&self.bgp.routes(&filter))? }))
+    }
+}
+
+/// A route that a neighbor sent, and what became of it in words.
+#[derive(Serialize)]
+struct ReceivedView {
+    prefix: IpNet,
+    accepted: bool,
+    why: String,
+    attributes: bgpd::wire::PathAttributes,
+}
+
+fn received(route: bgpd::view::ReceivedRoute) -> ReceivedView {
+    let (accepted, why) = match &route.verdict {
+        Verdict::Accepted(Some(rule)) => (true, format!("permitted by {rule}")),
+        Verdict::Accepted(None) => (true, "permitted".to_owned()),
+        Verdict::Refused(refusal) => (false, refusal.to_string()),
+    };
+    ReceivedView {
+        prefix: route.prefix,
+        accepted,
+        why,
+        attributes: route.attributes,
     }
 }
 

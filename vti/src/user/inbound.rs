@@ -31,6 +31,9 @@ const SLOT: usize = 65_536;
 /// has to say is rare, and some of it is said only once.
 const RESERVED: usize = 128;
 
+/// No IKE message is longer than this, in octets, with room to spare: a queue full of larger ones would cost a lot of memory.
+const LONGEST_IKE: usize = 16 << 10;
+
 /// Which socket something came from.
 #[derive(Clone, Copy)]
 enum Source {
@@ -186,6 +189,10 @@ impl Delivery {
     }
 
     fn ike(&self, local: SocketAddr, datagram: &Incoming, message: &[u8]) {
+        if message.len() > LONGEST_IKE {
+            self.stray.ike_dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let event = PlaneEvent::IkeDatagram {
             local,
             remote: datagram.source,

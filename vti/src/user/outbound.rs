@@ -174,7 +174,7 @@ impl Outbound {
     /// The interface was deleted under us: polling it further would spin.
     fn lose(&mut self, tunnel: &Tunnel, cause: &io::Error) {
         let interface = tunnel.spec.interface.as_str();
-        tracing::warn!(interface, %cause, "the tunnel's interface is gone");
+        tracing::debug!(interface, %cause, "the tunnel's interface is gone");
         stop_polling(&self.epoll, tunnel);
         let _ = self.events.try_send(PlaneEvent::InterfaceLost {
             tunnel: tunnel.spec.id,

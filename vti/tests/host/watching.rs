@@ -43,6 +43,9 @@ fn changes_by_others_are_events_and_our_own_routes_are_not() {
             "{events:?}"
         );
 
+        std::fs::write("/proc/sys/net/ipv4/conf/lan0/rp_filter", "1").unwrap();
+        assert_eq!(monitor.events().await.unwrap(), [HostEvent::SettingChanged]);
+
         ip("link set lan0 down");
         let events = monitor.events().await.unwrap();
         let is_down = |event: &HostEvent| matches!(event, HostEvent::LinkChanged { dev, state: Some(state) } if *dev == name("lan0") && !state.up);

@@ -39,6 +39,25 @@ fn ike_messages_pass_on_both_ports_with_their_addresses() {
 }
 
 #[test]
+fn a_datagram_longer_than_any_ike_message_is_counted_and_no_event() {
+    let ends = Wiring::new(GCM, None).join_without_sas();
+    let sender = ends[0].plane.ike_sender();
+    let at = |end: &End| SocketAddr::new(end.outer, 500);
+    for len in [60_000, 40] {
+        let message = vec![7; len];
+        sender.send(at(&ends[0]), at(&ends[1]), &message).unwrap();
+    }
+    ends[1].event(|event| match event {
+        PlaneEvent::IkeDatagram { payload, .. } => {
+            assert_eq!(payload.len(), 40);
+            Some(())
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(ends[1].plane.stray().ike_dropped, 1);
+}
+
+#[test]
 fn a_keepalive_is_counted_and_no_event() {
     let ends = Wiring::new(GCM, None).join_without_sas();
     let sender = ends[0].plane.ike_sender();
