@@ -65,6 +65,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             replay_window: tunnel.replay_window,
             outer_mtu: 1500,
             copy_dscp: false,
+            binding: None,
         },
         local_id_follows_address: known_as.is_none(),
         connection: connection(site, tunnel, key, known_as),

@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     ops::{Deref, RangeInclusive},
     sync::Arc,
 };
@@ -79,9 +79,33 @@ impl Desired {
     }
 }
 
+/// What a tunnel interface is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum LinkKind {
+    /// A TUN, which the userspace plane makes and holds.
+    #[default]
+    Tun,
+    /// A `vti` interface, found by the outer addresses of what arrives, with its key as mark.
+    Vti {
+        /// Input and output key.
+        key: u32,
+        /// Our outer address, once it is known.
+        local: Option<Ipv4Addr>,
+        /// The peer's outer address.
+        remote: Ipv4Addr,
+    },
+    /// An `xfrm` interface, found by the `if_id` of the state that decrypted what arrives.
+    Xfrm {
+        /// The number that its policies and states carry.
+        if_id: u32,
+    },
+}
+
 /// A tunnel interface as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkDesired {
+    /// What makes it.
+    pub kind: LinkKind,
     /// The interface's alias; it must begin with [`ALIAS_MARK`].
     pub alias: String,
     /// Addresses with their prefix lengths, for example 10.1.0.0/31. Any other is removed.
@@ -94,6 +118,7 @@ impl LinkDesired {
     /// An interface for the tunnel of that name, whose alias is `causeway:<tunnel>`.
     pub fn new(tunnel: &str, mtu: u32, addresses: impl IntoIterator<Item = IpNet>) -> Self {
         Self {
+            kind: LinkKind::default(),
             alias: format!("{ALIAS_MARK}{tunnel}"),
             addresses: addresses.into_iter().collect(),
             mtu,

@@ -35,6 +35,19 @@ impl fmt::Display for TunnelId {
     }
 }
 
+/// The numbers that we use as if_id or as mark, one for each tunnel, so that what is ours in the kernel's security databases
+/// can be told from what belongs to others. They begin with `ca05`, for the eye.
+pub const BINDINGS: std::ops::RangeInclusive<u32> = 0xca05_0001..=0xca05_ffff;
+
+/// What ties an interface of the kernel's to policies and states, so that only what is routed into it is ever encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Binding {
+    /// The `if_id` of an `xfrm` interface.
+    IfId(u32),
+    /// The keys of a `vti` interface, which become marks (`mark/0xffffffff`) in the lookup.
+    Mark(u32),
+}
+
 /// A tunnel, as far as it does not depend on any SA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelSpec {
@@ -51,6 +64,8 @@ pub struct TunnelSpec {
     pub outer_mtu: u16,
     /// Whether the outer packets carry the inner ones' DSCP. ECN is always copied (RFC 6040).
     pub copy_dscp: bool,
+    /// What ties its interface to its SAs in the kernel plane, out of [`BINDINGS`]; the userspace plane needs none.
+    pub binding: Option<Binding>,
 }
 
 /// How ESP packets travel.

@@ -49,6 +49,7 @@ pub(crate) fn tunnels(count: u32) -> (UserPlane, mpsc::Receiver<PlaneEvent>) {
             replay_window: 1024,
             outer_mtu: 1500,
             copy_dscp: false,
+            binding: None,
         };
         plane.add_tunnel(&spec).unwrap();
     }

@@ -275,6 +275,7 @@ pub(crate) fn spec() -> TunnelSpec {
         replay_window: 1024,
         outer_mtu: 1500,
         copy_dscp: false,
+        binding: None,
     }
 }
 
