@@ -23,3 +23,4 @@ mod sys;
 pub mod sysctl;
 pub mod tcp;
 pub mod user;
+pub mod xfrm;
