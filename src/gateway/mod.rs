@@ -305,6 +305,21 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
+            PlaneEvent::SaLost {
+                tunnel,
+                spi,
+                direction,
+            } => {
+                warn!(%tunnel, "{direction:?} SA {spi:08x} was deleted by somebody; it is negotiated anew");
+                if let Some(spi) = self.inbound_spi(tunnel, spi, direction) {
+                    self.ike_command(now, ike::Command::SoftExpired { spi });
+                }
+            }
+            // The plane's own log line says all that there is to say.
+            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::OffloadRefused { tunnel, reason } => {
+                warn!(%tunnel, "no hardware offload: {reason}");
+            }
             PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
             PlaneEvent::Failed { reason } => self.effects.push_back(Effect::Fail(reason)),
         }

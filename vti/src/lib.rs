@@ -6,6 +6,7 @@ pub mod fake;
 pub mod host;
 pub mod ifname;
 pub mod kernel;
+pub mod kernel_plane;
 mod link;
 pub mod monitor;
 mod netlink;
