@@ -7,6 +7,7 @@ pub mod host;
 pub mod ifname;
 pub mod kernel;
 mod link;
+pub mod linkinfo;
 pub mod monitor;
 mod netlink;
 pub mod netns;
