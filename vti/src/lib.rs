@@ -8,6 +8,7 @@ pub mod ifname;
 pub mod kernel;
 pub mod kernel_plane;
 mod link;
+pub mod linkinfo;
 pub mod monitor;
 mod netlink;
 pub mod netns;
