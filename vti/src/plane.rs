@@ -256,6 +256,16 @@ pub enum PlaneEvent {
         /// Whose.
         tunnel: TunnelId,
     },
+    /// An SA has been deleted by somebody else. It is never put back, because its sequence numbers
+    /// would begin anew under the same key; it has to be replaced by one with other keys.
+    SaLost {
+        /// Whose.
+        tunnel: TunnelId,
+        /// Which SA.
+        spi: u32,
+        /// Which way it went.
+        direction: Direction,
+    },
     /// An IKE message, without the non-ESP marker.
     IkeDatagram {
         /// Where it was sent to: address and port.
