@@ -132,9 +132,14 @@ pub const TUNNEL: Section = Section {
             "the tunnel interface, at most 15 characters",
         ),
         key(
+            "interface-kind",
+            "`daemon.interface-kind`",
+            "what the interface is on the kernel's data plane: `auto`, `xfrm` or `vti`",
+        ),
+        key(
             "reqid",
             "lowest free",
-            "binds the interface to its CHILD_SAs; unique",
+            "binds the interface to its CHILD_SAs; unique, 1 to 65535",
         ),
         key(
             "local-id",
@@ -192,7 +197,12 @@ pub const TUNNEL: Section = Section {
         key(
             "replay-window",
             "4096",
-            "anti-replay window in packets, 64 to 65536",
+            "anti-replay window in packets, 128 to 4096",
+        ),
+        key(
+            "offload",
+            "`daemon.offload`",
+            "what the network card does of ESP on the kernel's data plane: `none`, `crypto` or `packet`",
         ),
     ],
 };
@@ -422,7 +432,17 @@ pub const DAEMON: Section = Section {
         key(
             "data-plane",
             "\"auto\"",
-            "what carries packets: `auto`, `kernel`, `userspace`",
+            "what carries packets: `kernel` (XFRM), `userspace` (a TUN and our own ESP), or `auto`: the kernel where it can do all that this file asks for",
+        ),
+        key(
+            "interface-kind",
+            "\"auto\"",
+            "the tunnels' interfaces on the kernel's data plane: `xfrm`, `vti`, or `auto`: `xfrm` where the kernel has it",
+        ),
+        key(
+            "offload",
+            "\"none\"",
+            "what the card of the interface towards the peers does of ESP on the kernel's data plane: `none`, `crypto` (encryption), `packet` (all of it)",
         ),
         key(
             "socket",
