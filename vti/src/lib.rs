@@ -24,3 +24,4 @@ mod sys;
 pub mod sysctl;
 pub mod tcp;
 pub mod user;
+pub mod xfrm;
