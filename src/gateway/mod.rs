@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use tracing::{error, warn};
 use vti::host::Report;
 use vti::nft::Ruleset;
+use vti::op::Op;
 use vti::plan::Desired;
 use vti::plane::{Direction, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
 
@@ -58,6 +59,8 @@ pub(crate) enum Input {
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
     Reconciled(Result<Report, String>),
+    /// Something of ours on the host was changed by somebody, and put right: both in words.
+    Repaired(String),
     /// How many packets a tunnel has carried so far.
     Carried {
         tunnel: TunnelId,
@@ -193,7 +196,8 @@ impl Gateway {
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
             Input::Host(facts) => self.handle_facts(now, facts),
-            Input::Reconciled(outcome) => self.handle_report(outcome),
+            Input::Reconciled(outcome) => self.handle_report(now, outcome),
+            Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
             Input::Carried {
                 tunnel,
                 packets_in,
@@ -316,6 +320,32 @@ impl Gateway {
             return;
         };
         warn!(tunnel = %tunnel.plan.name, "interface {} was deleted by somebody; it is made again", tunnel.plan.interface());
+        self.remake_interface(now, id);
+    }
+
+    /// A TUN could not be made while another plane's interface had its name. Now that it is gone, it is tried again.
+    fn take_freed_names(&mut self, now: Instant, report: &Report) {
+        let freed = |tunnel: &Tunnel| {
+            let is_it =
+                |op: &Op| matches!(op, Op::DelLink { dev } if *dev == tunnel.plan.interface);
+            tunnel.plan.spec.binding.is_none() && report.applied.iter().any(is_it)
+        };
+        let ids: Vec<u32> = self
+            .tunnels
+            .iter()
+            .filter(|(_, tunnel)| !self.stopping && freed(tunnel))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.remake_interface(now, TunnelId(id));
+        }
+    }
+
+    /// Has the plane make a tunnel anew, with SAs that are negotiated anew.
+    fn remake_interface(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get(&id.0) else {
+            return;
+        };
         self.effects
             .push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
         self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(
@@ -409,7 +439,10 @@ impl Gateway {
         }
     }
 
-    fn handle_report(&mut self, outcome: Result<Report, String>) {
+    fn handle_report(&mut self, now: Instant, outcome: Result<Report, String>) {
+        if let Ok(report) = &outcome {
+            self.take_freed_names(now, report);
+        }
         let (failure, concerns) = match outcome {
             Ok(report) => {
                 let failure = report.failed.first().map(|(_, error)| error.to_string());

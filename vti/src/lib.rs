@@ -18,6 +18,7 @@ pub mod op;
 pub mod plan;
 pub mod plane;
 pub mod query;
+pub mod repair;
 mod route;
 mod sys;
 pub mod sysctl;
