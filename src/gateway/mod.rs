@@ -64,6 +64,8 @@ pub(crate) enum Input {
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
     Reconciled(Result<Report, String>),
+    /// Something of ours on the host was changed by somebody, and put right: both in words.
+    Repaired(String),
     /// How many packets a tunnel has carried so far.
     Carried {
         tunnel: TunnelId,
@@ -203,7 +205,8 @@ impl Gateway {
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
             Input::Host(facts) => self.handle_facts(now, facts),
-            Input::Reconciled(outcome) => self.handle_report(outcome),
+            Input::Reconciled(outcome) => self.handle_report(now, outcome),
+            Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
             Input::Carried {
                 tunnel,
                 packets_in,
@@ -414,7 +417,10 @@ impl Gateway {
         }
     }
 
-    fn handle_report(&mut self, outcome: Result<Report, String>) {
+    fn handle_report(&mut self, now: Instant, outcome: Result<Report, String>) {
+        if let Ok(report) = &outcome {
+            self.take_freed_names(now, report);
+        }
         let (failure, concerns) = match outcome {
             Ok(report) => {
                 let failure = report.failed.first().map(|(_, error)| error.to_string());
