@@ -57,4 +57,4 @@ pub use site_file::SiteFile;
 pub use strongswan::{ChildSa, Connection, IkeSa, StartAction, StrongSwan};
 pub use tools::{Route, kernel_route, kernel_routes, require};
 pub use traffic::{Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_transfer};
-pub use wait::{OrFail, eventually, eventually_true};
+pub use wait::{OrFail, eventually, eventually_true, patience};
