@@ -46,7 +46,7 @@ pub(crate) fn built() -> Vec<Binary> {
             "--message-format",
             "json",
         ])
-        .args(["--test", "e2e_*"])
+        .args(["--test", "e2e_*", "--test", "kernel_*"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())
         .output()

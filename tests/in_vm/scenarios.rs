@@ -26,14 +26,20 @@ impl Plane {
 /// The head-ends' programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peers {
-    /// strongSwan with ESP in its own process.
-    Libipsec,
+    /// strongSwan with the kernel's ESP and a VTI.
+    Vti,
+    /// strongSwan with the kernel's ESP and an xfrm interface.
+    Xfrm,
+    /// Libreswan with a VTI.
+    Libreswan,
 }
 
 impl Peers {
     pub(crate) const fn word(self) -> &'static str {
         match self {
-            Self::Libipsec => "libipsec",
+            Self::Vti => "vti",
+            Self::Xfrm => "xfrm",
+            Self::Libreswan => "libreswan",
         }
     }
 }
@@ -48,9 +54,23 @@ const fn row(binary: &'static str, test: &'static str, plane: Plane, peers: Peer
 }
 
 /// One row is one test.
-pub(crate) const SCENARIOS: &[Scenario] = &[row(
-    "e2e_reference",
-    "both_tunnels_and_sessions_come_up_and_both_sides_agree",
-    Plane::Userspace,
-    Peers::Libipsec,
-)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    row(
+        "e2e_reference",
+        "both_tunnels_and_sessions_come_up_and_both_sides_agree",
+        Plane::Userspace,
+        Peers::Libreswan,
+    ),
+    row(
+        "e2e_reference",
+        "a_machine_at_home_and_the_instance_reach_each_other",
+        Plane::Userspace,
+        Peers::Vti,
+    ),
+    row(
+        "e2e_reference",
+        "cbc_and_sha1_for_esp_too_come_up",
+        Plane::Userspace,
+        Peers::Xfrm,
+    ),
+];
