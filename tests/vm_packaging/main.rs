@@ -170,7 +170,15 @@ impl Host {
     fn run(&mut self, script: &str) -> String {
         let began = std::time::Instant::now();
         let said = self.0.run(script, SOON);
-        eprintln!("TIMING {:.1} {}", began.elapsed().as_secs_f32(), script.chars().take(50).collect::<String>().replace('\n', " "));
+        eprintln!(
+            "TIMING {:.1} {}",
+            began.elapsed().as_secs_f32(),
+            script
+                .chars()
+                .take(50)
+                .collect::<String>()
+                .replace('\n', " ")
+        );
         assert_eq!(said.code, 0, "{script}\n{}\n{}", said.text, self.journal());
         said.text
     }
