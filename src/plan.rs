@@ -129,7 +129,7 @@ impl Plan {
         for tunnel in kept.into_iter().chain(new) {
             let old = before.get(tunnel.name.as_str()).copied();
             let lowest = || {
-                (1..).find(|number| {
+                (1..=config::model::LARGEST_REQID).find(|number| {
                     !taken.contains(number) && !before.values().any(|old| old == number)
                 })
             };
@@ -146,6 +146,7 @@ impl Plan {
     /// # Errors
     /// What a core would refuse and the site file's checks did not see, with the line.
     pub(crate) fn of(site: &config::Site, keys: &Keys) -> Result<Self, String> {
+        let tunnels = tunnel::plan(site, keys)?;
         Ok(Self {
             name: site.gateway.name.clone(),
             ike: ike::EndpointConfig {
@@ -155,9 +156,9 @@ impl Plan {
                 },
                 ..ike::EndpointConfig::default()
             },
-            tunnels: tunnel::plan(site, keys)?,
+            peers: bgp::peers(site, &tunnels)?,
+            tunnels,
             speaker: bgp::speaker(site),
-            peers: bgp::peers(site)?,
             shut_down: bgp::shut_down(site),
             prefix_lists: bgp::prefix_lists(site),
             redistribute: bgp::redistribute(site),
