@@ -6,12 +6,13 @@ use vti::ifname::IfName;
 use vti::plan::{Desired, LinkDesired, NextHop, NextHopSet, RouteDesired, RouteKey};
 
 use super::Gateway;
+use super::outer::Withheld;
 
 impl Gateway {
-    /// The host as it should be now. Nothing at all once we stop.
-    pub(super) fn desired(&self) -> Desired {
+    /// The host as it should be now, and the routes that it is better off without. Nothing at all once we stop.
+    pub(super) fn desired(&self) -> (Desired, Vec<Withheld>) {
         if self.stopping {
-            return Desired::default();
+            return (Desired::default(), Vec::new());
         }
         let mut desired = Desired::default().with_gateway_sysctls(false);
         for tunnel in self.tunnels.values() {
@@ -19,12 +20,17 @@ impl Gateway {
             let link = LinkDesired::new(&plan.name, u32::from(tunnel.inner_mtu()), [plan.inside]);
             desired = desired.with_tunnel(plan.interface, link);
         }
+        let mut guard = self.guard();
         for (prefix, next_hops) in &self.fib {
-            if let Some(route) = self.route(next_hops) {
+            if let Some(route) = self.route(next_hops)
+                && guard.judge(*prefix, &route, || self.may_overlap(next_hops))
+            {
                 desired = desired.with_route(self.route_key(*prefix), route);
             }
         }
-        desired
+        let (pins, withheld) = guard.finish(&desired.routes);
+        desired.routes.extend(pins);
+        (desired, withheld)
     }
 
     fn route_key(&self, prefix: IpNet) -> RouteKey {

@@ -21,4 +21,5 @@ mod route;
 mod sys;
 pub mod sysctl;
 pub mod tcp;
+pub mod underlay;
 pub mod user;
