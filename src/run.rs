@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, number};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Input, PlaneChange, Refused, encap};
@@ -167,10 +167,10 @@ impl Daemon {
         let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed)
             .map_err(|error| failed(&error))?;
         info!(
-            "gateway {} starts with {} tunnels and {} neighbors",
+            "gateway {} starts with {} and {}",
             loaded.plan.name,
-            loaded.plan.tunnels.len(),
-            loaded.plan.peers.len()
+            number(loaded.plan.tunnels.len(), "tunnel"),
+            number(loaded.plan.peers.len(), "neighbor")
         );
         Ok(Self {
             config: config.to_owned(),

@@ -80,7 +80,7 @@ pub const ROOT: Section = Section {
             "on",
             "what may come out of the tunnels; `[[firewall.rule]]` for each rule",
         ),
-        key("daemon", "", "the program itself; optional"),
+        key("daemon", "all defaults", "the program itself"),
     ],
 };
 
@@ -317,6 +317,16 @@ pub const NEIGHBOR: Section = Section {
             "longest pause between two attempts to connect",
         ),
         key(
+            "graceful-restart",
+            "true",
+            "keep its routes while it restarts, and have it keep ours while we do (RFC 4724), where it can",
+        ),
+        key(
+            "restart-time",
+            "60s",
+            "how long it is asked to keep our routes while we restart, up to 4095s",
+        ),
+        key(
             "max-prefixes",
             "cloud 10000, lan 1000",
             "how many prefixes it may send before the session ends",
@@ -468,21 +478,29 @@ pub const DAEMON: Section = Section {
     ],
 };
 
-/// The reference of the site file, in Markdown.
-#[must_use]
-pub fn markdown() -> String {
-    let mut out = String::from(INTRODUCTION);
-    for section in SECTIONS {
-        let title = match section.path {
+impl Section {
+    /// Its heading, in Markdown.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.path {
             "" => "The file".to_owned(),
             "firewall.rule" => "`[[firewall.rule]]`".to_owned(),
             "prefix-list.NAME" => "`[prefix-list]`".to_owned(),
             "tunnel.NAME.psk" => "Secrets".to_owned(),
             path => format!("`[{path}]`"),
-        };
+        }
+    }
+}
+
+/// The reference of the site file, in Markdown.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = String::from(INTRODUCTION);
+    for section in SECTIONS {
         let _ = writeln!(
             out,
-            "\n## {title}\n\n{}\n\n| key | default | meaning |\n|---|---|---|",
+            "\n## {}\n\n{}\n\n| key | default | meaning |\n|---|---|---|",
+            section.title(),
             section.about
         );
         for Key {
@@ -502,7 +520,8 @@ pub fn markdown() -> String {
     out
 }
 
-const INTRODUCTION: &str = "# The site file
+/// What comes before the sections, in Markdown: paragraphs, and a list.
+pub const INTRODUCTION: &str = "# The site file
 
 One TOML file says everything. `causeway check FILE` reports every problem at once, with its line and a code that
 `causeway explain CODE` explains; `causeway check --explain FILE` prints the effective site and where each value came from.

@@ -1,12 +1,15 @@
 //! What the host should look like, from what the site file asks for and what IKE and BGP say.
 
+use std::net::IpAddr;
+
 use bgpd::FibNextHop;
 use ipnet::IpNet;
 use vti::ifname::IfName;
-use vti::plan::{Desired, LinkDesired, NextHop, NextHopSet, RouteDesired, RouteKey};
+use vti::plan::{Desired, LinkDesired, LinkKind, NextHop, NextHopSet, RouteDesired, RouteKey};
+use vti::plane::Binding;
 
-use super::Gateway;
 use super::outer::Withheld;
+use super::{Gateway, Tunnel};
 
 impl Gateway {
     /// The host as it should be now, and the routes that it is better off without. Nothing at all once we stop.
@@ -18,7 +21,9 @@ impl Gateway {
         for tunnel in self.tunnels.values() {
             let plan = &tunnel.plan;
             let link = LinkDesired::new(&plan.name, u32::from(tunnel.inner_mtu()), [plan.inside]);
-            desired = desired.with_tunnel(plan.interface, link);
+            if let Some(kind) = kind(tunnel) {
+                desired = desired.with_tunnel(plan.interface, link.of(kind));
+            }
         }
         let mut guard = self.guard();
         for (prefix, next_hops) in &self.fib {
@@ -48,5 +53,23 @@ impl Gateway {
             })
             .collect();
         (!hops.is_empty()).then(|| RouteDesired::via(hops))
+    }
+}
+
+/// What a tunnel's interface is made of. `None` where there is no such thing: a `vti` has IPv4 outer addresses.
+fn kind(tunnel: &Tunnel) -> Option<LinkKind> {
+    match tunnel.plan.spec.binding {
+        None => Some(LinkKind::Tun),
+        Some(Binding::IfId(if_id)) => Some(LinkKind::Xfrm { if_id }),
+        Some(Binding::Mark(key)) => {
+            let IpAddr::V4(remote) = tunnel.plan.connection.remote else {
+                return None;
+            };
+            let local = tunnel.source().and_then(|source| match source {
+                IpAddr::V4(local) => Some(local),
+                IpAddr::V6(_) => None,
+            });
+            Some(LinkKind::Vti { key, local, remote })
+        }
     }
 }

@@ -334,6 +334,11 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
+            // The plane's own log line says all that there is to say.
+            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::OffloadRefused { tunnel, reason } => {
+                warn!(%tunnel, "no hardware offload: {reason}");
+            }
             PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
             PlaneEvent::SaLost {
                 tunnel,
