@@ -135,8 +135,8 @@ fn copy(from: &Path, to: &Path) {
     let folder = to.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder).or_fail(format_args!("create {}", folder.display()));
     let mode = std::fs::metadata(from).map_or(0o644, |meta| meta.permissions().mode());
-    let is_program = mode & 0o111 != 0
-        && std::fs::read(from).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+    let is_program =
+        mode & 0o111 != 0 && std::fs::read(from).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
     if is_program {
         let strip = Command::new("strip")
             .arg("--strip-debug")

@@ -85,7 +85,10 @@ fn two_machines_from_one_state_have_different_random_numbers_and_nothing_in_comm
     let one = first.run(draw, MOMENT).text;
     let mut second = Vm::start(Boot::Bench, &Payload::new());
     let two = second.run(draw, MOMENT).text;
-    assert!(one.lines().count() == 3 && two.lines().count() == 3, "{one}{two}");
+    assert!(
+        one.lines().count() == 3 && two.lines().count() == 3,
+        "{one}{two}"
+    );
     for (one, two) in one.lines().zip(two.lines()) {
         assert_ne!(one, two);
     }
