@@ -9,7 +9,8 @@ use config::model::{self, DataPlane, InterfaceKind, LARGEST_REQID};
 use crypto::Suite;
 use ike::EsnPolicy;
 use tokio::sync::mpsc::Sender;
-use vti::kernel_plane::{Probe, Reason, Wanted};
+pub(crate) use vti::kernel_plane::probe;
+use vti::kernel_plane::{KernelPlane, Probe, Reason, Wanted};
 use vti::plane::{
     self, BINDINGS, Binding, DataPlane as Plane, Offload, PlaneEvent, PlaneKind, TunnelId,
 };
@@ -70,7 +71,7 @@ pub(crate) fn choose(
         ),
         (DataPlane::Kernel, obstacles) => {
             return Err(format!(
-                "[daemon] data-plane = \"kernel\", and this kernel cannot:\n{}\nor write data-plane = \"userspace\", which needs nothing of this",
+                "[daemon] data-plane = \"kernel\", and this kernel does not do all that the site file asks for:\n{}\nor write data-plane = \"userspace\", which needs nothing of this",
                 list(obstacles)
             ));
         }
@@ -79,7 +80,9 @@ pub(crate) fn choose(
                 0 => String::new(),
                 count => format!(" (and {count} more; data-plane = \"kernel\" lists them)"),
             };
-            let reason = format!("[daemon] data-plane = \"auto\": this kernel cannot: {first}{more}");
+            let reason = format!(
+                "[daemon] data-plane = \"auto\", and this kernel does not do all that the site file asks for: {first}{more}"
+            );
             (PlaneKind::Userspace, reason)
         }
     };
@@ -88,23 +91,6 @@ pub(crate) fn choose(
         reason,
         probe: Some(probe),
     })
-}
-
-/// Asks the kernel.
-pub(crate) fn probe(suites: &[Suite], _: Wanted) -> Probe {
-    let none = || {
-        Err(Reason {
-            what: "the kernel's data plane".into(),
-            answer: "this program has none".into(),
-            advice: String::new(),
-        })
-    };
-    Probe {
-        xfrm: none(),
-        xfrm_interface: none(),
-        vti: none(),
-        suites: suites.iter().map(|suite| (*suite, none())).collect(),
-    }
 }
 
 /// Opens the plane, which takes the ports that it shares with IKE.
@@ -118,12 +104,7 @@ pub(crate) fn open(
 ) -> Result<Box<dyn Plane>, plane::Error> {
     Ok(match kind {
         PlaneKind::Userspace => Box::new(UserPlane::new(config, events)?),
-        PlaneKind::Kernel => {
-            return Err(plane::Error::System {
-                action: "open the kernel's data plane",
-                cause: std::io::ErrorKind::Unsupported.into(),
-            });
-        }
+        PlaneKind::Kernel => Box::new(KernelPlane::new(config, events)?),
     })
 }
 
@@ -144,7 +125,7 @@ impl Choice {
         let obstacles = obstacles(tunnels, &probe);
         if !obstacles.is_empty() {
             return Err(format!(
-                "the kernel's data plane runs, and this kernel cannot:\n{}\nor restart with data-plane = \"userspace\"",
+                "the kernel's data plane runs, and this kernel does not do all that the site file asks for:\n{}\nor restart with data-plane = \"userspace\"",
                 list(&obstacles)
             ));
         }
@@ -257,7 +238,7 @@ fn obstacles(tunnels: &[TunnelPlan], probe: &Probe) -> Vec<Obstacle> {
             };
             let refused = tunnel.suites().filter_map(|suite| {
                 let (_, outcome) = probe.suites.iter().find(|(asked, _)| *asked == suite)?;
-                Some(format!("{suite}: {}", outcome.as_ref().err()?))
+                Some(outcome.as_ref().err()?.to_string())
             });
             let interface = no_interface(tunnel.interface_kind, probe);
             refused.chain(interface).map(of_tunnel).collect::<Vec<_>>()
@@ -266,14 +247,8 @@ fn obstacles(tunnels: &[TunnelPlan], probe: &Probe) -> Vec<Obstacle> {
 }
 
 fn no_interface(kind: InterfaceKind, probe: &Probe) -> Option<String> {
-    let refused = |kind: &str, outcome: &Result<(), Reason>| {
-        let reason = outcome.as_ref().err()?;
-        Some(format!("interface-kind = \"{kind}\": {reason}"))
-    };
-    let (xfrm, vti) = (
-        refused("xfrm", &probe.xfrm_interface),
-        refused("vti", &probe.vti),
-    );
+    let refused = |outcome: &Result<(), Reason>| Some(outcome.as_ref().err()?.to_string());
+    let (xfrm, vti) = (refused(&probe.xfrm_interface), refused(&probe.vti));
     match kind {
         InterfaceKind::Xfrm => xfrm,
         InterfaceKind::Vti => vti,

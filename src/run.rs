@@ -27,7 +27,7 @@ use vti::user::{IkeSender, UserPlaneConfig};
 use crate::cli::{Failure, number};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
-use crate::gateway::{Effect, FAREWELL, Gateway, Input, PlaneChange, Refused, encap};
+use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host;
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
@@ -63,7 +63,13 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             loaded.socket.display()
         ))
     })?;
-    let mut daemon = Daemon::start(config, loaded)?;
+    let inherited = host::inherited(loaded.runtime_folder())
+        .await
+        .unwrap_or_else(|error| {
+            warn!("cannot look for routes of a run before this one: {error}");
+            Inherited::default()
+        });
+    let mut daemon = Daemon::start(config, loaded, inherited)?;
     let (requests, mut asked) = mpsc::channel(16);
     let control = tokio::spawn(socket.serve(requests));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -152,7 +158,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path, mut loaded: Loaded) -> Result<Self, Failure> {
+    fn start(config: &Path, mut loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
@@ -181,8 +187,14 @@ impl Daemon {
             );
         }
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
-        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed)
-            .map_err(|error| failed(&error))?;
+        let gateway = Gateway::new(
+            Instant::now(),
+            loaded.plan.clone(),
+            ike_seed,
+            bgp_seed,
+            inherited,
+        )
+        .map_err(|error| failed(&error))?;
         info!(
             "gateway {} starts with {} and {}",
             loaded.plan.name,

@@ -27,6 +27,7 @@ mod bgp;
 mod commands;
 mod desired;
 mod ike_events;
+mod inherited;
 mod journal;
 mod losses;
 mod outer;
@@ -38,6 +39,7 @@ pub(crate) mod view;
 
 pub(crate) use commands::FAREWELL;
 pub(crate) use ike_events::encap;
+pub(crate) use inherited::Inherited;
 use journal::Journal;
 use losses::Due;
 pub(crate) use losses::Refused;
@@ -68,6 +70,8 @@ pub(crate) enum Input {
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
     Reconciled(Result<Report, String>),
+    /// Something of ours on the host was changed by somebody, and put right: both in words.
+    Repaired(String),
     /// How many packets a tunnel has carried so far.
     Carried {
         tunnel: TunnelId,
@@ -148,7 +152,10 @@ pub(crate) struct Gateway {
     bgp: Speaker,
     tunnels: BTreeMap<u32, Tunnel>,
     fib: BTreeMap<IpNet, Vec<FibNextHop>>,
+    inherited: Inherited,
     facts: HostFacts,
+    /// The host has been looked at.
+    facts_are_known: bool,
     firewall: FirewallFacts,
     host_failure: Option<String>,
     concerns: Vec<String>,
@@ -164,7 +171,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that has done nothing yet.
+    /// A gateway that has done nothing yet, and finds these routes of a process before it.
     ///
     /// # Errors
     /// When the speaker refuses a peer; the site file's checks should have caught it.
@@ -173,16 +180,19 @@ impl Gateway {
         plan: Plan,
         ike_seed: [u8; 32],
         bgp_seed: [u8; 32],
+        inherited: Inherited,
     ) -> Result<Self, String> {
         let ike = Endpoint::new(plan.ike, ike_seed);
-        let bgp = Speaker::new(plan.speaker.clone(), bgp_seed);
+        let bgp = bgp::speaker(now, &plan, bgp_seed, &inherited);
         let mut gateway = Self {
             plan: Plan::default(),
             ike,
             bgp,
             tunnels: BTreeMap::new(),
             fib: BTreeMap::new(),
+            inherited,
             facts: HostFacts::default(),
+            facts_are_known: false,
             firewall: FirewallFacts::default(),
             host_failure: None,
             concerns: Vec::new(),
@@ -214,7 +224,8 @@ impl Gateway {
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
             Input::Host(facts) => self.handle_facts(now, facts),
-            Input::Reconciled(outcome) => self.handle_report(outcome),
+            Input::Reconciled(outcome) => self.handle_report(now, outcome),
+            Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
             Input::Carried {
                 tunnel,
                 packets_in,
@@ -374,9 +385,10 @@ impl Gateway {
     }
 
     fn handle_facts(&mut self, now: Instant, facts: HostFacts) {
-        if facts == self.facts {
+        if facts == self.facts && self.facts_are_known {
             return;
         }
+        self.facts_are_known = true;
         for (name, up) in &facts.links {
             if self.facts.links.get(name) != Some(up) && !self.is_tunnel_interface(name) {
                 self.bgp_command(
@@ -452,7 +464,10 @@ impl Gateway {
         }
     }
 
-    fn handle_report(&mut self, outcome: Result<Report, String>) {
+    fn handle_report(&mut self, now: Instant, outcome: Result<Report, String>) {
+        if let Ok(report) = &outcome {
+            self.take_freed_names(now, report);
+        }
         let (failure, concerns) = match outcome {
             Ok(report) => {
                 let failure = report.failed.first().map(|(_, error)| error.to_string());

@@ -37,7 +37,9 @@ impl Gateway {
         self.plan = plan;
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
-            self.announce_local_routes(now);
+            if self.facts_are_known {
+                self.announce_local_routes(now);
+            }
         }
         self.effects
             .push_back(Effect::Watch(Arc::new(self.plan.outline())));

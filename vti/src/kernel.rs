@@ -17,7 +17,7 @@ use crate::{
     nexthop,
     observed::{Nexthop, Observed, RouteStyle},
     op::Op,
-    plan::{Hop, NEXTHOP_IDS, ROUTE_PROTOCOL},
+    plan::{Desired, Hop, NEXTHOP_IDS, ROUTE_PROTOCOL},
     route::{self, Told, Verb},
     sysctl::{Sysctl, Sysctls},
 };
@@ -89,6 +89,22 @@ impl KernelHost {
     /// objects, for [`crate::monitor::Monitor::open`] to leave them out.
     pub fn port(&self) -> u32 {
         self.bulk.port()
+    }
+
+    /// The settings that are not what `desired` says, of those that the kernel tells nobody about when they change. One that does
+    /// not exist is none of them. Cheap: some small files are read.
+    ///
+    /// # Errors
+    /// A setting is there and can't be read.
+    pub fn silent_changes(&self, desired: &Desired) -> Result<Vec<Sysctl>, Error> {
+        let mut changed = Vec::new();
+        for (&key, wanted) in &desired.sysctls {
+            if key.changes_in_silence() && self.sysctls.read(key)?.is_some_and(|now| now != *wanted)
+            {
+                changed.push(key);
+            }
+        }
+        Ok(changed)
     }
 
     fn observe_sysctls(&self, observed: &mut Observed) -> Result<(), Error> {

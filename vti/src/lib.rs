@@ -19,6 +19,7 @@ pub mod op;
 pub mod plan;
 pub mod plane;
 pub mod query;
+pub mod repair;
 mod route;
 mod sys;
 pub mod sysctl;
