@@ -129,7 +129,7 @@ impl Plan {
         for tunnel in kept.into_iter().chain(new) {
             let old = before.get(tunnel.name.as_str()).copied();
             let lowest = || {
-                (1..).find(|number| {
+                (1..=config::model::LARGEST_REQID).find(|number| {
                     !taken.contains(number) && !before.values().any(|old| old == number)
                 })
             };

@@ -16,6 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod bgp;
 mod check;
 pub(crate) mod client;
+mod completions;
+mod man;
 pub(crate) mod paint;
 mod status;
 
@@ -70,6 +72,10 @@ enum Command {
     },
     /// A whole hybrid cloud in network namespaces on this machine, and a tour of it (needs root).
     Demo(DemoArguments),
+    /// Print a manual page: `causeway man status | man -l -`.
+    Man(man::ManArguments),
+    /// Print what a shell needs to complete our commands.
+    Completions(completions::CompletionsArguments),
 }
 
 /// How a command prints its answer.
@@ -181,6 +187,8 @@ impl Arguments {
                 output,
             ),
             Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
+            Command::Man(arguments) => man::execute(&arguments),
+            Command::Completions(arguments) => completions::execute(&arguments),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -244,6 +252,12 @@ fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
         .unwrap_or("done");
     writeln!(io::stdout(), "{text}")?;
     Ok(())
+}
+
+/// How many there are of something whose plural has an s: `1 tunnel`, `2 tunnels`.
+pub(crate) fn number(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// Prints a JSON value, pretty, with a newline.

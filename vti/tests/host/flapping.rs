@@ -13,13 +13,13 @@ use vti::{
     kernel::KernelHost,
     monitor::Monitor,
     plan::{Desired, NextHop, RouteDesired, RouteKey},
-    plane::{DataPlane as _, PlaneEvent, TunnelId, TunnelSpec},
+    plane::{DataPlane as _, PlaneEvent},
     user::UserPlane,
 };
 
 use crate::model::Dice;
 use crate::sandbox::{
-    State, both, hop, ip, ip_json, net, route, sandbox, sysctl, tunnels, two_tunnels,
+    State, both, hop, ip, ip_json, net, route, sandbox, spec, sysctl, tunnels, two_tunnels,
 };
 
 /// How many changes there are.
@@ -137,18 +137,6 @@ impl Keeper {
                 self.bring_about().await;
             }
         }
-    }
-}
-
-fn spec(id: TunnelId) -> TunnelSpec {
-    TunnelSpec {
-        id,
-        interface: format!("tun{id}"),
-        mss_clamp: true,
-        replay_window: 1024,
-        outer_mtu: 1500,
-        copy_dscp: false,
-        binding: None,
     }
 }
 
