@@ -83,11 +83,11 @@ maintainer=$(sed -n '/^\[package.metadata.deb\]/,/^\[/s/^maintainer = "\(.*\)"/\
 gzip --best --no-name >"$made/changelog.Debian.gz" <<END
 causeway ($version) unstable; urgency=medium
 
-  * CHANGELOG.md in this folder says what changes for those who run it.
+  * What changes for those who run it is in changelog.gz, beside this file.
 
  -- $maintainer  $(LC_ALL=C date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")
 END
-gzip --best --no-name --stdout CHANGELOG.md >"$made/CHANGELOG.md.gz"
+gzip --best --no-name --stdout CHANGELOG.md >"$made/changelog.gz"
 
 package=$output/causeway_${version}_$(dpkg --print-architecture).deb
 CARGO_TARGET_DIR=$stage cargo deb --quiet --offline --no-build --no-strip "${compression[@]}" \

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bgpd::LocalSource;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
-use vti::host::{Reconciler, Report};
+use vti::host::{Host as _, Reconciler, Report};
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
@@ -30,7 +30,7 @@ mod repairs;
 
 use self::repairs::Repairs;
 use crate::gateway::view::RuleCount;
-use crate::gateway::{FirewallFacts, HostFacts, Input, LocalPath};
+use crate::gateway::{FirewallFacts, HostFacts, Inherited, Input, LocalPath};
 
 /// The thread's stack.
 const STACK: usize = 512 << 10;
@@ -59,6 +59,15 @@ struct Wishes {
 
 /// Where the counts of our rules are wanted.
 type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
+
+/// The routes that a process before this one left in the kernel.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) async fn inherited(state: PathBuf) -> Result<Inherited, vti::host::Error> {
+    let mut host = KernelHost::open_with_state_in(state).await?;
+    Ok(Inherited::of(&host.observe().await?))
+}
 
 /// The loop's end of the thread.
 pub(crate) struct Handle {

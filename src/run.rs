@@ -25,7 +25,7 @@ use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 use crate::cli::{Failure, number};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
-use crate::gateway::{Effect, FAREWELL, Gateway, Input, PlaneChange, Refused, encap};
+use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
@@ -60,7 +60,13 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             loaded.socket.display()
         ))
     })?;
-    let mut daemon = Daemon::start(config, loaded)?;
+    let inherited = host::inherited(loaded.runtime_folder())
+        .await
+        .unwrap_or_else(|error| {
+            warn!("cannot look for routes of a run before this one: {error}");
+            Inherited::default()
+        });
+    let mut daemon = Daemon::start(config, loaded, inherited)?;
     let (requests, mut asked) = mpsc::channel(16);
     let control = tokio::spawn(socket.serve(requests));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -139,7 +145,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path, loaded: Loaded) -> Result<Self, Failure> {
+    fn start(config: &Path, loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
@@ -163,8 +169,14 @@ impl Daemon {
             );
         }
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
-        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed)
-            .map_err(|error| failed(&error))?;
+        let gateway = Gateway::new(
+            Instant::now(),
+            loaded.plan.clone(),
+            ike_seed,
+            bgp_seed,
+            inherited,
+        )
+        .map_err(|error| failed(&error))?;
         info!(
             "gateway {} starts with {} and {}",
             loaded.plan.name,

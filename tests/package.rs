@@ -48,7 +48,7 @@ fn the_package_has_everything_in_its_place_and_the_same_sources_make_the_same_pa
         "/usr/share/bash-completion/completions/causeway",
         "/usr/share/fish/vendor_completions.d/causeway.fish",
         "/usr/share/zsh/vendor-completions/_causeway",
-        "/usr/share/doc/causeway/CHANGELOG.md.gz",
+        "/usr/share/doc/causeway/changelog.gz",
         "/usr/share/doc/causeway/changelog.Debian.gz",
         "/usr/share/doc/causeway/control-api.md",
         "/usr/share/doc/causeway/copyright",

@@ -25,7 +25,17 @@ impl Gateway {
             }
         }
         for (prefix, next_hops) in &self.fib {
-            if let Some(route) = self.route(next_hops) {
+            if let Some(route) = self.route(prefix, next_hops) {
+                desired = desired.with_route(self.route_key(*prefix), route);
+            }
+        }
+        // What a process before us left goes on until its neighbors have spoken.
+        for prefix in self
+            .inherited
+            .prefixes()
+            .filter(|it| !self.fib.contains_key(it))
+        {
+            if let Some(route) = self.route(prefix, &[]) {
                 desired = desired.with_route(self.route_key(*prefix), route);
             }
         }
@@ -38,14 +48,12 @@ impl Gateway {
 
     /// A route by way of those next hops whose interface is known. The speaker resolves next hops by connected networks, so one without
     /// an interface is one that the host cannot reach now.
-    fn route(&self, next_hops: &[FibNextHop]) -> Option<RouteDesired> {
-        let hops: NextHopSet = next_hops
-            .iter()
-            .filter_map(|hop| {
-                let interface = hop.interface.as_deref()?;
-                Some(NextHop::via(hop.via, interface.parse::<IfName>().ok()?))
-            })
-            .collect();
+    fn route(&self, prefix: &IpNet, next_hops: &[FibNextHop]) -> Option<RouteDesired> {
+        let learned = next_hops.iter().filter_map(|hop| {
+            let interface = hop.interface.as_deref()?;
+            Some(NextHop::via(hop.via, interface.parse::<IfName>().ok()?))
+        });
+        let hops: NextHopSet = learned.chain(self.inherited.hops(prefix)).collect();
         (!hops.is_empty()).then(|| RouteDesired::via(hops))
     }
 }

@@ -131,6 +131,7 @@ impl Gateway {
         warn!(tunnel = %name, "tunnel down: {text}");
         self.journal
             .record(now, format!("{name}: tunnel down: {text}"));
+        self.forget_inherited_over(id);
         self.publish(now, id);
     }
 

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use ike::ConnectionId;
 use tracing::{debug, error, warn};
+use vti::host::Report;
+use vti::op::Op;
 use vti::plane::{Direction, TunnelId};
 
-use super::{Effect, Gateway, PlaneChange};
+use super::{Effect, Gateway, PlaneChange, Tunnel};
 
 /// How long a lost SA's successor may take before everything is negotiated anew.
 const SUCCESSION: Duration = Duration::from_secs(10);
@@ -176,6 +178,32 @@ impl Gateway {
             return;
         };
         warn!(tunnel = %tunnel.plan.name, "interface {} was deleted by somebody; it is made again", tunnel.plan.interface());
+        self.remake_interface(now, id);
+    }
+
+    /// A TUN could not be made while another plane's interface had its name. Now that it is gone, it is tried again.
+    pub(super) fn take_freed_names(&mut self, now: Instant, report: &Report) {
+        let freed = |tunnel: &Tunnel| {
+            let is_it =
+                |op: &Op| matches!(op, Op::DelLink { dev } if *dev == tunnel.plan.interface);
+            tunnel.plan.spec.binding.is_none() && report.applied.iter().any(is_it)
+        };
+        let ids: Vec<u32> = self
+            .tunnels
+            .iter()
+            .filter(|(_, tunnel)| !self.stopping && freed(tunnel))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.remake_interface(now, TunnelId(id));
+        }
+    }
+
+    /// Has the plane make a tunnel anew, with SAs that are negotiated anew.
+    fn remake_interface(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get(&id.0) else {
+            return;
+        };
         self.effects
             .push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
         self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(

@@ -25,6 +25,7 @@ mod bgp;
 mod commands;
 mod desired;
 mod ike_events;
+mod inherited;
 mod journal;
 mod losses;
 mod reload;
@@ -35,6 +36,7 @@ pub(crate) mod view;
 
 pub(crate) use commands::FAREWELL;
 pub(crate) use ike_events::encap;
+pub(crate) use inherited::Inherited;
 use journal::Journal;
 use losses::Due;
 pub(crate) use losses::Refused;
@@ -142,7 +144,10 @@ pub(crate) struct Gateway {
     bgp: Speaker,
     tunnels: BTreeMap<u32, Tunnel>,
     fib: BTreeMap<IpNet, Vec<FibNextHop>>,
+    inherited: Inherited,
     facts: HostFacts,
+    /// The host has been looked at.
+    facts_are_known: bool,
     firewall: FirewallFacts,
     host_failure: Option<String>,
     concerns: Vec<String>,
@@ -156,7 +161,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that has done nothing yet.
+    /// A gateway that has done nothing yet, and finds these routes of a process before it.
     ///
     /// # Errors
     /// When the speaker refuses a peer; the site file's checks should have caught it.
@@ -165,16 +170,19 @@ impl Gateway {
         plan: Plan,
         ike_seed: [u8; 32],
         bgp_seed: [u8; 32],
+        inherited: Inherited,
     ) -> Result<Self, String> {
         let ike = Endpoint::new(plan.ike, ike_seed);
-        let bgp = Speaker::new(plan.speaker.clone(), bgp_seed);
+        let bgp = bgp::speaker(now, &plan, bgp_seed, &inherited);
         let mut gateway = Self {
             plan: Plan::default(),
             ike,
             bgp,
             tunnels: BTreeMap::new(),
             fib: BTreeMap::new(),
+            inherited,
             facts: HostFacts::default(),
+            facts_are_known: false,
             firewall: FirewallFacts::default(),
             host_failure: None,
             concerns: Vec::new(),
@@ -359,9 +367,10 @@ impl Gateway {
     }
 
     fn handle_facts(&mut self, now: Instant, facts: HostFacts) {
-        if facts == self.facts {
+        if facts == self.facts && self.facts_are_known {
             return;
         }
+        self.facts_are_known = true;
         for (name, up) in &facts.links {
             if self.facts.links.get(name) != Some(up) && !self.is_tunnel_interface(name) {
                 self.bgp_command(

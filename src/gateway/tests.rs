@@ -9,7 +9,7 @@ use crypto::Secret;
 use ike::{DownReason, Event};
 use vti::plane::{Direction, PlaneEvent, TunnelId};
 
-use super::{Effect, Gateway, HostFacts, Input, LocalPath, PlaneChange, Refused};
+use super::{Effect, Gateway, HostFacts, Inherited, Input, LocalPath, PlaneChange, Refused};
 use crate::plan::{Keys, Plan};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -75,7 +75,8 @@ impl Bed {
         let now = Instant::now();
         let plan = site(more);
         let ours = plan.tunnels[0].connection.clone();
-        let gateway = Gateway::new(now, plan, [1; 32], [2; 32]).expect("the gateway starts");
+        let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
+            .expect("the gateway starts");
         let mut theirs = ours.clone();
         theirs.local = CLOUD.into();
         theirs.remote = OURS.into();

@@ -36,6 +36,8 @@ pub(super) struct NeighborView {
     seconds_in_state: u64,
     received: u32,
     accepted: u32,
+    /// Received before the neighbor went away, and kept for its return (RFC 4724).
+    stale: u32,
     advertised: u32,
 }
 
@@ -73,6 +75,7 @@ impl Gateway {
             seconds_in_state: seconds(peer.since),
             received: peer.received,
             accepted: peer.accepted,
+            stale: peer.stale,
             advertised: peer.advertised,
         }
     }
