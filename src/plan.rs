@@ -146,6 +146,7 @@ impl Plan {
     /// # Errors
     /// What a core would refuse and the site file's checks did not see, with the line.
     pub(crate) fn of(site: &config::Site, keys: &Keys) -> Result<Self, String> {
+        let tunnels = tunnel::plan(site, keys)?;
         Ok(Self {
             name: site.gateway.name.clone(),
             ike: ike::EndpointConfig {
@@ -155,9 +156,9 @@ impl Plan {
                 },
                 ..ike::EndpointConfig::default()
             },
-            tunnels: tunnel::plan(site, keys)?,
+            peers: bgp::peers(site, &tunnels)?,
+            tunnels,
             speaker: bgp::speaker(site),
-            peers: bgp::peers(site)?,
             shut_down: bgp::shut_down(site),
             prefix_lists: bgp::prefix_lists(site),
             redistribute: bgp::redistribute(site),

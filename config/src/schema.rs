@@ -317,6 +317,16 @@ pub const NEIGHBOR: Section = Section {
             "longest pause between two attempts to connect",
         ),
         key(
+            "graceful-restart",
+            "true",
+            "keep its routes while it restarts, and have it keep ours while we do (RFC 4724), where it can",
+        ),
+        key(
+            "restart-time",
+            "60s",
+            "how long it is asked to keep our routes while we restart, up to 4095s",
+        ),
+        key(
             "max-prefixes",
             "cloud 10000, lan 1000",
             "how many prefixes it may send before the session ends",

@@ -37,7 +37,9 @@ impl Gateway {
         self.plan = plan;
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
-            self.announce_local_routes(now);
+            if self.facts_are_known {
+                self.announce_local_routes(now);
+            }
         }
         let remotes = self
             .plan
