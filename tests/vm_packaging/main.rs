@@ -168,17 +168,7 @@ impl Host {
     /// Runs a script that has to succeed.
     #[track_caller]
     fn run(&mut self, script: &str) -> String {
-        let began = std::time::Instant::now();
         let said = self.0.run(script, SOON);
-        eprintln!(
-            "TIMING {:.1} {}",
-            began.elapsed().as_secs_f32(),
-            script
-                .chars()
-                .take(50)
-                .collect::<String>()
-                .replace('\n', " ")
-        );
         assert_eq!(said.code, 0, "{script}\n{}\n{}", said.text, self.journal());
         said.text
     }
@@ -218,8 +208,7 @@ impl Host {
                 && status["bgp"]["neighbors"][0]["state"] == "Established"
                 && !status["routes"][0]["next_hops"].is_null();
             if up && self.carries() {
-                eprintln!("TIMING {:.1} CARRIES", started.elapsed().as_secs_f32());
-                let problems = &status["problems"];
+                        let problems = &status["problems"];
                 assert_eq!(*problems, Value::Array(Vec::new()), "{}", self.journal());
                 return status["pid"]
                     .as_u64()
