@@ -47,7 +47,8 @@ const SAYING: Duration = Duration::from_secs(10);
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
 struct Wishes {
-    desired: Arc<Desired>,
+    /// `None` until the loop has said it once: nothing is known then of what is ours, and nothing may be swept.
+    desired: Option<Arc<Desired>>,
     /// Our firewall; `None` is none of ours.
     ruleset: Option<Arc<Ruleset>>,
     /// The outer addresses whose paths are watched.
@@ -102,7 +103,8 @@ impl Handle {
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        self.wishes.send_modify(|wishes| wishes.desired = desired);
+        self.wishes
+            .send_modify(|wishes| wishes.desired = Some(desired));
     }
 
     /// Replaces the firewall; `None` removes ours.
@@ -228,7 +230,10 @@ impl Worker {
         let differs = |same: fn(&Wishes, &Wishes) -> bool| {
             before.as_ref().is_none_or(|old| !same(old, &newest))
         };
-        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let host = differs(|old, new| match (&old.desired, &new.desired) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        });
         let firewall = differs(|old, new| old.ruleset == new.ruleset);
         let paths = differs(|old, new| old.watched == new.watched);
         if paths {
@@ -259,8 +264,7 @@ impl Worker {
     }
 
     async fn reconcile(&mut self) {
-        // Before the first wish nothing is known of what is ours, and nothing may be swept.
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.wishes().desired else {
             return;
         };
         let outcome = self
