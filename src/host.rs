@@ -17,14 +17,18 @@ use std::time::{Duration, Instant};
 
 use bgpd::LocalSource;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use vti::host::{Host as _, Reconciler, Report};
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
+use vti::repair::repairs;
 
+mod repairs;
+
+use self::repairs::Repairs;
 use crate::gateway::view::RuleCount;
 use crate::gateway::{FirewallFacts, HostFacts, Inherited, Input, LocalPath};
 
@@ -37,12 +41,11 @@ const AUDIT: Duration = Duration::from_secs(60);
 /// How long after an attempt that did not succeed the next one comes.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How often the firewall's generation number is asked for.
-const FIREWALL_LOOK: Duration = Duration::from_secs(2);
+/// How often that is looked at which the kernel tells nobody about: the firewall's generation number, some settings.
+const PEEK: Duration = Duration::from_millis(500);
 
-/// How many repairs are said in how long a time; somebody who changes things without end must not fill the log.
-const MOST_SAID: u32 = 10;
-const SAYING: Duration = Duration::from_secs(10);
+/// How long after a look at the host the next one comes at the earliest, so that a storm of changes costs no more than this.
+const REST: Duration = Duration::from_millis(100);
 
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
@@ -150,6 +153,14 @@ async fn work(
     }
 }
 
+/// Sleeps until then; for ever if there is no such time.
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Worker {
     reconciler: Reconciler<KernelHost>,
     monitor: Monitor,
@@ -159,12 +170,13 @@ struct Worker {
     /// The wishes that were carried out last; `None` before the first.
     known: Option<Wishes>,
     generation: Option<u32>,
-    /// The last attempt did not succeed in everything.
-    unsettled: bool,
+    /// When the host is to be looked at anew, if it is.
+    due: Option<Instant>,
+    /// When it was looked at last.
+    looked: Instant,
     /// What the host was brought to last, if it was: while nothing else is desired, what differs was changed by somebody else.
     settled: Option<Arc<Desired>>,
-    /// Since when, and how many, repairs were said.
-    said: (Instant, u32),
+    repairs: Repairs,
     notices: mpsc::Sender<Input>,
 }
 
@@ -181,9 +193,10 @@ impl Worker {
             firewall: Firewall::open().map_err(|error| error.to_string()),
             known: None,
             generation: None,
-            unsettled: false,
+            due: None,
+            looked: Instant::now(),
             settled: None,
-            said: (Instant::now(), 0),
+            repairs: Repairs::new(Instant::now()),
             notices,
         })
     }
@@ -194,7 +207,7 @@ impl Worker {
         mut counts: mpsc::Receiver<CountAnswer>,
     ) {
         let mut audit = tokio::time::interval(AUDIT);
-        let mut look = tokio::time::interval(FIREWALL_LOOK);
+        let mut peek = tokio::time::interval(PEEK);
         audit.tick().await;
         loop {
             tokio::select! {
@@ -210,16 +223,16 @@ impl Worker {
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
-                        self.look_again().await;
+                        self.look_by(self.looked + REST);
                     }
                     Err(error) => {
                         self.tell(Input::Reconciled(Err(error.to_string()))).await;
                         tokio::time::sleep(RETRY).await;
                     }
                 },
+                () = until(self.due) => self.look_again().await,
                 _ = audit.tick() => self.look_again().await,
-                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again().await,
-                _ = look.tick() => self.look_at_firewall().await,
+                _ = peek.tick() => self.peek().await,
             }
         }
     }
@@ -247,7 +260,14 @@ impl Worker {
         }
     }
 
+    /// Has the host looked at anew at that time, or earlier if that was to be.
+    fn look_by(&mut self, when: Instant) {
+        self.due = Some(self.due.map_or(when, |due| due.min(when)));
+    }
+
     async fn look_again(&mut self) {
+        self.due = None;
+        self.looked = Instant::now();
         self.reconciler.invalidate();
         self.reconcile().await;
         self.tell_facts().await;
@@ -272,36 +292,51 @@ impl Worker {
             .reconcile(&desired)
             .await
             .map_err(|error| error.to_string());
-        self.unsettled = !outcome.as_ref().is_ok_and(Report::is_settled);
+        let is_settled = outcome.as_ref().is_ok_and(Report::is_settled);
+        if !is_settled {
+            self.look_by(Instant::now() + RETRY);
+        }
         if let Ok(report) = &outcome {
             for op in &report.applied {
                 debug!("{op}");
             }
-            let is_settled = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
-            let is_repair = self.settled.as_ref().is_some_and(is_settled);
-            if let (true, [first, others @ ..]) = (is_repair, report.applied.as_slice()) {
-                let first = first.to_string();
-                self.say(&match others.len() {
-                    0 => first,
-                    count => format!("{first}, and {count} more"),
-                });
+            for dev in &report.adopted {
+                info!(
+                    "interface {dev} was there, is what the site file asks for and nobody's: it is ours from now on"
+                );
+            }
+            // While nothing else is wished for, what differs was changed by somebody else.
+            let is_same = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
+            if self.settled.as_ref().is_some_and(is_same) {
+                for repair in repairs(&report.applied) {
+                    self.say(repair.to_string()).await;
+                }
             }
         }
-        self.settled = (!self.unsettled).then_some(desired);
+        self.settled = is_settled.then_some(desired);
         self.tell(Input::Reconciled(outcome)).await;
     }
 
     /// Says what was put right after somebody else's change.
-    fn say(&mut self, repair: &str) {
-        let now = Instant::now();
-        if now.duration_since(self.said.0) > SAYING {
-            self.said = (now, 0);
+    async fn say(&mut self, repair: String) {
+        if self.repairs.say(Instant::now(), &repair) {
+            self.tell(Input::Repaired(repair)).await;
         }
-        self.said.1 += 1;
-        if self.said.1 <= MOST_SAID {
-            warn!("what is ours on this host was changed by somebody; put right: {repair}");
-        } else {
-            debug!("put right: {repair}");
+    }
+
+    /// Looks for changes that nobody was told of.
+    async fn peek(&mut self) {
+        self.look_at_firewall().await;
+        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+            return;
+        };
+        match self.reconciler.host().silent_changes(&desired) {
+            Ok(changed) if changed.is_empty() => {}
+            Ok(changed) => {
+                debug!(?changed, "kernel settings changed");
+                self.look_by(self.looked + REST);
+            }
+            Err(error) => debug!("cannot look at kernel settings: {error}"),
         }
     }
 
@@ -332,10 +367,10 @@ impl Worker {
             )
         });
         let local_routes = connected.chain(routes).collect();
-        let links = self.lookup.interfaces().await?;
-        let links = links
+        let links = snapshot
+            .usable
             .iter()
-            .map(|(name, link)| (name.to_string(), link.up && link.carrier))
+            .map(|(name, usable)| (name.to_string(), *usable))
             .collect();
         let mut paths = BTreeMap::new();
         for remote in self.wishes().watched {
@@ -391,13 +426,13 @@ impl Worker {
             (Err(_), None) => None,
         };
         if repaired {
-            self.say("the firewall's table is loaded again");
+            let table = vti::nft::TABLE;
+            self.say(format!(
+                "the firewall's table was changed; put right: table inet {table} is loaded again"
+            ))
+            .await;
         }
-        self.generation = self
-            .firewall
-            .as_mut()
-            .ok()
-            .and_then(|firewall| firewall.generation().ok());
+        self.generation = self.generation_now();
         let obstacles = self.obstacles();
         self.tell(Input::Firewall(FirewallFacts { failure, obstacles }))
             .await;
@@ -408,14 +443,14 @@ impl Worker {
         if self.wishes().ruleset.is_none() {
             return;
         }
-        let now = self
-            .firewall
-            .as_mut()
-            .ok()
-            .and_then(|firewall| firewall.generation().ok());
-        if now != self.generation {
+        if self.generation_now() != self.generation {
             self.load_firewall(true).await;
         }
+    }
+
+    fn generation_now(&mut self) -> Option<u32> {
+        let firewall = self.firewall.as_mut().ok()?;
+        firewall.generation().ok()
     }
 
     /// What the tables of others would do to our peers' packets.

@@ -25,7 +25,7 @@ use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 use crate::cli::{Failure, number};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
-use crate::gateway::{Effect, Gateway, Inherited, Input, PlaneChange, encap};
+use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
@@ -36,9 +36,6 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long the host thread may take to count what our rules matched.
 const COUNTING: Duration = Duration::from_millis(500);
-
-/// How long neighbors, and then peers, have to take our farewell.
-const FAREWELL: Duration = Duration::from_millis(150);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -240,43 +237,43 @@ impl Daemon {
 
     /// Changes the plane. Returns why the process has to end, where the host has no tunnels to give at all.
     fn change_plane(&mut self, change: PlaneChange) -> Option<String> {
-        let is_removal = matches!(
-            change,
-            PlaneChange::RemoveTunnel(_)
-                | PlaneChange::RemoveInbound(..)
-                | PlaneChange::ClearOutbound(_)
-        );
-        let (tunnel, outcome) = match change {
-            PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
-            PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
-            PlaneChange::AddInbound(tunnel, sa) => (tunnel, self.plane.add_inbound(tunnel, sa)),
-            PlaneChange::SetOutbound(tunnel, sa) => (tunnel, self.plane.set_outbound(tunnel, sa)),
-            PlaneChange::RemoveInbound(tunnel, spi) => {
-                let removed = match self.plane.remove_inbound(tunnel, spi) {
-                    // It went with an interface that somebody deleted, before its time.
-                    Err(plane::Error::NoSuchSa { .. }) => Ok(()),
-                    removed => removed,
-                };
-                (tunnel, removed)
+        let (tunnel, what, outcome) = match change {
+            PlaneChange::AddTunnel(spec) => {
+                (spec.id, Refused::Tunnel, self.plane.add_tunnel(&spec))
             }
-            PlaneChange::ClearOutbound(tunnel) => (tunnel, self.plane.clear_outbound(tunnel)),
+            PlaneChange::RemoveTunnel(tunnel) => {
+                (tunnel, Refused::Removal, self.plane.remove_tunnel(tunnel))
+            }
+            PlaneChange::AddInbound(tunnel, sa) => {
+                (tunnel, Refused::Sa, self.plane.add_inbound(tunnel, sa))
+            }
+            PlaneChange::SetOutbound(tunnel, sa) => {
+                (tunnel, Refused::Sa, self.plane.set_outbound(tunnel, sa))
+            }
+            PlaneChange::RemoveInbound(tunnel, spi) => (
+                tunnel,
+                Refused::Removal,
+                self.plane.remove_inbound(tunnel, spi),
+            ),
+            PlaneChange::ClearOutbound(tunnel) => {
+                (tunnel, Refused::Removal, self.plane.clear_outbound(tunnel))
+            }
             PlaneChange::UpdatePath(tunnel, path) => {
                 let encap = encap(path.encapsulated, path.local.port(), path.remote.port());
-                (
-                    tunnel,
+                let updated =
                     self.plane
-                        .update_path(tunnel, path.local.ip(), path.remote.ip(), encap),
-                )
+                        .update_path(tunnel, path.local.ip(), path.remote.ip(), encap);
+                (tunnel, Refused::Path, updated)
             }
         };
         let error = outcome.err()?;
-        if is_removal
+        if what == Refused::Removal
             && matches!(
                 error,
                 plane::Error::NoSuchSa { .. } | plane::Error::NoSuchTunnel { .. }
             )
         {
-            // It went with its tunnel.
+            // It went with its tunnel, or with an interface that somebody deleted.
             return None;
         }
         if matches!(
@@ -285,9 +282,12 @@ impl Daemon {
         ) {
             return Some(error.to_string());
         }
-        let reason = error.to_string();
-        self.gateway
-            .handle(Instant::now(), Input::PlaneRefused { tunnel, reason });
+        let refused = Input::PlaneRefused {
+            tunnel,
+            what,
+            reason: error.to_string(),
+        };
+        self.gateway.handle(Instant::now(), refused);
         None
     }
 

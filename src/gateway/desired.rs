@@ -1,11 +1,14 @@
 //! What the host should look like, from what the site file asks for and what IKE and BGP say.
 
+use std::net::IpAddr;
+
 use bgpd::FibNextHop;
 use ipnet::IpNet;
 use vti::ifname::IfName;
-use vti::plan::{Desired, LinkDesired, NextHop, NextHopSet, RouteDesired, RouteKey};
+use vti::plan::{Desired, LinkDesired, LinkKind, NextHop, NextHopSet, RouteDesired, RouteKey};
+use vti::plane::Binding;
 
-use super::Gateway;
+use super::{Gateway, Tunnel};
 
 impl Gateway {
     /// The host as it should be now. Nothing at all once we stop.
@@ -17,7 +20,9 @@ impl Gateway {
         for tunnel in self.tunnels.values() {
             let plan = &tunnel.plan;
             let link = LinkDesired::new(&plan.name, u32::from(tunnel.inner_mtu()), [plan.inside]);
-            desired = desired.with_tunnel(plan.interface, link);
+            if let Some(kind) = kind(tunnel) {
+                desired = desired.with_tunnel(plan.interface, link.of(kind));
+            }
         }
         for (prefix, next_hops) in &self.fib {
             if let Some(route) = self.route(prefix, next_hops) {
@@ -50,5 +55,23 @@ impl Gateway {
         });
         let hops: NextHopSet = learned.chain(self.inherited.hops(prefix)).collect();
         (!hops.is_empty()).then(|| RouteDesired::via(hops))
+    }
+}
+
+/// What a tunnel's interface is made of. `None` where there is no such thing: a `vti` has IPv4 outer addresses.
+fn kind(tunnel: &Tunnel) -> Option<LinkKind> {
+    match tunnel.plan.spec.binding {
+        None => Some(LinkKind::Tun),
+        Some(Binding::IfId(if_id)) => Some(LinkKind::Xfrm { if_id }),
+        Some(Binding::Mark(key)) => {
+            let IpAddr::V4(remote) = tunnel.plan.connection.remote else {
+                return None;
+            };
+            let local = tunnel.source().and_then(|source| match source {
+                IpAddr::V4(local) => Some(local),
+                IpAddr::V6(_) => None,
+            });
+            Some(LinkKind::Vti { key, local, remote })
+        }
     }
 }

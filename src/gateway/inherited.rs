@@ -149,7 +149,8 @@ mod tests {
     }
 
     fn vias(inherited: &Inherited, text: &str) -> Vec<String> {
-        let vias = inherited.hops(&prefix(text)).filter_map(|it| it.hop.via);
+        let prefix = prefix(text);
+        let vias = inherited.hops(&prefix).filter_map(|it| it.hop.via);
         vias.map(|via| via.to_string()).collect()
     }
 

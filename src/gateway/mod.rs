@@ -27,13 +27,19 @@ mod desired;
 mod ike_events;
 mod inherited;
 mod journal;
+mod losses;
 mod reload;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 pub(crate) mod view;
 
+pub(crate) use commands::FAREWELL;
 pub(crate) use ike_events::encap;
 pub(crate) use inherited::Inherited;
 use journal::Journal;
+use losses::Due;
+pub(crate) use losses::Refused;
 pub(crate) use tunnel::LocalPath;
 use tunnel::Tunnel;
 
@@ -60,6 +66,8 @@ pub(crate) enum Input {
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
     Reconciled(Result<Report, String>),
+    /// Something of ours on the host was changed by somebody, and put right: both in words.
+    Repaired(String),
     /// How many packets a tunnel has carried so far.
     Carried {
         tunnel: TunnelId,
@@ -67,7 +75,11 @@ pub(crate) enum Input {
         packets_out: u64,
     },
     /// The data plane did not do what it was told.
-    PlaneRefused { tunnel: TunnelId, reason: String },
+    PlaneRefused {
+        tunnel: TunnelId,
+        what: Refused,
+        reason: String,
+    },
     /// The firewall was loaded, or not, and what else would drop our peers.
     Firewall(FirewallFacts),
     /// A deadline has come.
@@ -142,8 +154,8 @@ pub(crate) struct Gateway {
     effects: VecDeque<Effect>,
     desired_is_stale: bool,
     journal: Journal,
-    /// Commands that wait for their time.
-    due: Vec<(Instant, ike::Command)>,
+    /// What waits for its time.
+    due: Vec<(Instant, Due)>,
     started: Instant,
     stopping: bool,
 }
@@ -201,13 +213,18 @@ impl Gateway {
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
             Input::Host(facts) => self.handle_facts(now, facts),
-            Input::Reconciled(outcome) => self.handle_report(outcome),
+            Input::Reconciled(outcome) => self.handle_report(now, outcome),
+            Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
             Input::Carried {
                 tunnel,
                 packets_in,
                 packets_out,
             } => self.handle_count(now, tunnel, packets_in, packets_out),
-            Input::PlaneRefused { tunnel, reason } => self.handle_refusal(now, tunnel, &reason),
+            Input::PlaneRefused {
+                tunnel,
+                what,
+                reason,
+            } => self.handle_refusal(now, tunnel, what, &reason),
             Input::Firewall(facts) => self.handle_firewall(facts),
             Input::Tick => {}
         }
@@ -313,28 +330,19 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
+            // The plane's own log line says all that there is to say.
+            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::OffloadRefused { tunnel, reason } => {
+                warn!(%tunnel, "no hardware offload: {reason}");
+            }
             PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
+            PlaneEvent::SaLost {
+                tunnel,
+                spi,
+                direction,
+            } => self.replace_lost_sa(now, tunnel, spi, direction),
             PlaneEvent::Failed { reason } => self.effects.push_back(Effect::Fail(reason)),
         }
-    }
-
-    /// Somebody deleted a tunnel's interface, and its SAs with it: it is made again, and negotiated anew.
-    fn restore_interface(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.tunnels.get(&id.0) else {
-            return;
-        };
-        warn!(tunnel = %tunnel.plan.name, "interface {} was deleted by somebody; it is made again", tunnel.plan.interface());
-        self.effects
-            .push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
-        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(
-            tunnel.plan.spec.clone(),
-        )));
-        let held_down = tunnel.held_down;
-        self.ike_command(now, ike::Command::Down(ConnectionId(id.0)));
-        if !held_down {
-            self.ike_command(now, ike::Command::Up(ConnectionId(id.0)));
-        }
-        self.desired_is_stale = true;
     }
 
     /// Authentic packets from a peer are a sign of life, so that IKE need not ask (RFC 7296, section 2.4).
@@ -418,7 +426,10 @@ impl Gateway {
         }
     }
 
-    fn handle_report(&mut self, outcome: Result<Report, String>) {
+    fn handle_report(&mut self, now: Instant, outcome: Result<Report, String>) {
+        if let Ok(report) = &outcome {
+            self.take_freed_names(now, report);
+        }
         let (failure, concerns) = match outcome {
             Ok(report) => {
                 let failure = report.failed.first().map(|(_, error)| error.to_string());
@@ -459,14 +470,6 @@ impl Gateway {
             warn!("{obstacle}");
         }
         self.firewall = facts;
-    }
-
-    fn handle_refusal(&mut self, now: Instant, tunnel: TunnelId, reason: &str) {
-        let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) else {
-            return;
-        };
-        error!(tunnel = %tunnel.plan.name, "the data plane refuses: {reason}");
-        tunnel.note_failure(now, format!("the data plane refuses: {reason}"));
     }
 
     fn ike_command(&mut self, now: Instant, command: ike::Command) {

@@ -88,7 +88,7 @@ impl Gateway {
             .find(|tunnel| tunnel.plan.peer_inside == peer.address);
         match (tunnel, &peer.problem) {
             (Some(tunnel), _) if !tunnel.is_up() => {
-                let why = tunnel.reason.as_deref().unwrap_or("it is being negotiated");
+                let why = tunnel.why_down().unwrap_or("it is being negotiated");
                 Some(format!("tunnel {} is not up: {why}", tunnel.plan.name))
             }
             (Some(tunnel), Some(problem))

@@ -145,7 +145,7 @@ impl Gateway {
             let reason = if tunnel.is_up() {
                 tunnel.silence(now)
             } else {
-                tunnel.reason.clone()
+                tunnel.why_down().map(str::to_owned)
             };
             problems.extend(reason.map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name)));
         }

@@ -6,16 +6,31 @@ use std::time::{Duration, Instant};
 /// How often a condition is looked at: short beside what the tests measure, long beside what a look costs.
 const POLL: Duration = Duration::from_millis(25);
 
+/// How many times longer than on an idle machine everything may take: `CAUSEWAY_LAB_PATIENCE`, or 1. An emulated machine
+/// needs more.
+///
+/// # Panics
+/// When it is not a number.
+#[track_caller]
+#[must_use]
+pub fn patience() -> u32 {
+    std::env::var("CAUSEWAY_LAB_PATIENCE").map_or(1, |text| {
+        text.parse()
+            .or_fail(format_args!("CAUSEWAY_LAB_PATIENCE is {text:?}"))
+    })
+}
+
 /// Waits until `look` gives something, looking every 25 ms.
 ///
 /// # Panics
-/// When `limit` has passed: the message names `what` was waited for.
+/// When `limit`, times the machine's [`patience`], has passed: the message names `what` was waited for.
 #[track_caller]
 pub fn eventually<T>(
     limit: Duration,
     what: impl Display,
     mut look: impl FnMut() -> Option<T>,
 ) -> T {
+    let limit = limit * patience();
     let started = Instant::now();
     loop {
         if let Some(found) = look() {

@@ -60,10 +60,7 @@ fn ours(observed: &Observed) -> Ours {
         let v4 = link.addresses.iter().filter(|net| net.addr().is_ipv4());
         v4.map(ToString::to_string).collect()
     };
-    let links = observed
-        .links
-        .iter()
-        .filter(|(_, link)| link.is_adoptable());
+    let links = observed.links.iter().filter(|(_, link)| link.is_ours());
     let links = links.map(|(dev, link)| {
         (
             *dev,

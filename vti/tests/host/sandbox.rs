@@ -50,6 +50,7 @@ pub(crate) fn tunnels(count: u32) -> (UserPlane, mpsc::Receiver<PlaneEvent>) {
             outer_mtu: 1500,
             copy_dscp: false,
             binding: None,
+            offload: vti::plane::Offload::Off,
         };
         plane.add_tunnel(&spec).unwrap();
     }
