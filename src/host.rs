@@ -54,7 +54,8 @@ const REST: Duration = Duration::from_millis(100);
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
 struct Wishes {
-    desired: Arc<Desired>,
+    /// `None` until the loop has said it once: nothing is known then of what is ours, and nothing may be swept.
+    desired: Option<Arc<Desired>>,
     /// Our firewall; `None` is none of ours.
     ruleset: Option<Arc<Ruleset>>,
     /// What the host is looked at for.
@@ -109,7 +110,8 @@ impl Handle {
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        self.wishes.send_modify(|wishes| wishes.desired = desired);
+        self.wishes
+            .send_modify(|wishes| wishes.desired = Some(desired));
     }
 
     /// Replaces the firewall; `None` removes ours.
@@ -245,7 +247,10 @@ impl Worker {
         let differs = |same: fn(&Wishes, &Wishes) -> bool| {
             before.as_ref().is_none_or(|old| !same(old, &newest))
         };
-        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let host = differs(|old, new| match (&old.desired, &new.desired) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        });
         let firewall = differs(|old, new| old.ruleset == new.ruleset);
         let outline = differs(|old, new| old.watched == new.watched);
         if outline {
@@ -283,8 +288,7 @@ impl Worker {
     }
 
     async fn reconcile(&mut self) {
-        // Before the first wish nothing is known of what is ours, and nothing may be swept.
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.wishes().desired else {
             return;
         };
         let outcome = self
@@ -327,7 +331,7 @@ impl Worker {
     /// Looks for changes that nobody was told of.
     async fn peek(&mut self) {
         self.look_at_firewall().await;
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.known.as_ref().and_then(|known| known.desired.clone()) else {
             return;
         };
         match self.reconciler.host().silent_changes(&desired) {

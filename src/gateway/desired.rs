@@ -33,7 +33,7 @@ impl Gateway {
                 desired = desired.with_route(self.route_key(*prefix), route);
             }
         }
-        // What a process before us left goes on until its neighbors have spoken.
+        // What a process before us left goes on until its neighbors have spoken. It has judged what may overlap.
         for prefix in self
             .inherited
             .prefixes()
