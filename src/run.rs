@@ -29,7 +29,7 @@ use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, R
 use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
-use crate::{logging, systemd};
+use crate::{lockout, logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -153,7 +153,8 @@ impl Daemon {
             nat_port: loaded.nat_port,
             ..Default::default()
         };
-        let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let plane = UserPlane::new(&ports, events)
+            .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
@@ -214,7 +215,7 @@ impl Daemon {
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::WatchPaths(remotes) => self.host.watch(remotes),
+                Effect::Watch(outline) => self.host.watch(outline),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -470,7 +471,7 @@ impl Daemon {
                 Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
+                Effect::Send(_) | Effect::Bgp(_) | Effect::Watch(_) | Effect::Fail(_) => {}
             }
         }
         // The thread must not wait for a loop that waits for it.

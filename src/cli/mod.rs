@@ -20,6 +20,7 @@ mod completions;
 mod man;
 pub(crate) mod paint;
 mod status;
+mod sweep;
 
 /// Where the daemon listens unless the site file says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
@@ -70,6 +71,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take off this host what a daemon that does not come back has left: interfaces, routes, rules, kernel settings.
+    Sweep,
     /// A whole hybrid cloud in network namespaces on this machine, and a tour of it (needs root).
     Demo(DemoArguments),
     /// Print a manual page: `causeway man status | man -l -`.
@@ -186,6 +189,7 @@ impl Arguments {
                 &format!("/v1/tunnels/{name}/{}", action.path()),
                 output,
             ),
+            Command::Sweep => sweep::execute(socket),
             Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
             Command::Man(arguments) => man::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),
