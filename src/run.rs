@@ -22,11 +22,11 @@ use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
-use crate::cli::{Failure, number};
+use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
-use crate::host;
+use crate::host::{self, Imagined, Question};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
 use crate::{lockout, logging, systemd};
@@ -36,6 +36,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long the host thread may take to count what our rules matched.
 const COUNTING: Duration = Duration::from_millis(500);
+
+/// How long the host thread may take to compare the host with what is asked of it.
+const COMPARING: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -371,6 +374,10 @@ impl Daemon {
                 self.count_for(request);
                 return None;
             }
+            Query::Plan => {
+                self.plan_for(request);
+                return None;
+            }
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
@@ -397,7 +404,7 @@ impl Daemon {
     /// out of the answer.
     fn count_for(&self, request: Request) {
         let (answer, answered) = oneshot::channel();
-        self.host.count(answer);
+        self.host.ask(Question::Counts(answer));
         let counted = self.counted_by.clone();
         tokio::spawn(async move {
             let counts = tokio::time::timeout(COUNTING, answered).await;
@@ -405,6 +412,54 @@ impl Daemon {
             // A loop that is gone answers nobody.
             let _ = counted.send((request, counts)).await;
         });
+    }
+
+    /// Has the host compared with what a reload would ask of it. The loop does not wait for the host thread.
+    fn plan_for(&self, request: Request) {
+        let (reload, imagined) = match self.preview() {
+            Ok(preview) => preview,
+            Err(refusal) => {
+                let _ = request.answer.send(Err(refusal));
+                return;
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        self.host.ask(Question::Plan(Box::new(imagined), answer));
+        let (config, plane) = (self.config.clone(), self.plane_words());
+        tokio::spawn(async move {
+            let busy = || "the host thread is busy; try again".to_owned();
+            let compared = tokio::time::timeout(COMPARING, answered).await;
+            let compared = compared.ok().and_then(Result::ok).ok_or_else(busy);
+            let document = compared
+                .flatten()
+                .map(|host| plan::document(&config, &host, &plane, Some(reload)));
+            // A client that went away does not want its answer.
+            let _ = request.answer.send(document.map_err(Refusal::Failed));
+        });
+    }
+
+    /// What a reload would do, and what it would ask of the host.
+    fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let preview = self
+            .gateway
+            .preview(Instant::now(), &loaded.plan)
+            .map_err(Refusal::Failed)?;
+        let reload = plan::Reload {
+            touched: preview.touched.into_iter().chain(kept).collect(),
+            tunnels: serde_json::json!(preview.tunnels),
+            neighbors: serde_json::json!(preview.neighbors),
+        };
+        let imagined = Imagined {
+            desired: preview.desired,
+            ruleset: loaded.plan.firewall,
+        };
+        Ok((reload, imagined))
+    }
+
+    fn plane_words(&self) -> String {
+        format!("{} plane: {}", self.plane.kind(), self.plane_reason)
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
