@@ -327,7 +327,7 @@ impl Worker {
     /// Looks for changes that nobody was told of.
     async fn peek(&mut self) {
         self.look_at_firewall().await;
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.wishes().desired else {
             return;
         };
         match self.reconciler.host().silent_changes(&desired) {

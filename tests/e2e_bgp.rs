@@ -251,14 +251,14 @@ fn neighbors_and_kernel_keep_their_routes_while_the_daemon_is_dead_and_back() {
             .all(|node| kernel_route(node, home).is_some())
     });
     let flows = [lan.flow_home(0), lan.flow_home(1)];
-    flows
-        .iter()
-        .for_each(|flow| drop(flow.wait_for(50, Scene::SOON)));
+    for flow in &flows {
+        flow.wait_for(50, Scene::SOON);
+    }
 
     lan.gateway.kill9();
-    flows
-        .iter()
-        .for_each(|flow| drop(flow.wait_for(200, Scene::SOON)));
+    for flow in &flows {
+        flow.wait_for(200, Scene::SOON);
+    }
     let nodes: Vec<&str> = at::NODES.to_vec();
     assert_eq!(lan.ways(), nodes, "the kernel's routes outlive us");
     for peer in [&frr as &dyn Router, &bird, &gobgp] {
