@@ -31,6 +31,7 @@ pub(super) fn execute(socket: &Path) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let mut taken = runtime.block_on(sweep_host(socket))?;
+    taken.extend(vti::kernel_plane::clear().map_err(|reason| Failure::Failed(reason.to_string()))?);
     if sweep_firewall()? {
         taken.push(format!("nft delete table inet {}", vti::nft::TABLE));
     }
