@@ -31,7 +31,7 @@ while (($#)); do
     option=$1
     shift
     if [[ $option == --fast ]]; then
-        compression=(-Z xz --fast)
+        compression=(-Z gz --compress-system)
         continue
     fi
     (($#)) || fail "$option needs a value; $usage"

@@ -25,6 +25,7 @@ use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Ruleset};
 use vti::plan::Desired;
+use vti::plane::TunnelSpec;
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
 use vti::underlay::underlay;
@@ -58,7 +59,8 @@ const REST: Duration = Duration::from_millis(100);
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
 struct Wishes {
-    desired: Arc<Desired>,
+    /// `None` until the loop has said it once: nothing is known then of what is ours, and nothing may be swept.
+    desired: Option<Arc<Desired>>,
     /// Our firewall; `None` is none of ours.
     ruleset: Option<Arc<Ruleset>>,
     /// What the host is looked at for.
@@ -77,6 +79,8 @@ pub(crate) enum Question {
 pub(crate) struct Imagined {
     pub(crate) desired: Desired,
     pub(crate) ruleset: Option<Ruleset>,
+    /// The tunnels, as the data plane would be told of them.
+    pub(crate) tunnels: Vec<TunnelSpec>,
 }
 
 /// What it would take to bring this host to that, where no daemon runs. `state` is where a daemon keeps originals of settings.
@@ -90,8 +94,7 @@ pub(crate) async fn plan_here(state: PathBuf, imagined: &Imagined) -> Result<Hos
     plan::plan(
         &mut Reconciler::new(host),
         firewall.as_mut().map_err(|error| error.as_str()),
-        &imagined.desired,
-        imagined.ruleset.as_ref(),
+        imagined,
     )
     .await
 }
@@ -151,7 +154,8 @@ impl Handle {
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        self.wishes.send_modify(|wishes| wishes.desired = desired);
+        self.wishes
+            .send_modify(|wishes| wishes.desired = Some(desired));
     }
 
     /// Replaces the firewall; `None` removes ours.
@@ -287,7 +291,10 @@ impl Worker {
         let differs = |same: fn(&Wishes, &Wishes) -> bool| {
             before.as_ref().is_none_or(|old| !same(old, &newest))
         };
-        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let host = differs(|old, new| match (&old.desired, &new.desired) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        });
         let firewall = differs(|old, new| old.ruleset == new.ruleset);
         let outline = differs(|old, new| old.watched == new.watched);
         if outline {
@@ -325,8 +332,7 @@ impl Worker {
     }
 
     async fn reconcile(&mut self) {
-        // Before the first wish nothing is known of what is ours, and nothing may be swept.
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.wishes().desired else {
             return;
         };
         let outcome = self
@@ -369,7 +375,7 @@ impl Worker {
     /// Looks for changes that nobody was told of.
     async fn peek(&mut self) {
         self.look_at_firewall().await;
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.known.as_ref().and_then(|known| known.desired.clone()) else {
             return;
         };
         match self.reconciler.host().silent_changes(&desired) {
@@ -466,9 +472,8 @@ impl Worker {
             Question::Counts(answer) => drop(answer.send(self.counts())),
             Question::Plan(imagined, answer) => {
                 let firewall = self.firewall.as_mut().map_err(|error| error.as_str());
-                let Imagined { desired, ruleset } = &*imagined;
                 let reconciler = &mut self.reconciler;
-                let plan = plan::plan(reconciler, firewall, desired, ruleset.as_ref()).await;
+                let plan = plan::plan(reconciler, firewall, &imagined).await;
                 drop(answer.send(plan));
             }
         }

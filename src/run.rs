@@ -10,6 +10,7 @@
 //!
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,13 +21,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
-use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
+use vti::query::Lookup;
+use vti::user::{IkeSender, UserPlaneConfig};
 
 use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question};
+use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
 use crate::{lockout, logging, systemd};
@@ -78,9 +81,13 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     systemd::ready();
 
+    let mut all_are_added = false;
     let stopped_by = loop {
         if let Some(reason) = daemon.drain_effects() {
             break Err(reason);
+        }
+        if !std::mem::replace(&mut all_are_added, true) {
+            daemon.sweep();
         }
         let deadline = daemon.gateway.poll_timeout();
         let input = tokio::select! {
@@ -112,6 +119,12 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
+/// The device by which packets to an address leave now.
+pub(crate) fn device_to(address: IpAddr) -> Option<String> {
+    let path = Lookup::open().ok()?.path(address, None).ok()??;
+    Some(path.dev.to_string())
+}
+
 /// Randomness for a core, from the kernel.
 fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
@@ -136,7 +149,7 @@ struct Daemon {
     gateway: Gateway,
     plane: Box<dyn DataPlane>,
     ike: IkeSender,
-    plane_reason: String,
+    choice: Choice,
     plane_events: mpsc::Receiver<PlaneEvent>,
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
@@ -148,15 +161,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path, loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
+    fn start(config: &Path, mut loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
+            .map_err(Failure::Failed)?;
+        choice.fit(&mut loaded.plan, device_to);
+        info!("{choice}");
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
             nat_port: loaded.nat_port,
             ..Default::default()
         };
-        let plane = UserPlane::new(&ports, events)
+        let plane = choice::open(choice.kind, &ports, events)
             .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
@@ -191,8 +208,8 @@ impl Daemon {
             config: config.to_owned(),
             gateway,
             ike: plane.ike_sender(),
-            plane: Box::new(plane),
-            plane_reason: loaded.plane_reason(),
+            plane,
+            choice,
             plane_events,
             transport,
             connections,
@@ -223,6 +240,17 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// Removes what an earlier process left in the data plane for tunnels that are not wanted any more.
+    fn sweep(&mut self) {
+        let swept = self.plane.sweep();
+        if swept > 0 {
+            info!(
+                "{} of an earlier run removed from the data plane",
+                number(swept, "leftover")
+            );
+        }
     }
 
     fn send(&self, transmit: &ike::Transmit) {
@@ -442,6 +470,11 @@ impl Daemon {
     fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
         let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let mut choice = self.choice.clone();
+        choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        choice.fit(&mut loaded.plan, device_to);
         let preview = self
             .gateway
             .preview(Instant::now(), &loaded.plan)
@@ -453,13 +486,14 @@ impl Daemon {
         };
         let imagined = Imagined {
             desired: preview.desired,
+            tunnels: loaded.plan.specs(),
             ruleset: loaded.plan.firewall,
         };
         Ok((reload, imagined))
     }
 
     fn plane_words(&self) -> String {
-        format!("{} plane: {}", self.plane.kind(), self.plane_reason)
+        self.choice.to_string()
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
@@ -475,7 +509,14 @@ impl Daemon {
         let tunnels = &self.loaded.plan.tunnels;
         Surroundings {
             plane: self.plane.kind().to_string(),
-            plane_reason: self.plane_reason.clone(),
+            plane_reason: self.choice.reason.clone(),
+            interface_reasons: tunnels
+                .iter()
+                .map(|tunnel| {
+                    let reason = self.choice.interface_reason(tunnel.interface_kind);
+                    (tunnel.spec.id.0, reason)
+                })
+                .collect(),
             config: self.config.display().to_string(),
             tunnels: tunnels
                 .iter()
@@ -502,6 +543,10 @@ impl Daemon {
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
         let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        self.choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        self.choice.fit(&mut loaded.plan, device_to);
         let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())

@@ -28,7 +28,7 @@ pub(crate) struct Loaded {
     pub(crate) ike_port: u16,
     pub(crate) nat_port: u16,
     pub(crate) bgp_port: u16,
-    data_plane: DataPlane,
+    pub(crate) data_plane: DataPlane,
     /// The control socket by the site file; the command line may have chosen another.
     asked_socket: PathBuf,
 }
@@ -159,9 +159,6 @@ fn finish(
     site: &Site,
     fetch: fn(&SecretSource) -> Result<Secret, SecretError>,
 ) -> Result<Loaded, String> {
-    if site.daemon.data_plane == DataPlane::Kernel {
-        return Err("[daemon] data-plane = \"kernel\": this program has no kernel plane".into());
-    }
     let mut keys = Keys::new();
     for tunnel in &site.tunnels {
         let key = fetch(&tunnel.psk)
@@ -187,19 +184,6 @@ impl Loaded {
         self.socket
             .parent()
             .map_or_else(|| PathBuf::from("/run/causeway"), Path::to_owned)
-    }
-
-    /// Why the data plane is what it is.
-    pub(crate) fn plane_reason(&self) -> String {
-        match self.data_plane {
-            DataPlane::Auto => {
-                "[daemon] data-plane = \"auto\": the kernel plane is not available in this version"
-                    .into()
-            }
-            DataPlane::Kernel | DataPlane::Userspace => {
-                "[daemon] data-plane = \"userspace\"".into()
-            }
-        }
     }
 
     /// Takes over what a running daemon cannot change, and says what that leaves for a restart. Tunnels keep their numbers, whatever the

@@ -22,6 +22,7 @@ mod man;
 pub(crate) mod paint;
 pub(crate) mod plan;
 mod status;
+mod sweep;
 
 /// Where the daemon listens unless the site file says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
@@ -77,6 +78,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take off this host what a daemon that does not come back has left: interfaces, routes, rules, kernel settings.
+    Sweep,
     /// A whole hybrid cloud in network namespaces on this machine, and a tour of it (needs root).
     Demo(DemoArguments),
     /// Print a manual page: `causeway man status | man -l -`.
@@ -206,6 +209,7 @@ impl Arguments {
                 &format!("/v1/tunnels/{name}/{}", action.path()),
                 output,
             ),
+            Command::Sweep => sweep::execute(socket),
             Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
             Command::Man(arguments) => man::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),

@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use config::model::DataPlane;
 use serde_json::{Value, json};
 
 use super::{Failure, PlanArguments, client, print_json};
 use crate::gateway::Gateway;
 use crate::host::{self, HostPlan, Imagined};
 use crate::site::{self, Loaded};
+use crate::{plane, run};
 
 pub(super) fn execute(arguments: &PlanArguments, socket: Option<&Path>) -> Result<(), Failure> {
     let mut loaded = site::load_without_secrets(&arguments.file)?;
@@ -63,21 +65,36 @@ fn plan_here(file: &Path, loaded: Loaded, unseen: Option<String>) -> Result<Valu
         .enable_all()
         .build()?;
     let state = loaded.runtime_folder();
-    let plane_reason = loaded.plane_reason();
-    let plan = loaded.plan;
+    let wish = loaded.data_plane;
+    let mut plan = loaded.plan;
+    let may_try = nix::unistd::geteuid().is_root();
+    let ask = if may_try { plane::probe } else { plane::assume };
+    let choice = plane::choose(wish, &plan.tunnels, ask).map_err(Failure::Failed)?;
+    choice.fit(&mut plan, run::device_to);
     let work = async {
         let facts = host::facts_here(&plan.outline()).await?;
         let inherited = match host::inherited(state.clone()).await {
             Ok(inherited) => inherited,
             Err(error) => return Err(error.to_string()),
         };
-        let ruleset = plan.firewall.clone();
+        let (ruleset, tunnels) = (plan.firewall.clone(), plan.specs());
         let desired = Gateway::first_wish(Instant::now(), plan, inherited, facts)?;
-        host::plan_here(state, &Imagined { desired, ruleset }).await
+        let imagined = Imagined {
+            desired,
+            ruleset,
+            tunnels,
+        };
+        host::plan_here(state, &imagined).await
     };
     let mut host = runtime.block_on(work).map_err(Failure::Failed)?;
     host.unseen.extend(unseen);
-    Ok(document(file, &host, &plane_reason, None))
+    if !may_try && wish != DataPlane::Userspace {
+        host.unseen.push(
+            "what this kernel's own data plane can do: only root may try, so it is taken for able"
+                .into(),
+        );
+    }
+    Ok(document(file, &host, &choice.to_string(), None))
 }
 
 /// The whole answer. `reload` is there where a daemon runs with the file.
