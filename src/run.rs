@@ -10,7 +10,6 @@
 //!
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
-use vti::query::Lookup;
 use vti::user::{IkeSender, UserPlaneConfig};
 
 use crate::cli::{Failure, number, plan};
@@ -119,12 +117,6 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
-/// The device by which packets to an address leave now.
-pub(crate) fn device_to(address: IpAddr) -> Option<String> {
-    let path = Lookup::open().ok()?.path(address, None).ok()??;
-    Some(path.dev.to_string())
-}
-
 /// Randomness for a core, from the kernel.
 fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
@@ -165,7 +157,7 @@ impl Daemon {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
-        choice.fit(&mut loaded.plan, device_to);
+        choice.fit(&mut loaded.plan, choice::device_to);
         info!("{choice}");
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
@@ -474,7 +466,7 @@ impl Daemon {
         choice
             .admit(&loaded.plan.tunnels, choice::probe)
             .map_err(Refusal::Failed)?;
-        choice.fit(&mut loaded.plan, device_to);
+        choice.fit(&mut loaded.plan, choice::device_to);
         let preview = self
             .gateway
             .preview(Instant::now(), &loaded.plan)
@@ -546,7 +538,7 @@ impl Daemon {
         self.choice
             .admit(&loaded.plan.tunnels, choice::probe)
             .map_err(Refusal::Failed)?;
-        self.choice.fit(&mut loaded.plan, device_to);
+        self.choice.fit(&mut loaded.plan, choice::device_to);
         let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{Failure, PlanArguments, client, print_json};
 use crate::gateway::Gateway;
 use crate::host::{self, HostPlan, Imagined};
+use crate::plane as choice;
 use crate::site::{self, Loaded};
-use crate::{plane, run};
 
 pub(super) fn execute(arguments: &PlanArguments, socket: Option<&Path>) -> Result<(), Failure> {
     let mut loaded = site::load_without_secrets(&arguments.file)?;
@@ -60,17 +60,21 @@ fn ask_daemon(file: &Path, loaded: &Loaded) -> Result<Asked, Failure> {
     ))))
 }
 
-fn plan_here(file: &Path, loaded: Loaded, unseen: Option<String>) -> Result<Value, Failure> {
+fn plan_here(file: &Path, mut loaded: Loaded, unseen: Option<String>) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let state = loaded.runtime_folder();
     let wish = loaded.data_plane;
-    let mut plan = loaded.plan;
     let may_try = nix::unistd::geteuid().is_root();
-    let ask = if may_try { plane::probe } else { plane::assume };
-    let choice = plane::choose(wish, &plan.tunnels, ask).map_err(Failure::Failed)?;
-    choice.fit(&mut plan, run::device_to);
+    let ask = if may_try {
+        choice::probe
+    } else {
+        choice::assume
+    };
+    let choice = choice::choose(wish, &loaded.plan.tunnels, ask).map_err(Failure::Failed)?;
+    choice.fit(&mut loaded.plan, choice::device_to);
+    let plan = loaded.plan;
     let work = async {
         let facts = host::facts_here(&plan.outline()).await?;
         let inherited = match host::inherited(state.clone()).await {
