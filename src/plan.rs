@@ -171,6 +171,14 @@ impl Plan {
         }
     }
 
+    /// The tunnels, as the data plane is told of them.
+    pub(crate) fn specs(&self) -> Vec<TunnelSpec> {
+        self.tunnels
+            .iter()
+            .map(|tunnel| tunnel.spec.clone())
+            .collect()
+    }
+
     /// What the site asks of each core.
     ///
     /// # Errors

@@ -158,7 +158,7 @@ impl Daemon {
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
         choice.fit(&mut loaded.plan, choice::device_to);
-        info!("{} data plane: {}", choice.kind, choice.reason);
+        info!("{choice}");
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
@@ -478,6 +478,7 @@ impl Daemon {
         };
         let imagined = Imagined {
             desired: preview.desired,
+            tunnels: loaded.plan.specs(),
             ruleset: loaded.plan.firewall,
         };
         Ok((reload, imagined))
