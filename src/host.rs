@@ -24,7 +24,7 @@ use vti::ifname::IfName;
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Ruleset};
-use vti::plan::Desired;
+use vti::plan::{Desired, Forward, RouteDesired};
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
 use vti::underlay::underlay;
@@ -396,12 +396,14 @@ impl Worker {
             .iter()
             .flat_map(|(dev, nets)| nets.iter().map(|net| (net.addr(), dev.to_string())))
             .collect();
+        let routed = self.routed(&site);
         let hindrances = lockout::look(
             &site,
             lockout::Host {
                 paths: &paths,
                 connected: &connected,
                 addresses: &addresses,
+                routed: &routed,
             },
         );
         Ok(HostFacts {
@@ -411,6 +413,22 @@ impl Worker {
             paths,
             links,
         })
+    }
+
+    /// What is routed into the tunnels.
+    fn routed(&self, site: &Outline) -> Vec<IpNet> {
+        let desired = self.known.as_ref().and_then(|it| it.desired.as_ref());
+        let leads_in = |route: &RouteDesired| match &route.forward {
+            Forward::Unicast(hops) => hops
+                .iter()
+                .any(|hop| site.tunnels.contains(hop.hop.dev.as_str())),
+            Forward::Blackhole => false,
+        };
+        let routes = desired.into_iter().flat_map(|desired| &desired.routes);
+        routes
+            .filter(|(_, route)| leads_in(route))
+            .map(|(key, _)| key.prefix)
+            .collect()
     }
 
     fn path(&mut self, remote: IpAddr) -> Result<Result<LocalPath, String>, vti::host::Error> {
