@@ -168,6 +168,7 @@ impl Plan {
             networks: self.networks.clone(),
             lan: interfaces.filter(|dev| !tunnels.contains(dev)).collect(),
             tunnels,
+            ports: (self.ike.ports.ike, self.ike.ports.nat),
         }
     }
 
