@@ -2,7 +2,7 @@
 //!
 //! Two kinds run:
 //! - [`scenarios::SCENARIOS`]: tests of `tests/e2e_*.rs` that pass natively on the userspace plane, here with the kernel's
-//!   ESP on one side of the tunnels or on both. To add one, add a row.
+//!   ESP on one side of the tunnels or on both. To add one, add its name to a row, or a row.
 //! - Every test of every binary `tests/kernel_*.rs` and `vti/tests/kernel_*.rs`, which has no meaning outside: the binaries
 //!   are asked for their lists, so that none is forgotten, and no row is needed. Natively they are left out by the
 //!   `default-filter` in `.config/nextest.toml`, and fail with a word that says where they belong.
@@ -40,13 +40,15 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let binaries = binaries::built();
     let mut trials = Vec::new();
-    for scenario in SCENARIOS {
-        let job = Job {
-            binary: scenario.binary.to_owned(),
-            test: scenario.test.to_owned(),
-            environment: Some((scenario.plane, scenario.peers)),
-        };
-        trials.push(job.trial(&binaries));
+    for scenarios in SCENARIOS {
+        for test in scenarios.tests {
+            let job = Job {
+                binary: scenarios.binary.to_owned(),
+                test: (*test).to_owned(),
+                environment: Some((scenarios.plane, scenarios.peers)),
+            };
+            trials.push(job.trial(&binaries));
+        }
     }
     for binary in binaries
         .iter()
