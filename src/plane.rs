@@ -14,6 +14,7 @@ use vti::kernel_plane::{KernelPlane, Probe, Reason, Wanted};
 use vti::plane::{
     self, BINDINGS, Binding, DataPlane as Plane, Offload, PlaneEvent, PlaneKind, TunnelId,
 };
+use vti::query::Lookup;
 use vti::user::{UserPlane, UserPlaneConfig};
 
 use crate::plan::{self, TunnelPlan};
@@ -26,6 +27,12 @@ pub(crate) struct Choice {
     pub(crate) reason: String,
     /// What the kernel can do, where it was asked.
     probe: Option<Probe>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} data plane: {}", self.kind, self.reason)
+    }
 }
 
 /// What the kernel cannot do of what the site file asks for.
@@ -91,6 +98,12 @@ pub(crate) fn choose(
         reason,
         probe: Some(probe),
     })
+}
+
+/// The device by which packets to an address leave now.
+pub(crate) fn device_to(address: std::net::IpAddr) -> Option<String> {
+    let path = Lookup::open().ok()?.path(address, None).ok()??;
+    Some(path.dev.to_string())
 }
 
 /// Opens the plane, which takes the ports that it shares with IKE.

@@ -10,7 +10,6 @@
 //!
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,14 +20,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
-use vti::query::Lookup;
 use vti::user::{IkeSender, UserPlaneConfig};
 
-use crate::cli::{Failure, number};
+use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
-use crate::host;
+use crate::host::{self, Imagined, Question};
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
@@ -39,6 +37,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long the host thread may take to count what our rules matched.
 const COUNTING: Duration = Duration::from_millis(500);
+
+/// How long the host thread may take to compare the host with what is asked of it.
+const COMPARING: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -116,12 +117,6 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
-/// The device by which packets to an address leave now.
-fn device_to(address: IpAddr) -> Option<String> {
-    let path = Lookup::open().ok()?.path(address, None).ok()??;
-    Some(path.dev.to_string())
-}
-
 /// Randomness for a core, from the kernel.
 fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
@@ -162,7 +157,7 @@ impl Daemon {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
-        choice.fit(&mut loaded.plan, device_to);
+        choice.fit(&mut loaded.plan, choice::device_to);
         info!("{} data plane: {}", choice.kind, choice.reason);
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
@@ -399,6 +394,10 @@ impl Daemon {
                 self.count_for(request);
                 return None;
             }
+            Query::Plan => {
+                self.plan_for(request);
+                return None;
+            }
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
@@ -425,7 +424,7 @@ impl Daemon {
     /// out of the answer.
     fn count_for(&self, request: Request) {
         let (answer, answered) = oneshot::channel();
-        self.host.count(answer);
+        self.host.ask(Question::Counts(answer));
         let counted = self.counted_by.clone();
         tokio::spawn(async move {
             let counts = tokio::time::timeout(COUNTING, answered).await;
@@ -433,6 +432,59 @@ impl Daemon {
             // A loop that is gone answers nobody.
             let _ = counted.send((request, counts)).await;
         });
+    }
+
+    /// Has the host compared with what a reload would ask of it. The loop does not wait for the host thread.
+    fn plan_for(&self, request: Request) {
+        let (reload, imagined) = match self.preview() {
+            Ok(preview) => preview,
+            Err(refusal) => {
+                let _ = request.answer.send(Err(refusal));
+                return;
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        self.host.ask(Question::Plan(Box::new(imagined), answer));
+        let (config, plane) = (self.config.clone(), self.plane_words());
+        tokio::spawn(async move {
+            let busy = || "the host thread is busy; try again".to_owned();
+            let compared = tokio::time::timeout(COMPARING, answered).await;
+            let compared = compared.ok().and_then(Result::ok).ok_or_else(busy);
+            let document = compared
+                .flatten()
+                .map(|host| plan::document(&config, &host, &plane, Some(reload)));
+            // A client that went away does not want its answer.
+            let _ = request.answer.send(document.map_err(Refusal::Failed));
+        });
+    }
+
+    /// What a reload would do, and what it would ask of the host.
+    fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let mut choice = self.choice.clone();
+        choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        choice.fit(&mut loaded.plan, choice::device_to);
+        let preview = self
+            .gateway
+            .preview(Instant::now(), &loaded.plan)
+            .map_err(Refusal::Failed)?;
+        let reload = plan::Reload {
+            touched: preview.touched.into_iter().chain(kept).collect(),
+            tunnels: serde_json::json!(preview.tunnels),
+            neighbors: serde_json::json!(preview.neighbors),
+        };
+        let imagined = Imagined {
+            desired: preview.desired,
+            ruleset: loaded.plan.firewall,
+        };
+        Ok((reload, imagined))
+    }
+
+    fn plane_words(&self) -> String {
+        self.choice.to_string()
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
@@ -485,7 +537,7 @@ impl Daemon {
         self.choice
             .admit(&loaded.plan.tunnels, choice::probe)
             .map_err(Refusal::Failed)?;
-        self.choice.fit(&mut loaded.plan, device_to);
+        self.choice.fit(&mut loaded.plan, choice::device_to);
         let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())

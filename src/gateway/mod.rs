@@ -31,6 +31,7 @@ mod inherited;
 mod journal;
 mod losses;
 mod outer;
+mod preview;
 mod reload;
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,7 @@ const SILENCE: Duration = Duration::from_secs(8);
 const UNANSWERED: u64 = 3;
 
 /// What has come in, and what has not been answered.
+#[derive(Clone)]
 struct Heard {
     since: Instant,
     packets_in: u64,
@@ -44,6 +45,7 @@ struct Heard {
 }
 
 /// A tunnel.
+#[derive(Clone)]
 pub(crate) struct Tunnel {
     pub(crate) plan: TunnelPlan,
     /// How its peer was reached last; IKE starts when this is known.
@@ -82,6 +84,7 @@ pub(crate) struct Tunnel {
 }
 
 /// What the data plane did not take last.
+#[derive(Clone)]
 struct Refusal {
     text: String,
     when: Instant,
