@@ -16,21 +16,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bgpd::LocalSource;
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use vti::host::{Host as _, Reconciler, Report};
+use vti::ifname::IfName;
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
-use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
+use vti::nft::{Applied, Firewall, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
+use vti::underlay::underlay;
 
 mod repairs;
 
 use self::repairs::Repairs;
 use crate::gateway::view::RuleCount;
 use crate::gateway::{FirewallFacts, HostFacts, Inherited, Input, LocalPath};
+use crate::lockout::{self, Outline};
 
 /// The thread's stack.
 const STACK: usize = 512 << 10;
@@ -50,11 +54,12 @@ const REST: Duration = Duration::from_millis(100);
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
 struct Wishes {
-    desired: Arc<Desired>,
+    /// `None` until the loop has said it once: nothing is known then of what is ours, and nothing may be swept.
+    desired: Option<Arc<Desired>>,
     /// Our firewall; `None` is none of ours.
     ruleset: Option<Arc<Ruleset>>,
-    /// The outer addresses whose paths are watched.
-    watched: Vec<IpAddr>,
+    /// What the host is looked at for.
+    watched: Arc<Outline>,
 }
 
 /// Where the counts of our rules are wanted.
@@ -105,7 +110,8 @@ impl Handle {
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        self.wishes.send_modify(|wishes| wishes.desired = desired);
+        self.wishes
+            .send_modify(|wishes| wishes.desired = Some(desired));
     }
 
     /// Replaces the firewall; `None` removes ours.
@@ -113,9 +119,9 @@ impl Handle {
         self.wishes.send_modify(|wishes| wishes.ruleset = ruleset);
     }
 
-    /// Replaces the outer addresses whose paths are watched.
-    pub(crate) fn watch(&self, addresses: Vec<IpAddr>) {
-        self.wishes.send_modify(|wishes| wishes.watched = addresses);
+    /// Replaces what the host is looked at for.
+    pub(crate) fn watch(&self, outline: Arc<Outline>) {
+        self.wishes.send_modify(|wishes| wishes.watched = outline);
     }
 
     /// Asks what our rules matched. While the thread is busy there is no answer, which the asker has to live with.
@@ -241,16 +247,19 @@ impl Worker {
         let differs = |same: fn(&Wishes, &Wishes) -> bool| {
             before.as_ref().is_none_or(|old| !same(old, &newest))
         };
-        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let host = differs(|old, new| match (&old.desired, &new.desired) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        });
         let firewall = differs(|old, new| old.ruleset == new.ruleset);
-        let paths = differs(|old, new| old.watched == new.watched);
-        if paths {
+        let outline = differs(|old, new| old.watched == new.watched);
+        if outline {
             self.tell_facts().await;
         }
         if host {
             self.reconcile().await;
         }
-        if firewall {
+        if firewall || outline {
             self.load_firewall(false).await;
         }
     }
@@ -279,8 +288,7 @@ impl Worker {
     }
 
     async fn reconcile(&mut self) {
-        // Before the first wish nothing is known of what is ours, and nothing may be swept.
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.wishes().desired else {
             return;
         };
         let outcome = self
@@ -323,7 +331,7 @@ impl Worker {
     /// Looks for changes that nobody was told of.
     async fn peek(&mut self) {
         self.look_at_firewall().await;
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.known.as_ref().and_then(|known| known.desired.clone()) else {
             return;
         };
         match self.reconciler.host().silent_changes(&desired) {
@@ -347,10 +355,11 @@ impl Worker {
 
     async fn facts(&mut self) -> Result<HostFacts, vti::host::Error> {
         let snapshot = self.lookup.snapshot().await?;
-        let connected = snapshot
+        let connected: Vec<(IpNet, String)> = snapshot
             .connected
             .iter()
-            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.to_string())));
+            .map(|(prefix, dev)| (*prefix, dev.to_string()))
+            .collect();
         let routes = snapshot.routes.iter().map(|route| {
             let source = match route.origin {
                 Origin::Static => LocalSource::Static,
@@ -362,19 +371,43 @@ impl Worker {
                 route.next_hops.first().map(|(dev, _)| dev.to_string()),
             )
         });
-        let local_routes = connected.chain(routes).collect();
+        let local_routes = connected
+            .iter()
+            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.clone())))
+            .chain(routes)
+            .collect();
         let links = snapshot
             .usable
             .iter()
             .map(|(name, usable)| (name.to_string(), *usable))
             .collect();
+        let site = self.wishes().watched;
         let mut paths = BTreeMap::new();
-        for remote in self.wishes().watched {
-            let path = self.path(remote)?;
-            paths.insert(remote, path);
+        for remote in &site.remotes {
+            let path = self.path(*remote)?;
+            paths.insert(*remote, path);
         }
+        let ways = site.remotes.iter().filter_map(|remote| {
+            let is_tunnel = |dev: IfName| site.tunnels.contains(dev.as_str());
+            Some((*remote, underlay(&snapshot, *remote, is_tunnel)?))
+        });
+        let addresses: Vec<(IpAddr, String)> = snapshot
+            .addresses
+            .iter()
+            .flat_map(|(dev, nets)| nets.iter().map(|net| (net.addr(), dev.to_string())))
+            .collect();
+        let hindrances = lockout::look(
+            &site,
+            lockout::Host {
+                paths: &paths,
+                connected: &connected,
+                addresses: &addresses,
+            },
+        );
         Ok(HostFacts {
             local_routes,
+            underlay: ways.collect(),
+            hindrances,
             paths,
             links,
         })
@@ -434,9 +467,9 @@ impl Worker {
             .await;
     }
 
-    /// Our own table is looked at, and put right, when anybody has changed anything.
+    /// Our own table is looked at, and put right, when anybody has changed anything; others may stand in the way without it too.
     async fn look_at_firewall(&mut self) {
-        if self.wishes().ruleset.is_none() {
+        if self.wishes().watched.remotes.is_empty() {
             return;
         }
         if self.generation_now() != self.generation {
@@ -452,20 +485,19 @@ impl Worker {
     /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
         let wishes = self.wishes();
-        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &wishes.ruleset) else {
+        let Ok(firewall) = &mut self.firewall else {
             return Vec::new();
         };
-        let flows = flows(ruleset, &wishes.watched);
+        let flows = lockout::flows(&wishes.watched, wishes.ruleset.as_deref());
         match firewall.trace(&flows) {
             Ok(trace) => {
-                let stopped = |passage: &&Passage| passage.outcome != Outcome::Passes;
                 let legacy = trace.legacy_tables.iter().map(|table| {
                     format!("iptables-legacy has rules in its table {table}, which cannot be looked at from here: see iptables-legacy-save")
                 });
                 trace
                     .passages
                     .iter()
-                    .filter(stopped)
+                    .filter(|passage| lockout::is_in_the_way(passage))
                     .map(ToString::to_string)
                     .chain(legacy)
                     .collect()
@@ -491,30 +523,4 @@ impl Worker {
             })
             .collect()
     }
-}
-
-/// What has to get through for the site to work.
-fn flows(ruleset: &Ruleset, peers: &[IpAddr]) -> Vec<Flow> {
-    let wan = ruleset
-        .wan
-        .as_ref()
-        .and_then(|wan| wan.interface.as_deref());
-    let outer = peers.iter().flat_map(|peer| {
-        let both = [
-            Flow::from_peer(*peer, wan, None),
-            Flow::to_peer(*peer, wan, None),
-        ];
-        both.into_iter().flatten()
-    });
-    let sessions = ruleset
-        .bgp
-        .iter()
-        .map(|peer| Flow::bgp_from(peer.address, &peer.interface));
-    let inner = ruleset.tunnel_interfaces.iter().flat_map(|tunnel| {
-        [
-            Flow::from_cloud(tunnel, None, None),
-            Flow::to_cloud(tunnel, None, None),
-        ]
-    });
-    outer.chain(sessions).chain(inner).collect()
 }

@@ -29,7 +29,7 @@ use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, R
 use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
-use crate::{logging, systemd};
+use crate::{lockout, logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -72,6 +72,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut hand_over = signal(SignalKind::user_defined2())?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     systemd::ready();
 
@@ -92,6 +93,10 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             _ = hangup.recv() => daemon.reload_by_signal(),
             _ = terminate.recv() => break Ok(Signal::SIGTERM),
             _ = interrupt.recv() => break Ok(Signal::SIGINT),
+            _ = hand_over.recv() => {
+                daemon.hand_over();
+                return Ok(());
+            }
         };
         if let Some(input) = input {
             daemon.gateway.handle(Instant::now(), input);
@@ -153,7 +158,8 @@ impl Daemon {
             nat_port: loaded.nat_port,
             ..Default::default()
         };
-        let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let plane = UserPlane::new(&ports, events)
+            .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
@@ -214,7 +220,7 @@ impl Daemon {
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::WatchPaths(remotes) => self.host.watch(remotes),
+                Effect::Watch(outline) => self.host.watch(outline),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -455,6 +461,14 @@ impl Daemon {
         Ok(touched)
     }
 
+    /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
+    fn hand_over(self) {
+        info!("ends at once and leaves everything as it is, for the next run");
+        systemd::stopping();
+        // What a destructor would take away or say is what has to stay. The process ends anyway.
+        std::mem::forget(self);
+    }
+
     /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host. The neighbors' last
     /// words need the tunnels, and the peers' last words need the interfaces, so each goes after what needs it.
     async fn stop(mut self) {
@@ -470,7 +484,7 @@ impl Daemon {
                 Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
+                Effect::Send(_) | Effect::Bgp(_) | Effect::Watch(_) | Effect::Fail(_) => {}
             }
         }
         // The thread must not wait for a loop that waits for it.

@@ -26,6 +26,8 @@ pub(super) struct Deferral {
     deadline: Instant,
     local_routes_known: bool,
     synchronized: BTreeSet<PeerIndex>,
+    /// End-of-RIB may be sent.
+    told: bool,
 }
 
 impl Deferral {
@@ -34,6 +36,7 @@ impl Deferral {
             deadline,
             local_routes_known: false,
             synchronized: BTreeSet::new(),
+            told: false,
         }
     }
 }
@@ -155,6 +158,7 @@ impl Speaker {
             return;
         };
         let mut unheard: Vec<PeerName> = Vec::new();
+        let mut all_excused = true;
         for index in self.indices() {
             let Some(peer) = self.peer(index) else {
                 continue;
@@ -165,31 +169,44 @@ impl Speaker {
                     self.outbox.tell(Event::Synchronized { peer: name });
                 }
             } else if peer.session.is_tried() && !deferral.synchronized.contains(&index) {
+                all_excused &= has_restarted(peer);
                 unheard.push(name);
             }
         }
-        let complete = deferral.local_routes_known && unheard.is_empty();
-        if !complete && now < deferral.deadline {
+        let overdue = now >= deferral.deadline;
+        let known = deferral.local_routes_known;
+        if overdue || (known && all_excused && !deferral.told) {
+            deferral.told = true;
+            for peer in self.peers.iter_mut().flatten() {
+                peer.adj_out.hold_end_of_rib(false);
+            }
+        }
+        if overdue || (known && unheard.is_empty()) {
+            self.outbox.tell(Event::RestartOver { unheard });
+        } else {
             self.deferral = Some(deferral);
-            return;
         }
-        for peer in self.peers.iter_mut().flatten() {
-            peer.adj_out.hold_end_of_rib(false);
-        }
-        self.outbox.tell(Event::RestartOver { unheard });
+    }
+
+    /// Whether End-of-RIB has to wait for what we have not heard yet ourselves.
+    pub(super) fn holds_end_of_rib(&self) -> bool {
+        self.deferral.as_ref().is_some_and(|it| !it.told)
     }
 }
 
-/// Whether a peer has sent what it has to send. One that has restarted itself waits for us, so it is not waited for
-/// (RFC 4724, section 4.1).
+/// Whether a peer has sent what it has to send.
 fn is_heard_out(peer: &Peer, now: Instant) -> bool {
-    let Some(agreed) = peer.session.agreed() else {
-        return false;
-    };
-    let restarted = |it: &crate::event::PeerRestart| it.restarted;
     peer.end_of_rib_received
-        || agreed.graceful_restart.as_ref().is_some_and(restarted)
         || is_silent_about_its_end(peer) && peer.heard.is_some_and(|heard| heard + QUIET <= now)
+}
+
+/// Whether a peer has restarted itself. It may wait for our End-of-RIB, so ours does not wait for its own (RFC 4724, section 4.1).
+fn has_restarted(peer: &Peer) -> bool {
+    let restart = peer
+        .session
+        .agreed()
+        .and_then(|it| it.graceful_restart.as_ref());
+    restart.is_some_and(|it| it.restarted)
 }
 
 /// Whether a peer with a session need not send End-of-RIB, for lack of the capability.

@@ -22,7 +22,7 @@ impl Speaker {
     pub(super) fn session_up(&mut self, now: Instant, index: PeerIndex, agreed: &Agreed) {
         self.returned(now, index, agreed);
         self.refresh_teacher(index);
-        let is_held = self.deferral.is_some();
+        let is_held = self.holds_end_of_rib();
         let rib = &mut self.rib;
         if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
             peer.refusals_told.clear();

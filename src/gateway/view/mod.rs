@@ -161,6 +161,12 @@ impl Gateway {
                 .map(|failure| format!("firewall: {failure}")),
         );
         problems.extend(self.firewall.obstacles.iter().cloned());
+        problems.extend(self.facts.hindrances.iter().cloned());
+        problems.extend(
+            self.withheld
+                .iter()
+                .map(|one| format!("route {} is not installed: {}", one.prefix, one.why)),
+        );
         problems.extend(self.concerns.iter().cloned());
         for neighbor in self.bgp_view(now).neighbors {
             let its_tunnel_is_up = self

@@ -96,6 +96,7 @@ fn policy(hook: Hook, binding: Binding) -> Policy {
             reqid: 7,
             tunnel: true,
         }),
+        offload: None,
     }
 }
 
