@@ -67,6 +67,11 @@ pub(crate) struct TunnelPlan {
     pub(crate) peer_inside: std::net::IpAddr,
     /// The interface's MTU, where the site file sets it.
     pub(crate) mtu: Option<u16>,
+    /// What the interface is on the kernel's plane.
+    pub(crate) interface_kind: config::model::InterfaceKind,
+    /// What the network card should do on the kernel's plane.
+    pub(crate) offload: config::model::Offload,
+    /// Without what depends on the plane, until that is chosen.
     pub(crate) spec: TunnelSpec,
     /// `local` is filled in when the way to the peer is known.
     pub(crate) connection: ike::Connection,
@@ -80,10 +85,10 @@ impl TunnelPlan {
         &self.spec.interface
     }
 
-    /// The suite that the first ESP proposal names.
-    pub(crate) fn first_suite(&self) -> Option<Suite> {
-        let proposal = self.connection.esp.first()?;
-        Suite::new(proposal.encryption, proposal.integrity).ok()
+    /// The suites of its ESP proposals, the preferred one first.
+    pub(crate) fn suites(&self) -> impl Iterator<Item = Suite> {
+        let proposals = self.connection.esp.iter();
+        proposals.filter_map(|it| Suite::new(it.encryption, it.integrity).ok())
     }
 }
 

@@ -142,12 +142,27 @@ fn a_sweep_takes_off_what_a_killed_daemon_left_and_nothing_while_one_runs() {
 
     scene.gateway.kill9();
     assert_ne!(host_state(&scene.site.gateway), before);
+    let policy = |mark: &str| {
+        let words = format!(
+            "ip xfrm policy add dir out src 0.0.0.0/0 dst 0.0.0.0/0 mark {mark} mask 0xffffffff action block"
+        );
+        let words: Vec<_> = words.split(' ').collect();
+        scene.site.gateway.exec(&words);
+    };
+    // As the kernel plane's, and somebody else's.
+    policy("0xca050001");
+    policy("0x5");
     let swept = scene.gateway.command(&["sweep"]);
     assert!(
         swept.ok() && swept.stdout.contains("nft delete table inet causeway"),
         "{swept:?}"
     );
     assert_eq!(host_state(&scene.site.gateway), before);
+    let left = scene.site.gateway.exec(&["ip", "xfrm", "policy"]);
+    assert!(
+        left.contains("mark 0x5/") && !left.contains("0xca05"),
+        "{left}"
+    );
     let again = scene.gateway.command(&["sweep"]);
     assert_eq!(
         again.stdout, "nothing of ours is on this host\n",

@@ -31,6 +31,7 @@ mod inherited;
 mod journal;
 mod losses;
 mod outer;
+mod preview;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -348,7 +349,10 @@ impl Gateway {
             // The plane's own log line says all that there is to say.
             PlaneEvent::PolicyRestored { .. } => {}
             PlaneEvent::OffloadRefused { tunnel, reason } => {
-                warn!(%tunnel, "no hardware offload: {reason}");
+                if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
+                    warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");
+                    tunnel.offload_refused = Some(reason);
+                }
             }
             PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
             PlaneEvent::SaLost {
