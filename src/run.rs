@@ -28,7 +28,7 @@ use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host;
 use crate::site::{self, Loaded};
-use crate::transport::{self, Arrival, Dial, Transport};
+use crate::transport::{self, Arrival, Dial, Distance, Transport};
 use crate::{logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
@@ -212,6 +212,7 @@ impl Daemon {
                     }
                 }
                 Effect::Bgp(action) => self.change_connection(action),
+                Effect::Sign(keys) => self.transport.sign(keys),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::WatchPaths(remotes) => self.host.watch(remotes),
@@ -299,6 +300,8 @@ impl Daemon {
                 remote,
                 interface,
                 ttl,
+                min_ttl,
+                md5,
                 ..
             } => {
                 self.transport.dial(Dial {
@@ -306,7 +309,8 @@ impl Daemon {
                     local,
                     interface,
                     remote,
-                    ttl,
+                    distance: Distance { ttl, min_ttl },
+                    md5,
                 });
             }
             bgpd::Action::Send { conn, bytes } => {
@@ -330,11 +334,11 @@ impl Daemon {
 
     fn accept(&mut self, arrival: Arrival) -> Option<Input> {
         // Without a number the stream is dropped, which closes it.
-        if let Some(conn) = self
-            .gateway
-            .accept(Instant::now(), arrival.local, arrival.remote)
+        if let Some((conn, distance)) =
+            self.gateway
+                .accept(Instant::now(), arrival.local, arrival.remote)
         {
-            self.transport.adopt(conn, arrival.stream);
+            self.transport.adopt(conn, arrival.stream, distance);
         }
         None
     }
@@ -470,7 +474,11 @@ impl Daemon {
                 Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
+                Effect::Send(_)
+                | Effect::Bgp(_)
+                | Effect::Sign(_)
+                | Effect::WatchPaths(_)
+                | Effect::Fail(_) => {}
             }
         }
         // The thread must not wait for a loop that waits for it.

@@ -126,6 +126,10 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.local_pref = Some(neighbor.local_pref);
     peer.prepend = neighbor.prepend;
     peer.med = neighbor.med;
+    if neighbor.ttl_security {
+        // RFC 5082, section 3: a neighbor on the same network sends and receives with 255.
+        (peer.ttl, peer.min_ttl) = (Some(u8::MAX), Some(u8::MAX));
+    }
     peer.max_prefixes_in = PrefixLimit {
         max: neighbor.max_prefixes,
         ..peer.max_prefixes_in
