@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   loop ──watch: wishes──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
-//!        ──counts (16)────►             ◄─multicast─ what others change
+//!        ──questions (16)─►             ◄─multicast─ what others change
 //!        ◄─notices (64)───
 //! ```
 //!
@@ -16,21 +16,29 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bgpd::LocalSource;
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use vti::host::{Host as _, Reconciler, Report};
+use vti::ifname::IfName;
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
-use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
+use vti::nft::{Applied, Firewall, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
+use vti::underlay::underlay;
 
+mod plan;
 mod repairs;
 
+#[cfg(test)]
+pub(crate) use self::plan::FirewallPlan;
+pub(crate) use self::plan::HostPlan;
 use self::repairs::Repairs;
 use crate::gateway::view::RuleCount;
 use crate::gateway::{FirewallFacts, HostFacts, Inherited, Input, LocalPath};
+use crate::lockout::{self, Outline};
 
 /// The thread's stack.
 const STACK: usize = 512 << 10;
@@ -54,12 +62,50 @@ struct Wishes {
     desired: Option<Arc<Desired>>,
     /// Our firewall; `None` is none of ours.
     ruleset: Option<Arc<Ruleset>>,
-    /// The outer addresses whose paths are watched.
-    watched: Vec<IpAddr>,
+    /// What the host is looked at for.
+    watched: Arc<Outline>,
 }
 
-/// Where the counts of our rules are wanted.
-type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
+/// What the loop wants to know. While the thread is busy there is no answer, which the asker has to live with.
+pub(crate) enum Question {
+    /// What our rules matched.
+    Counts(oneshot::Sender<Vec<RuleCount>>),
+    /// What it would take to bring the host to this.
+    Plan(Box<Imagined>, oneshot::Sender<Result<HostPlan, String>>),
+}
+
+/// A wish that is not carried out.
+pub(crate) struct Imagined {
+    pub(crate) desired: Desired,
+    pub(crate) ruleset: Option<Ruleset>,
+}
+
+/// What it would take to bring this host to that, where no daemon runs. `state` is where a daemon keeps originals of settings.
+///
+/// # Errors
+/// When the host cannot be looked at.
+pub(crate) async fn plan_here(state: PathBuf, imagined: &Imagined) -> Result<HostPlan, String> {
+    let host = KernelHost::open_with_state_in(state).await;
+    let host = host.map_err(|error| error.to_string())?;
+    let mut firewall = Firewall::open().map_err(|error| error.to_string());
+    plan::plan(
+        &mut Reconciler::new(host),
+        firewall.as_mut().map_err(|error| error.as_str()),
+        &imagined.desired,
+        imagined.ruleset.as_ref(),
+    )
+    .await
+}
+
+/// What the gateway has to know of this host, looked at once.
+///
+/// # Errors
+/// When the host cannot be looked at.
+pub(crate) async fn facts_here(outline: &Outline) -> Result<HostFacts, String> {
+    let mut lookup = Lookup::open().map_err(|error| error.to_string())?;
+    let facts = facts(&mut lookup, outline).await;
+    facts.map_err(|error| error.to_string())
+}
 
 /// The routes that a process before this one left in the kernel.
 ///
@@ -73,7 +119,7 @@ pub(crate) async fn inherited(state: PathBuf) -> Result<Inherited, vti::host::Er
 /// The loop's end of the thread.
 pub(crate) struct Handle {
     wishes: watch::Sender<Wishes>,
-    counts: mpsc::Sender<CountAnswer>,
+    questions: mpsc::Sender<Question>,
     thread: JoinHandle<()>,
 }
 
@@ -84,7 +130,7 @@ impl Handle {
     /// When the thread cannot be started.
     pub(crate) fn start(state: PathBuf, notices: mpsc::Sender<Input>) -> std::io::Result<Self> {
         let (wishes, wished) = watch::channel(Wishes::default());
-        let (counts, counted) = mpsc::channel(16);
+        let (questions, asked) = mpsc::channel(16);
         let thread = std::thread::Builder::new()
             .name("host".into())
             .stack_size(STACK)
@@ -93,13 +139,13 @@ impl Handle {
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(work(state, wished, counted, notices)),
+                    Ok(runtime) => runtime.block_on(work(state, wished, asked, notices)),
                     Err(error) => warn!("the host thread has no runtime: {error}"),
                 }
             })?;
         Ok(Self {
             wishes,
-            counts,
+            questions,
             thread,
         })
     }
@@ -115,24 +161,24 @@ impl Handle {
         self.wishes.send_modify(|wishes| wishes.ruleset = ruleset);
     }
 
-    /// Replaces the outer addresses whose paths are watched.
-    pub(crate) fn watch(&self, addresses: Vec<IpAddr>) {
-        self.wishes.send_modify(|wishes| wishes.watched = addresses);
+    /// Replaces what the host is looked at for.
+    pub(crate) fn watch(&self, outline: Arc<Outline>) {
+        self.wishes.send_modify(|wishes| wishes.watched = outline);
     }
 
-    /// Asks what our rules matched. While the thread is busy there is no answer, which the asker has to live with.
-    pub(crate) fn count(&self, answer: CountAnswer) {
-        let _ = self.counts.try_send(answer);
+    /// Asks something.
+    pub(crate) fn ask(&self, question: Question) {
+        let _ = self.questions.try_send(question);
     }
 
     /// Lets the thread carry the last wishes out, and waits for it.
     pub(crate) fn finish(self) {
         let Self {
             wishes,
-            counts,
+            questions,
             thread,
         } = self;
-        drop((wishes, counts));
+        drop((wishes, questions));
         if thread.join().is_err() {
             warn!("the host thread panicked");
         }
@@ -142,11 +188,11 @@ impl Handle {
 async fn work(
     state: PathBuf,
     wishes: watch::Receiver<Wishes>,
-    counts: mpsc::Receiver<CountAnswer>,
+    questions: mpsc::Receiver<Question>,
     notices: mpsc::Sender<Input>,
 ) {
     match Worker::open(state, notices.clone()).await {
-        Ok(worker) => worker.run(wishes, counts).await,
+        Ok(worker) => worker.run(wishes, questions).await,
         Err(error) => {
             let _ = notices.send(Input::Reconciled(Err(error))).await;
         }
@@ -204,7 +250,7 @@ impl Worker {
     async fn run(
         mut self,
         mut wishes: watch::Receiver<Wishes>,
-        mut counts: mpsc::Receiver<CountAnswer>,
+        mut questions: mpsc::Receiver<Question>,
     ) {
         let mut audit = tokio::time::interval(AUDIT);
         let mut peek = tokio::time::interval(PEEK);
@@ -219,7 +265,7 @@ impl Worker {
                         return;
                     }
                 }
-                Some(answer) = counts.recv() => drop(answer.send(self.counts())),
+                Some(question) = questions.recv() => self.answer(question).await,
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
@@ -248,14 +294,14 @@ impl Worker {
             (old, new) => old.is_none() && new.is_none(),
         });
         let firewall = differs(|old, new| old.ruleset == new.ruleset);
-        let paths = differs(|old, new| old.watched == new.watched);
-        if paths {
+        let outline = differs(|old, new| old.watched == new.watched);
+        if outline {
             self.tell_facts().await;
         }
         if host {
             self.reconcile().await;
         }
-        if firewall {
+        if firewall || outline {
             self.load_firewall(false).await;
         }
     }
@@ -327,7 +373,7 @@ impl Worker {
     /// Looks for changes that nobody was told of.
     async fn peek(&mut self) {
         self.look_at_firewall().await;
-        let Some(desired) = self.wishes().desired else {
+        let Some(desired) = self.known.as_ref().and_then(|known| known.desired.clone()) else {
             return;
         };
         match self.reconciler.host().silent_changes(&desired) {
@@ -341,72 +387,13 @@ impl Worker {
     }
 
     async fn tell_facts(&mut self) {
-        match self.facts().await {
+        let site = self.wishes().watched;
+        match facts(&mut self.lookup, &site).await {
             Ok(facts) => {
                 self.tell(Input::Host(facts)).await;
             }
             Err(error) => warn!("cannot look at the host: {error}"),
         }
-    }
-
-    async fn facts(&mut self) -> Result<HostFacts, vti::host::Error> {
-        let snapshot = self.lookup.snapshot().await?;
-        let connected = snapshot
-            .connected
-            .iter()
-            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.to_string())));
-        let routes = snapshot.routes.iter().map(|route| {
-            let source = match route.origin {
-                Origin::Static => LocalSource::Static,
-                Origin::Kernel => LocalSource::Kernel,
-            };
-            (
-                route.prefix,
-                source,
-                route.next_hops.first().map(|(dev, _)| dev.to_string()),
-            )
-        });
-        let local_routes = connected.chain(routes).collect();
-        let links = snapshot
-            .usable
-            .iter()
-            .map(|(name, usable)| (name.to_string(), *usable))
-            .collect();
-        let mut paths = BTreeMap::new();
-        for remote in self.wishes().watched {
-            let path = self.path(remote)?;
-            paths.insert(remote, path);
-        }
-        Ok(HostFacts {
-            local_routes,
-            paths,
-            links,
-        })
-    }
-
-    fn path(&mut self, remote: IpAddr) -> Result<Result<LocalPath, String>, vti::host::Error> {
-        let Some(path) = self.lookup.path(remote, None)? else {
-            return Ok(Err(format!(
-                "no route to {remote}: is the WAN interface up, and is there a default route?"
-            )));
-        };
-        if path.is_local {
-            return Ok(Err(format!(
-                "{remote} is an address of this host, so it cannot be the peer's"
-            )));
-        }
-        let Some(source) = path.source else {
-            return Ok(Err(format!(
-                "{} has no address to reach {remote} from",
-                path.dev
-            )));
-        };
-        let mtu = u16::try_from(path.mtu).unwrap_or(u16::MAX);
-        Ok(Ok(LocalPath {
-            source,
-            interface: path.dev.to_string(),
-            mtu,
-        }))
     }
 
     async fn load_firewall(&mut self, is_repair: bool) {
@@ -438,9 +425,9 @@ impl Worker {
             .await;
     }
 
-    /// Our own table is looked at, and put right, when anybody has changed anything.
+    /// Our own table is looked at, and put right, when anybody has changed anything; others may stand in the way without it too.
     async fn look_at_firewall(&mut self) {
-        if self.wishes().ruleset.is_none() {
+        if self.wishes().watched.remotes.is_empty() {
             return;
         }
         if self.generation_now() != self.generation {
@@ -456,25 +443,38 @@ impl Worker {
     /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
         let wishes = self.wishes();
-        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &wishes.ruleset) else {
+        let Ok(firewall) = &mut self.firewall else {
             return Vec::new();
         };
-        let flows = flows(ruleset, &wishes.watched);
+        let flows = lockout::flows(&wishes.watched, wishes.ruleset.as_deref());
         match firewall.trace(&flows) {
             Ok(trace) => {
-                let stopped = |passage: &&Passage| passage.outcome != Outcome::Passes;
                 let legacy = trace.legacy_tables.iter().map(|table| {
                     format!("iptables-legacy has rules in its table {table}, which cannot be looked at from here: see iptables-legacy-save")
                 });
                 trace
                     .passages
                     .iter()
-                    .filter(stopped)
+                    .filter(|passage| lockout::is_in_the_way(passage))
                     .map(ToString::to_string)
                     .chain(legacy)
                     .collect()
             }
             Err(error) => vec![format!("cannot look at other firewall tables: {error}")],
+        }
+    }
+
+    async fn answer(&mut self, question: Question) {
+        // Who went away does not want the answer.
+        match question {
+            Question::Counts(answer) => drop(answer.send(self.counts())),
+            Question::Plan(imagined, answer) => {
+                let firewall = self.firewall.as_mut().map_err(|error| error.as_str());
+                let Imagined { desired, ruleset } = &*imagined;
+                let reconciler = &mut self.reconciler;
+                let plan = plan::plan(reconciler, firewall, desired, ruleset.as_ref()).await;
+                drop(answer.send(plan));
+            }
         }
     }
 
@@ -497,28 +497,91 @@ impl Worker {
     }
 }
 
-/// What has to get through for the site to work.
-fn flows(ruleset: &Ruleset, peers: &[IpAddr]) -> Vec<Flow> {
-    let wan = ruleset
-        .wan
-        .as_ref()
-        .and_then(|wan| wan.interface.as_deref());
-    let outer = peers.iter().flat_map(|peer| {
-        let both = [
-            Flow::from_peer(*peer, wan, None),
-            Flow::to_peer(*peer, wan, None),
-        ];
-        both.into_iter().flatten()
-    });
-    let sessions = ruleset
-        .bgp
+/// What the gateway has to know of the host.
+async fn facts(lookup: &mut Lookup, site: &Outline) -> Result<HostFacts, vti::host::Error> {
+    let snapshot = lookup.snapshot().await?;
+    let connected: Vec<(IpNet, String)> = snapshot
+        .connected
         .iter()
-        .map(|peer| Flow::bgp_from(peer.address, &peer.interface));
-    let inner = ruleset.tunnel_interfaces.iter().flat_map(|tunnel| {
-        [
-            Flow::from_cloud(tunnel, None, None),
-            Flow::to_cloud(tunnel, None, None),
-        ]
+        .map(|(prefix, dev)| (*prefix, dev.to_string()))
+        .collect();
+    let routes = snapshot.routes.iter().map(|route| {
+        let source = match route.origin {
+            Origin::Static => LocalSource::Static,
+            Origin::Kernel => LocalSource::Kernel,
+        };
+        (
+            route.prefix,
+            source,
+            route.next_hops.first().map(|(dev, _)| dev.to_string()),
+        )
     });
-    outer.chain(sessions).chain(inner).collect()
+    let local_routes = connected
+        .iter()
+        .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.clone())))
+        .chain(routes)
+        .collect();
+    let links = snapshot
+        .usable
+        .iter()
+        .map(|(name, usable)| (name.to_string(), *usable))
+        .collect();
+    let mut paths = BTreeMap::new();
+    for remote in &site.remotes {
+        let path = path(lookup, *remote)?;
+        paths.insert(*remote, path);
+    }
+    let ways = site.remotes.iter().filter_map(|remote| {
+        let is_tunnel = |dev: IfName| site.tunnels.contains(dev.as_str());
+        Some((*remote, underlay(&snapshot, *remote, is_tunnel)?))
+    });
+    let addresses: Vec<(IpAddr, String)> = snapshot
+        .addresses
+        .iter()
+        .flat_map(|(dev, nets)| nets.iter().map(|net| (net.addr(), dev.to_string())))
+        .collect();
+    let hindrances = lockout::look(
+        site,
+        lockout::Host {
+            paths: &paths,
+            connected: &connected,
+            addresses: &addresses,
+        },
+    );
+    Ok(HostFacts {
+        local_routes,
+        underlay: ways.collect(),
+        hindrances,
+        paths,
+        links,
+    })
+}
+
+/// The way to a peer, or why there is none.
+fn path(
+    lookup: &mut Lookup,
+    remote: IpAddr,
+) -> Result<Result<LocalPath, String>, vti::host::Error> {
+    let Some(path) = lookup.path(remote, None)? else {
+        return Ok(Err(format!(
+            "no route to {remote}: is the WAN interface up, and is there a default route?"
+        )));
+    };
+    if path.is_local {
+        return Ok(Err(format!(
+            "{remote} is an address of this host, so it cannot be the peer's"
+        )));
+    }
+    let Some(source) = path.source else {
+        return Ok(Err(format!(
+            "{} has no address to reach {remote} from",
+            path.dev
+        )));
+    };
+    let mtu = u16::try_from(path.mtu).unwrap_or(u16::MAX);
+    Ok(Ok(LocalPath {
+        source,
+        interface: path.dev.to_string(),
+        mtu,
+    }))
 }

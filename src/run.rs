@@ -20,22 +20,26 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
-use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
+use vti::user::{IkeSender, UserPlaneConfig};
 
-use crate::cli::{Failure, number};
+use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
-use crate::host;
+use crate::host::{self, Imagined, Question};
+use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
-use crate::{logging, systemd};
+use crate::{lockout, logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long the host thread may take to count what our rules matched.
 const COUNTING: Duration = Duration::from_millis(500);
+
+/// How long the host thread may take to compare the host with what is asked of it.
+const COMPARING: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -75,9 +79,13 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     systemd::ready();
 
+    let mut all_are_added = false;
     let stopped_by = loop {
         if let Some(reason) = daemon.drain_effects() {
             break Err(reason);
+        }
+        if !std::mem::replace(&mut all_are_added, true) {
+            daemon.sweep();
         }
         let deadline = daemon.gateway.poll_timeout();
         let input = tokio::select! {
@@ -133,7 +141,7 @@ struct Daemon {
     gateway: Gateway,
     plane: Box<dyn DataPlane>,
     ike: IkeSender,
-    plane_reason: String,
+    choice: Choice,
     plane_events: mpsc::Receiver<PlaneEvent>,
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
@@ -145,15 +153,20 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path, loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
+    fn start(config: &Path, mut loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
+            .map_err(Failure::Failed)?;
+        choice.fit(&mut loaded.plan, choice::device_to);
+        info!("{} data plane: {}", choice.kind, choice.reason);
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
             nat_port: loaded.nat_port,
             ..Default::default()
         };
-        let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let plane = choice::open(choice.kind, &ports, events)
+            .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
@@ -187,8 +200,8 @@ impl Daemon {
             config: config.to_owned(),
             gateway,
             ike: plane.ike_sender(),
-            plane: Box::new(plane),
-            plane_reason: loaded.plane_reason(),
+            plane,
+            choice,
             plane_events,
             transport,
             connections,
@@ -215,11 +228,22 @@ impl Daemon {
                 Effect::Sign(keys) => self.transport.sign(keys),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::WatchPaths(remotes) => self.host.watch(remotes),
+                Effect::Watch(outline) => self.host.watch(outline),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
         None
+    }
+
+    /// Removes what an earlier process left in the data plane for tunnels that are not wanted any more.
+    fn sweep(&mut self) {
+        let swept = self.plane.sweep();
+        if swept > 0 {
+            info!(
+                "{} of an earlier run removed from the data plane",
+                number(swept, "leftover")
+            );
+        }
     }
 
     fn send(&self, transmit: &ike::Transmit) {
@@ -374,6 +398,10 @@ impl Daemon {
                 self.count_for(request);
                 return None;
             }
+            Query::Plan => {
+                self.plan_for(request);
+                return None;
+            }
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
@@ -400,7 +428,7 @@ impl Daemon {
     /// out of the answer.
     fn count_for(&self, request: Request) {
         let (answer, answered) = oneshot::channel();
-        self.host.count(answer);
+        self.host.ask(Question::Counts(answer));
         let counted = self.counted_by.clone();
         tokio::spawn(async move {
             let counts = tokio::time::timeout(COUNTING, answered).await;
@@ -408,6 +436,59 @@ impl Daemon {
             // A loop that is gone answers nobody.
             let _ = counted.send((request, counts)).await;
         });
+    }
+
+    /// Has the host compared with what a reload would ask of it. The loop does not wait for the host thread.
+    fn plan_for(&self, request: Request) {
+        let (reload, imagined) = match self.preview() {
+            Ok(preview) => preview,
+            Err(refusal) => {
+                let _ = request.answer.send(Err(refusal));
+                return;
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        self.host.ask(Question::Plan(Box::new(imagined), answer));
+        let (config, plane) = (self.config.clone(), self.plane_words());
+        tokio::spawn(async move {
+            let busy = || "the host thread is busy; try again".to_owned();
+            let compared = tokio::time::timeout(COMPARING, answered).await;
+            let compared = compared.ok().and_then(Result::ok).ok_or_else(busy);
+            let document = compared
+                .flatten()
+                .map(|host| plan::document(&config, &host, &plane, Some(reload)));
+            // A client that went away does not want its answer.
+            let _ = request.answer.send(document.map_err(Refusal::Failed));
+        });
+    }
+
+    /// What a reload would do, and what it would ask of the host.
+    fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let mut choice = self.choice.clone();
+        choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        choice.fit(&mut loaded.plan, choice::device_to);
+        let preview = self
+            .gateway
+            .preview(Instant::now(), &loaded.plan)
+            .map_err(Refusal::Failed)?;
+        let reload = plan::Reload {
+            touched: preview.touched.into_iter().chain(kept).collect(),
+            tunnels: serde_json::json!(preview.tunnels),
+            neighbors: serde_json::json!(preview.neighbors),
+        };
+        let imagined = Imagined {
+            desired: preview.desired,
+            ruleset: loaded.plan.firewall,
+        };
+        Ok((reload, imagined))
+    }
+
+    fn plane_words(&self) -> String {
+        self.choice.to_string()
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
@@ -423,7 +504,14 @@ impl Daemon {
         let tunnels = &self.loaded.plan.tunnels;
         Surroundings {
             plane: self.plane.kind().to_string(),
-            plane_reason: self.plane_reason.clone(),
+            plane_reason: self.choice.reason.clone(),
+            interface_reasons: tunnels
+                .iter()
+                .map(|tunnel| {
+                    let reason = self.choice.interface_reason(tunnel.interface_kind);
+                    (tunnel.spec.id.0, reason)
+                })
+                .collect(),
             config: self.config.display().to_string(),
             tunnels: tunnels
                 .iter()
@@ -450,6 +538,10 @@ impl Daemon {
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
         let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        self.choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        self.choice.fit(&mut loaded.plan, choice::device_to);
         let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())
@@ -477,7 +569,7 @@ impl Daemon {
                 Effect::Send(_)
                 | Effect::Bgp(_)
                 | Effect::Sign(_)
-                | Effect::WatchPaths(_)
+                | Effect::Watch(_)
                 | Effect::Fail(_) => {}
             }
         }

@@ -106,6 +106,53 @@ fn the_gateway_works_within_what_its_unit_allows() {
     assert_eq!(site.gateway.read_sysctl("net/ipv4/ip_forward"), "0");
 }
 
+/// What a daemon may have changed, in the tools' own words.
+fn host_state(gateway: &lab::Ns) -> Vec<String> {
+    let tools = [
+        "ip -o link show",
+        "ip -4 route show table all",
+        "ip rule show",
+        "ip nexthop show",
+        "nft list tables",
+        "sysctl net.ipv4.ip_forward net.ipv4.fib_multipath_hash_policy",
+    ];
+    let words = |tool: &str| -> Vec<String> { tool.split(' ').map(str::to_owned).collect() };
+    let run = |tool: &&str| {
+        let words = words(tool);
+        gateway.exec(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    tools.iter().map(run).collect()
+}
+
+#[test]
+fn a_sweep_takes_off_what_a_killed_daemon_left_and_nothing_while_one_runs() {
+    let site = ReferenceSite::new();
+    let before = host_state(&site.gateway);
+    let mut scene = Scene::start_with(site, CAUSEWAY, &SiteFile::reference(), |_, _| {});
+    scene.wait_until_up();
+    let running = host_state(&scene.site.gateway);
+    let refused = scene.gateway.command(&["sweep"]);
+    assert!(
+        !refused.ok() && refused.stderr.contains("stop it first"),
+        "{refused:?}"
+    );
+    assert_eq!(host_state(&scene.site.gateway), running);
+
+    scene.gateway.kill9();
+    assert_ne!(host_state(&scene.site.gateway), before);
+    let swept = scene.gateway.command(&["sweep"]);
+    assert!(
+        swept.ok() && swept.stdout.contains("nft delete table inet causeway"),
+        "{swept:?}"
+    );
+    assert_eq!(host_state(&scene.site.gateway), before);
+    let again = scene.gateway.command(&["sweep"]);
+    assert_eq!(
+        again.stdout, "nothing of ours is on this host\n",
+        "{again:?}"
+    );
+}
+
 /// What the daemon tells the service manager, one message after the other, until one of them has `word` in it.
 fn told(socket: &UnixDatagram, word: &str) -> Vec<String> {
     let mut messages = Vec::new();

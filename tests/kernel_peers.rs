@@ -22,7 +22,9 @@ fn pair(net: &Net, home: Peers, cloud: Peers) -> ([Ns; 2], [HeadEnd; 2]) {
         let address = format!("{address}/32");
         ns.exec(&["ip", "addr", "add", &address, "peer", peer, "dev", "wan0"]);
     }
-    let ours = Connection::new("cpe", at::GATEWAY, at::HEAD_ENDS[0], at::PSKS[0]);
+    let mut ours = Connection::new("cpe", at::GATEWAY, at::HEAD_ENDS[0], at::PSKS[0]);
+    // Libreswan answers a rekey whose KE payload is not of the IKE_SA's group with INVALID_SYNTAX, which ends the IKE_SA.
+    "aes256gcm16-modp2048,aes256gcm16".clone_into(&mut ours.esp);
     let ends = [
         HeadEnd::start(home, &left, "10.1.0.0/31", ours),
         HeadEnd::start(cloud, &right, "10.1.0.1/31", Cloud::connection(0)),

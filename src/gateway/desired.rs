@@ -8,13 +8,14 @@ use vti::ifname::IfName;
 use vti::plan::{Desired, LinkDesired, LinkKind, NextHop, NextHopSet, RouteDesired, RouteKey};
 use vti::plane::Binding;
 
+use super::outer::Withheld;
 use super::{Gateway, Tunnel};
 
 impl Gateway {
-    /// The host as it should be now. Nothing at all once we stop.
-    pub(super) fn desired(&self) -> Desired {
+    /// The host as it should be now, and the routes that it is better off without. Nothing at all once we stop.
+    pub(super) fn desired(&self) -> (Desired, Vec<Withheld>) {
         if self.stopping {
-            return Desired::default();
+            return (Desired::default(), Vec::new());
         }
         let mut desired = Desired::default().with_gateway_sysctls(false);
         for tunnel in self.tunnels.values() {
@@ -24,22 +25,29 @@ impl Gateway {
                 desired = desired.with_tunnel(plan.interface, link.of(kind));
             }
         }
+        let mut guard = self.guard();
         for (prefix, next_hops) in &self.fib {
-            if let Some(route) = self.route(prefix, next_hops) {
+            if let Some(route) = self.route(prefix, next_hops)
+                && guard.judge(*prefix, &route, || self.may_overlap(next_hops))
+            {
                 desired = desired.with_route(self.route_key(*prefix), route);
             }
         }
-        // What a process before us left goes on until its neighbors have spoken.
+        // What a process before us left goes on until its neighbors have spoken. It has judged what may overlap.
         for prefix in self
             .inherited
             .prefixes()
             .filter(|it| !self.fib.contains_key(it))
         {
-            if let Some(route) = self.route(prefix, &[]) {
+            if let Some(route) = self.route(prefix, &[])
+                && guard.judge(*prefix, &route, || true)
+            {
                 desired = desired.with_route(self.route_key(*prefix), route);
             }
         }
-        desired
+        let (pins, withheld) = guard.finish(&desired.routes);
+        desired.routes.extend(pins);
+        (desired, withheld)
     }
 
     fn route_key(&self, prefix: IpNet) -> RouteKey {

@@ -4,7 +4,7 @@
 //! argument. The one truth about a tunnel, whether packets pass, is [`Tunnel::is_up`], and it is said in one place, so BGP's next hops
 //! and the host's routes can never disagree about it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,9 @@ use vti::host::Report;
 use vti::nft::Ruleset;
 use vti::plan::Desired;
 use vti::plane::{Direction, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
+use vti::underlay::Way;
 
+use crate::lockout::Outline;
 use crate::plan::Plan;
 use crate::transport;
 
@@ -28,6 +30,8 @@ mod ike_events;
 mod inherited;
 mod journal;
 mod losses;
+mod outer;
+mod preview;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,7 @@ pub(crate) use inherited::Inherited;
 use journal::Journal;
 use losses::Due;
 pub(crate) use losses::Refused;
+use outer::Withheld;
 pub(crate) use tunnel::LocalPath;
 use tunnel::Tunnel;
 
@@ -93,6 +98,10 @@ pub(crate) struct HostFacts {
     pub(crate) local_routes: Vec<(IpNet, bgpd::LocalSource, Option<String>)>,
     /// For each peer's outer address, how it is reached.
     pub(crate) paths: BTreeMap<IpAddr, Result<LocalPath, String>>,
+    /// For each peer's outer address, how it would be reached without us.
+    pub(crate) underlay: BTreeMap<IpAddr, Way>,
+    /// What on this host is in the tunnels' way, in words, with what to do about it.
+    pub(crate) hindrances: Vec<String>,
     /// Interfaces that exist, and whether they carry packets.
     pub(crate) links: BTreeMap<String, bool>,
 }
@@ -121,8 +130,8 @@ pub(crate) enum Effect {
     Host(Arc<Desired>),
     /// Load this firewall; `None` removes ours.
     Firewall(Option<Arc<Ruleset>>),
-    /// The peers' outer addresses, whose paths have to be known and watched.
-    WatchPaths(Vec<IpAddr>),
+    /// What the host has to be looked at for: the ways to the peers, and what is in the way.
+    Watch(Arc<Outline>),
     /// End the process: something cannot go on.
     Fail(String),
 }
@@ -155,6 +164,8 @@ pub(crate) struct Gateway {
     concerns: Vec<String>,
     effects: VecDeque<Effect>,
     desired_is_stale: bool,
+    /// Routes that BGP wants and the host is better off without.
+    withheld: Vec<Withheld>,
     journal: Journal,
     /// What waits for its time.
     due: Vec<(Instant, Due)>,
@@ -190,6 +201,7 @@ impl Gateway {
             concerns: Vec::new(),
             effects: VecDeque::new(),
             desired_is_stale: true,
+            withheld: Vec::new(),
             journal: Journal::default(),
             due: Vec::new(),
             started: now,
@@ -285,8 +297,12 @@ impl Gateway {
             self.effects.push_back(Effect::Send(transmit));
         }
         if std::mem::take(&mut self.desired_is_stale) {
-            let desired = Arc::new(self.desired());
-            self.effects.push_back(Effect::Host(desired));
+            let (desired, withheld) = self.desired();
+            self.effects.push_back(Effect::Host(Arc::new(desired)));
+            for one in withheld.iter().filter(|one| !self.withheld.contains(one)) {
+                warn!("route {} is not installed: {}", one.prefix, one.why);
+            }
+            self.withheld = withheld;
         }
     }
 
@@ -335,7 +351,10 @@ impl Gateway {
             // The plane's own log line says all that there is to say.
             PlaneEvent::PolicyRestored { .. } => {}
             PlaneEvent::OffloadRefused { tunnel, reason } => {
-                warn!(%tunnel, "no hardware offload: {reason}");
+                if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
+                    warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");
+                    tunnel.offload_refused = Some(reason);
+                }
             }
             PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
             PlaneEvent::SaLost {
@@ -397,6 +416,13 @@ impl Gateway {
                 self.bgp_command(now, bgpd::Command::SetInterface { name, up: false });
             }
         }
+        for hindrance in facts
+            .hindrances
+            .iter()
+            .filter(|one| !self.facts.hindrances.contains(one))
+        {
+            warn!("{hindrance}");
+        }
         self.facts = facts;
         self.announce_local_routes(now);
         self.follow_paths(now);
@@ -416,8 +442,21 @@ impl Gateway {
     /// Starts or moves each connection whose way to its peer is known now.
     fn follow_paths(&mut self, now: Instant) {
         let mut commands = Vec::new();
+        let interfaces: BTreeSet<String> = self
+            .tunnels
+            .values()
+            .map(|tunnel| tunnel.plan.interface().to_owned())
+            .collect();
         for tunnel in self.tunnels.values_mut() {
-            match self.facts.paths.get(&tunnel.plan.connection.remote) {
+            let remote = tunnel.plan.connection.remote;
+            match self.facts.paths.get(&remote) {
+                // What carries a tunnel cannot lead through one; the moment passes, or the host's hindrances say what to do.
+                Some(Ok(path)) if interfaces.contains(&path.interface) => {
+                    let into = &path.interface;
+                    tunnel.lose_path(&format!(
+                        "the route to {remote} leads into our own tunnel interface {into}"
+                    ));
+                }
                 Some(Ok(path)) => commands.extend(tunnel.take_path(path)),
                 Some(Err(reason)) => tunnel.lose_path(reason),
                 None => {}

@@ -96,7 +96,7 @@ fn graceful_restart(
     neighbor.graceful_restart.then_some(GracefulRestart {
         restart_time: neighbor.restart_time,
         notification: tunnel.is_some(),
-        forwarding: tunnel.is_none_or(|tunnel| tunnel.spec.binding.is_some()),
+        forwarding: tunnel.is_none_or(outlives_us),
     })
 }
 
@@ -149,6 +149,11 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.own_networks = own_networks(site);
     peer.outer_addresses = outer_addresses(site);
     Ok(peer)
+}
+
+/// Whether what a tunnel carries goes on while this program is away.
+pub(super) fn outlives_us(tunnel: &TunnelPlan) -> bool {
+    tunnel.spec.binding.is_some()
 }
 
 fn policy(policy: &model::Policy) -> Policy {

@@ -13,9 +13,10 @@ use nix::errno::Errno;
 use crate::{
     diff::{Concern, Plan, diff},
     ifname::IfName,
-    observed::Observed,
+    linkinfo::{Fit, Make},
+    observed::{LinkObserved, Observed},
     op::Op,
-    plan::Desired,
+    plan::{Desired, LinkKind},
 };
 
 /// A host that can be looked at and changed.
@@ -207,6 +208,31 @@ impl Report {
     }
 }
 
+/// Which interface it is, whatever is written on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    /// The one with this number.
+    Number(u32),
+    /// The one that we made and have not looked at since.
+    Made(Option<Make>),
+}
+
+impl Identity {
+    fn of(link: &LinkObserved) -> Self {
+        match link.index {
+            0 => Self::Made(link.make),
+            index => Self::Number(index),
+        }
+    }
+
+    fn is(self, link: &LinkObserved) -> bool {
+        match self {
+            Self::Number(index) => link.index == index,
+            Self::Made(make) => link.make == make,
+        }
+    }
+}
+
 /// Brings a host to what is desired, again and again.
 ///
 /// Between two looks at the host it remembers what it saw and did. So a change of one route costs a
@@ -215,8 +241,8 @@ impl Report {
 pub struct Reconciler<H> {
     host: H,
     believed: Option<Observed>,
-    /// The numbers of the interfaces that were ours at the last look, so that one whose alias somebody else overwrites stays ours.
-    links: BTreeMap<IfName, u32>,
+    /// The interfaces that are ours, so that one whose alias somebody else overwrites stays ours.
+    links: BTreeMap<IfName, Identity>,
 }
 
 impl<H: Host> Reconciler<H> {
@@ -256,14 +282,54 @@ impl<H: Host> Reconciler<H> {
         Ok(diff(self.believed.insert(observed), desired))
     }
 
+    /// What a person would have to type for it, TUNs included, which otherwise the data plane makes. Looks at the host anew.
+    ///
+    /// # Errors
+    /// The host can't be observed.
+    pub async fn preview(&mut self, desired: &Desired) -> Result<Plan, Error> {
+        let mut imagined = self.look().await?;
+        let mut ops = Vec::new();
+        for (&dev, want) in &desired.links {
+            if want.kind != LinkKind::Tun {
+                continue;
+            }
+            let found = imagined.links.get(&dev);
+            let is_wrong =
+                |link: &LinkObserved| link.is_ours() && link.fit(want.kind) == Fit::Other;
+            if found.is_some_and(is_wrong) {
+                ops.push(Op::DelLink { dev });
+            }
+            if found.is_none_or(is_wrong) {
+                ops.push(Op::AddLink {
+                    dev,
+                    kind: want.kind,
+                });
+            }
+        }
+        for op in &ops {
+            // They were made to fit what is there.
+            let _ = imagined.apply(op);
+        }
+        let mut plan = diff(&imagined, desired);
+        plan.ops.splice(..0, ops);
+        Ok(plan)
+    }
+
     async fn look(&mut self) -> Result<Observed, Error> {
         let mut observed = self.host.observe().await?;
         for (dev, link) in &mut observed.links {
-            link.remembered = self.links.get(dev) == Some(&link.index);
+            link.remembered = self.links.get(dev).is_some_and(|known| known.is(link));
         }
-        let ours = observed.links.iter().filter(|(_, link)| link.is_ours());
-        self.links = ours.map(|(dev, link)| (*dev, link.index)).collect();
+        self.links.clear();
+        self.remember(&observed);
         Ok(observed)
+    }
+
+    /// Keeps in mind which interfaces are ours.
+    fn remember(&mut self, observed: &Observed) {
+        let ours = observed.links.iter().filter(|(_, link)| link.is_ours());
+        self.links
+            .extend(ours.map(|(dev, link)| (*dev, Identity::of(link))));
     }
 
     /// Does what it takes. With [`Desired::default`] that removes all that is ours and gives every
@@ -294,6 +360,10 @@ impl<H: Host> Reconciler<H> {
                 clearing.iter().cloned().partition(Op::clears_nexthop);
             report.deferred = nexthops;
             self.apply(&rest, &mut report).await;
+        }
+        if let Some(believed) = self.believed.take() {
+            self.remember(&believed);
+            self.believed = Some(believed);
         }
         if !report.is_settled() {
             self.believed = None;

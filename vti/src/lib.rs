@@ -24,5 +24,6 @@ mod route;
 mod sys;
 pub mod sysctl;
 pub mod tcp;
+pub mod underlay;
 pub mod user;
 pub mod xfrm;

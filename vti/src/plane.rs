@@ -48,6 +48,22 @@ pub enum Binding {
     Mark(u32),
 }
 
+impl Binding {
+    /// The if_id, or the mark.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::IfId(number) | Self::Mark(number) => number,
+        }
+    }
+
+    /// Whether the number is out of [`BINDINGS`].
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        BINDINGS.contains(&self.number())
+    }
+}
+
 /// A tunnel, as far as it does not depend on any SA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelSpec {
@@ -453,6 +469,17 @@ pub enum Error {
         /// The SPI.
         spi: Spi,
     },
+    /// The kernel plane was given a tunnel without a number of ours that ties its interface to its SAs.
+    #[error(
+        "tunnel {tunnel} has no binding out of ca050001 to ca05ffff, so its policies would catch what is not routed into it"
+    )]
+    NoBinding {
+        /// The id.
+        tunnel: TunnelId,
+    },
+    /// The kernel refuses something that the kernel plane needs: a matter of this host.
+    #[error(transparent)]
+    Kernel(#[from] crate::kernel_plane::Reason),
     /// Keys or SPI are unusable.
     #[error(transparent)]
     Sa(#[from] esp::Error),

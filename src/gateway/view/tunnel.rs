@@ -7,7 +7,7 @@ use std::time::Instant;
 use ike::{ConnectionStatus, IkeSaStatus, Phase};
 use ipnet::IpNet;
 use serde::Serialize;
-use vti::plane::TunnelCounters;
+use vti::plane::{Binding, Offload, TunnelCounters};
 
 use super::seconds;
 use crate::gateway::Tunnel;
@@ -23,6 +23,12 @@ pub(super) struct TunnelView<'a> {
     seconds_in_state: u64,
     profile: &'a str,
     interface: &'a str,
+    /// `tun`, `xfrm` or `vti`.
+    interface_kind: &'static str,
+    interface_reason: String,
+    /// The interface's if_id or key, which is the mark of its SAs.
+    binding: Option<String>,
+    offload: OffloadView<'a>,
     reqid: u32,
     inside: IpNet,
     peer_inside: IpAddr,
@@ -36,6 +42,16 @@ pub(super) struct TunnelView<'a> {
     ike: Option<IkeView>,
     children: Vec<ChildView>,
     traffic: Option<TrafficView>,
+}
+
+/// What was asked of the network card, and what became of it.
+#[derive(Serialize)]
+struct OffloadView<'a> {
+    /// `none`, `crypto` or `packet`.
+    wanted: &'static str,
+    device: Option<&'a str>,
+    /// Why the card does not do it.
+    refused: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +106,7 @@ pub(super) fn view<'a>(
     tunnel: &'a Tunnel,
     connection: Option<&ConnectionStatus>,
     traffic: Option<&TunnelCounters>,
+    interface_reason: String,
 ) -> TunnelView<'a> {
     let plan = &tunnel.plan;
     let sas = connection
@@ -104,6 +121,16 @@ pub(super) fn view<'a>(
         seconds_in_state: seconds(now.saturating_duration_since(tunnel.since)),
         profile: &plan.profile,
         interface: plan.interface(),
+        interface_kind: match plan.spec.binding {
+            None => "tun",
+            Some(Binding::IfId(_)) => "xfrm",
+            Some(Binding::Mark(_)) => "vti",
+        },
+        interface_reason,
+        binding: plan.spec.binding.map(|binding| match binding {
+            Binding::IfId(number) | Binding::Mark(number) => format!("{number:#010x}"),
+        }),
+        offload: offload(tunnel),
         reqid: id,
         inside: plan.inside,
         peer_inside: plan.peer_inside,
@@ -120,6 +147,19 @@ pub(super) fn view<'a>(
         ike: newest.map(ike_view),
         children: sas.iter().flat_map(children).collect(),
         traffic: traffic.map(traffic_view),
+    }
+}
+
+fn offload(tunnel: &Tunnel) -> OffloadView<'_> {
+    let (wanted, device) = match &tunnel.plan.spec.offload {
+        Offload::Off => ("none", None),
+        Offload::Crypto { device } => ("crypto", Some(device.as_str())),
+        Offload::Packet { device } => ("packet", Some(device.as_str())),
+    };
+    OffloadView {
+        wanted,
+        device,
+        refused: tunnel.offload_refused.as_deref(),
     }
 }
 

@@ -432,19 +432,13 @@ fn child_sa(connection: &Connection, number: u32, log: &str, kernel: &str) -> Op
 
 /// How many packets an SA of the kernel has had, by its SPI in hexadecimal.
 fn packets(kernel: &str, spi: &str) -> u64 {
-    let mut lines = kernel.lines().skip_while(|line| {
-        !line.contains("proto esp")
-            || after(line, "spi 0x").is_none_or(|got| {
-                got.trim_start_matches('0') != spi.trim_start_matches('0')
-                    && got.split('(').next() != Some(spi)
-            })
-    });
-    let counted = lines
-        .find(|line| line.contains("(packets)"))
-        .and_then(|line| line.split(", ").nth(1))
-        .and_then(|part| part.split('(').next());
-    counted
-        .and_then(|count| count.trim().parse().ok())
+    let header = format!("spi 0x{:0>8}(", spi);
+    let mut lines = kernel.lines().skip_while(|line| !line.contains(&header));
+    let count = lines
+        .find(|line| line.contains("lifetime current:"))
+        .and_then(|_| lines.next()?.split(", ").nth(1)?.split('(').next());
+    count
+        .and_then(|count| count.parse().ok())
         .unwrap_or_default()
 }
 
@@ -477,8 +471,8 @@ mod tests {
         let log = "x: \"cpe\" #4: initiator rekeyed IKE SA #1 {cipher=AES_CBC_256 integ=HMAC_SHA1_96 prf=HMAC_SHA1 group=MODP2048}\n\
             x: \"cpe\" #3: initiator rekeyed Child SA #2 using #1; IPsec tunnel [0.0.0.0-255.255.255.255:0-65535 0] -> \
             [0.0.0.0-255.255.255.255:0-65535 0] {ESP/ESN=>0xcf108923 <0xe1e8c05a xfrm=AES_GCM_16_256-NONE-DH20 DPD=passive}\n";
-        let kernel = "src 192.0.2.1 dst 192.0.2.2\n\tproto esp spi 0xe1e8c05a(3790127194) reqid 16389\n\tlifetime current:\n\t  \
-            252(bytes), 3(packets)\n";
+        let kernel = "src 192.0.2.1 dst 192.0.2.2\n\tproto esp spi 0xe1e8c05a(3790127194) reqid 16389\n\tlifetime config:\n\t  limit: soft (INF)(packets), \
+            hard (INF)(packets)\n\tlifetime current:\n\t  252(bytes), 3(packets)\n";
         let sas = read_sas(&connection, status, log, kernel);
         assert_eq!(sas.len(), 1);
         assert_eq!(

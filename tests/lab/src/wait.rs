@@ -3,7 +3,8 @@
 use std::fmt::{Debug, Display};
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at: short beside what the tests measure, long beside what a look costs.
+/// How often a condition is looked at: short beside what the tests measure, long beside what a look costs, which on an
+/// emulated machine is more: see [`patience`].
 const POLL: Duration = Duration::from_millis(25);
 
 /// How many times longer than on an idle machine everything may take: `CAUSEWAY_LAB_PATIENCE`, or 1. An emulated machine
@@ -20,17 +21,17 @@ pub fn patience() -> u32 {
     })
 }
 
-/// Waits until `look` gives something, looking every 25 ms.
+/// Waits until `look` gives something, looking every 25 ms times the machine's [`patience`].
 ///
 /// # Panics
-/// When `limit`, times the machine's [`patience`], has passed: the message names `what` was waited for.
+/// When `limit`, times that patience, has passed: the message names `what` was waited for.
 #[track_caller]
 pub fn eventually<T>(
     limit: Duration,
     what: impl Display,
     mut look: impl FnMut() -> Option<T>,
 ) -> T {
-    let limit = limit * patience();
+    let (limit, pause) = (limit * patience(), POLL * patience());
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -41,7 +42,7 @@ pub fn eventually<T>(
             "after {:.1} s still not: {what}",
             started.elapsed().as_secs_f64()
         );
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
     }
 }
 

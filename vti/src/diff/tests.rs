@@ -40,9 +40,9 @@ fn a_fresh_gateway_is_built_from_settings_to_routes() {
         ip nexthop add id 210000004 via 192.168.1.13 dev eth0 proto 210
         ip nexthop add id 210000005 group 210000000/210000001 proto 210
         ip nexthop add id 210000006 group 210000002/210000003/210000004 proto 210
+        ip route add 10.99.0.1/32 metric 20 proto 210 nhid 210000006
         ip route add 10.20.0.0/16 metric 20 proto 210 nhid 210000005
         ip route add 10.21.0.0/16 metric 20 proto 210 nhid 210000005
-        ip route add 10.99.0.1/32 metric 20 proto 210 nhid 210000006
     ");
 }
 
@@ -455,9 +455,9 @@ fn a_kernel_without_nexthop_objects_gets_multipath_routes() {
         .map(ToString::to_string)
         .filter(|op| op.starts_with("ip route"));
     assert_snapshot!(routes.collect::<Vec<_>>().join("\n"), @r"
+        ip route add 10.99.0.1/32 metric 20 proto 210 nexthop via 192.168.1.11 dev eth0 weight 1 nexthop via 192.168.1.12 dev eth0 weight 1 nexthop via 192.168.1.13 dev eth0 weight 1
         ip route add 10.20.0.0/16 metric 20 proto 210 nexthop via 10.1.0.1 dev tun1 weight 1 nexthop via 10.2.0.1 dev tun2 weight 1
         ip route add 10.21.0.0/16 metric 20 proto 210 nexthop via 10.1.0.1 dev tun1 weight 1 nexthop via 10.2.0.1 dev tun2 weight 1
-        ip route add 10.99.0.1/32 metric 20 proto 210 nexthop via 192.168.1.11 dev eth0 weight 1 nexthop via 192.168.1.12 dev eth0 weight 1 nexthop via 192.168.1.13 dev eth0 weight 1
     ");
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::abi::{ANY_ALGORITHM, MODE_TUNNEL, attr, msg, size};
+use super::abi::{ANY_ALGORITHM, MODE_TUNNEL, OFFLOAD_PACKET, attr, msg, size};
 use super::field::{
     Bound, Lifetime, Mark, Selector, address_at, be32_at, bind, family_of, put_address,
 };
@@ -89,6 +89,8 @@ pub struct Policy {
     pub action: Action,
     /// By which SA.
     pub template: Option<Template>,
+    /// The index of the device that looks it up in the kernel's stead, where the SA is the device's as well.
+    pub offload: Option<u32>,
 }
 
 impl Policy {
@@ -108,9 +110,16 @@ impl Policy {
             });
             into.extend_from_slice(&[0; 2 + 4]);
         });
-        bind(message, self.id.binding).maybe(self.template, |message, template| {
-            message.attribute(attr::TMPL, |into| template.put(into))
-        })
+        bind(message, self.id.binding)
+            .maybe(self.template, |message, template| {
+                message.attribute(attr::TMPL, |into| template.put(into))
+            })
+            .maybe(self.offload, |message, interface| {
+                message.attribute(attr::OFFLOAD_DEV, |into| {
+                    into.extend_from_slice(&interface.to_ne_bytes());
+                    into.extend_from_slice(&[OFFLOAD_PACKET, 0, 0, 0]);
+                })
+            })
     }
 }
 
