@@ -12,8 +12,13 @@ use std::ptr;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, msghdr};
 
+/// Socket option and control message: cut what is sent (udp(7)).
+pub(crate) const UDP_SEGMENT: c_int = 103;
+/// Socket option and control message: what was received is several (udp(7)).
+pub(crate) const UDP_GRO: c_int = 104;
+
 /// The most datagrams of one call.
-pub(crate) const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 64;
 
 /// A datagram to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,22 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) destination: SocketAddr,
     /// Type of service or traffic class.
     pub(crate) tos: u8,
+    /// That the payload is several datagrams of this length, of which the last may be shorter (`UDP_SEGMENT`).
+    pub(crate) segment: Option<u16>,
+}
+
+impl Outgoing<'_> {
+    /// An empty datagram.
+    pub(crate) const fn to(destination: SocketAddr) -> Self {
+        Self {
+            marker: &[],
+            payload: &[],
+            source: None,
+            destination,
+            tos: 0,
+            segment: None,
+        }
+    }
 }
 
 /// A datagram that was received; its bytes are in the buffer of the same index.
@@ -43,6 +64,8 @@ pub(crate) struct Incoming {
     pub(crate) destination: Option<IpAddr>,
     /// Type of service or traffic class, if the socket is set up to tell.
     pub(crate) tos: Option<u8>,
+    /// That these are several datagrams of this length, of which the last may be shorter (`UDP_GRO`).
+    pub(crate) segment: Option<usize>,
 }
 
 impl Incoming {
@@ -52,6 +75,7 @@ impl Incoming {
         source: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
         destination: None,
         tos: None,
+        segment: None,
     };
 }
 
@@ -292,7 +316,11 @@ impl Control {
             SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
             SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
         };
-        self.put(used, level, kind, &c_int::from(datagram.tos).to_ne_bytes())
+        used = self.put(used, level, kind, &c_int::from(datagram.tos).to_ne_bytes());
+        if let Some(segment) = datagram.segment {
+            used = self.put(used, libc::SOL_UDP, UDP_SEGMENT, &segment.to_ne_bytes());
+        }
+        used
     }
 
     fn put(&mut self, at: usize, level: c_int, kind: c_int, data: &[u8]) -> usize {
@@ -323,6 +351,12 @@ impl Control {
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => to.destination = v6(data),
                 (libc::IPPROTO_IP, libc::IP_TOS) => to.tos = data.first().copied(),
+                (libc::SOL_UDP, UDP_GRO) => {
+                    to.segment = data
+                        .first_chunk()
+                        .and_then(|b| usize::try_from(c_int::from_ne_bytes(*b)).ok())
+                        .filter(|len| *len > 0);
+                }
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     to.tos = data.first_chunk().map(|b| c_int::from_ne_bytes(*b) as u8);
                 }

@@ -10,15 +10,17 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::UserPlaneConfig;
 use super::holder;
+use super::{Offloads, UserPlaneConfig};
 use crate::plane::Error;
+use crate::sys::datagrams::{UDP_GRO, UDP_SEGMENT};
 use crate::sys::sockopt as raw_sockopt;
 
 /// What the kernel may queue per socket, in bytes. It holds about 3 ms of 10 Gbit/s, and is the
@@ -33,6 +35,8 @@ pub(super) struct Sockets {
     pub(super) ike: Socket,
     pub(super) nat: Socket,
     pub(super) esp: Socket,
+    /// Whether the kernel cuts large datagrams (`UDP_SEGMENT`). It turns off when a device on the way cannot.
+    pub(super) segments: AtomicBool,
 }
 
 impl Sockets {
@@ -44,7 +48,27 @@ impl Sockets {
             esp: open_raw(config.bind)?,
             ike: open_udp(config.bind, config.ike_port, Fragmentation::Allowed)?,
             nat: open_udp(config.bind, config.nat_port, Fragmentation::Forbidden)?,
+            segments: AtomicBool::new(false),
         })
+    }
+
+    /// Lets the kernel cut and merge datagrams on the NAT traversal port, as far as it is wanted and it can.
+    pub(super) fn offload(&self) {
+        let Offloads { segment, merge, .. } = self.config.offloads;
+        let nat = self.nat.as_fd();
+        // Setting no size changes nothing, but asks whether the option exists: Linux 4.18.
+        let asked = |wanted: bool, what, name, value| {
+            let result = wanted.then(|| raw_sockopt::set(nat, libc::SOL_UDP, name, value));
+            match &result {
+                Some(Err(cause)) => tracing::info!(%cause, "the kernel does not {what} datagrams: slower, but it works"),
+                Some(Ok(())) => tracing::debug!("the kernel can {what} datagrams"),
+                None => tracing::info!("the kernel is not asked to {what} datagrams"),
+            }
+            matches!(result, Some(Ok(())))
+        };
+        let cuts = asked(segment, "cut", UDP_SEGMENT, 0);
+        self.segments.store(cuts, Ordering::Relaxed);
+        asked(merge, "merge", UDP_GRO, 1);
     }
 
     /// Whether an outer address can be used with these sockets.
