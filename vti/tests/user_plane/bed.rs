@@ -232,6 +232,13 @@ impl Wiring {
             index += 1;
             end
         });
+        // Until the kernel's link watch has seen that the other end is up, which may take a second, a link drops all that
+        // is sent.
+        for end in &ends {
+            wait_until("the outer link is up", || {
+                end.namespace.ip("link show dev outer").contains("state UP")
+            });
+        }
         if self.outer[0].parse::<Ipv4Addr>().is_err() {
             wait_for_ipv6(&ends);
         }
