@@ -14,8 +14,8 @@
 //!
 //! wireguard-go and OpenVPN are left out, and said to be, where they are not installed.
 
-mod tunnels;
 mod traffic;
+mod tunnels;
 
 use std::fmt::Write as _;
 
@@ -45,11 +45,16 @@ fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(1);
     let is_wanted = |variant: &&Variant| {
-        wanted.is_empty() || wanted.iter().any(|part| variant.name.contains(part.as_str()))
+        wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|part| variant.name.contains(part.as_str()))
     };
     let chosen: Vec<&Variant> = VARIANTS.iter().filter(is_wanted).collect();
-    let mut all: Vec<(&str, Vec<Figures>)> =
-        chosen.iter().map(|variant| (variant.name, Vec::new())).collect();
+    let mut all: Vec<(&str, Vec<Figures>)> = chosen
+        .iter()
+        .map(|variant| (variant.name, Vec::new()))
+        .collect();
     for round in 1..=rounds {
         for (variant, (_, figures)) in chosen.iter().zip(&mut all) {
             match (variant.start)() {
@@ -82,7 +87,14 @@ fn report(all: &[(&str, Vec<Figures>)]) -> String {
     let _ = writeln!(
         text,
         "{:<26} {:>8} {:>8} {:>8} {:>9} {:>9} {:>16} {:>16}",
-        "variant", "1 stream", "reverse", "4", "CPU s/GB", "64B kpps", "ping us p50/p99", "loaded p50/p99"
+        "variant",
+        "1 stream",
+        "reverse",
+        "4",
+        "CPU s/GB",
+        "64B kpps",
+        "ping us p50/p99",
+        "loaded p50/p99"
     );
     let present = all.iter().filter(|(_, rounds)| !rounds.is_empty());
     for (name, rounds) in present.clone() {
@@ -101,18 +113,31 @@ fn report(all: &[(&str, Vec<Figures>)]) -> String {
             of(|f| f.loaded.p99),
         );
     }
-    let Some((_, reference)) = all.iter().find(|(name, rounds)| *name == REFERENCE && !rounds.is_empty()) else {
+    let Some((_, reference)) = all
+        .iter()
+        .find(|(name, rounds)| *name == REFERENCE && !rounds.is_empty())
+    else {
         return text;
     };
     let _ = writeln!(
         text,
         "\n{:<26} {:>8} {:>8} {:>8} {:>9} {:>9}",
-        format!("ratio to {REFERENCE}"), "1 stream", "reverse", "4", "CPU", "64B"
+        format!("ratio to {REFERENCE}"),
+        "1 stream",
+        "reverse",
+        "4",
+        "CPU",
+        "64B"
     );
     for (name, rounds) in present {
         // Paired: each round's figure with the same round's reference.
         let of = |value: fn(&Figures) -> f64| {
-            median(rounds.iter().zip(reference).map(|(ours, theirs)| value(ours) / value(theirs)))
+            median(
+                rounds
+                    .iter()
+                    .zip(reference)
+                    .map(|(ours, theirs)| value(ours) / value(theirs)),
+            )
         };
         let _ = writeln!(
             text,

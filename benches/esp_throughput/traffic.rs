@@ -6,9 +6,11 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use lab::{Ns, OrFail as _, Program, Daemon};
+use lab::{Ns, OrFail as _};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
+};
 use nix::sys::time::TimeSpec;
 
 use crate::tunnels::Bed;
@@ -164,7 +166,10 @@ fn trial(bed: &Bed, rate: f64) -> (f64, f64) {
         let sent = send_paced(&outbox, rate);
         let elapsed = start.elapsed().as_secs_f64();
         let arrived = counted.join().unwrap_or_default();
-        (arrived as f64 / elapsed, 1.0 - arrived as f64 / sent.max(1) as f64)
+        (
+            arrived as f64 / elapsed,
+            1.0 - arrived as f64 / sent.max(1) as f64,
+        )
     })
 }
 
@@ -210,7 +215,10 @@ fn count(inbox: &UdpSocket) -> u64 {
     while inbox.recv(&mut first).is_ok() {
         total += 1;
         loop {
-            let mut vectors: Vec<_> = room.iter_mut().map(|slot| [IoSliceMut::new(slot)]).collect();
+            let mut vectors: Vec<_> = room
+                .iter_mut()
+                .map(|slot| [IoSliceMut::new(slot)])
+                .collect();
             let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BURST, None);
             let received = recvmmsg(
                 inbox.as_raw_fd(),
@@ -253,14 +261,14 @@ fn ping(from: &Ns, to: &str) -> Latency {
         .map(|millis| millis * 1000.0)
         .collect();
     times.sort_by(f64::total_cmp);
-    let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or(f64::NAN);
+    let at = |part: usize| {
+        times
+            .get(times.len() * part / 100)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     Latency {
         median: at(50),
         p99: at(99),
     }
-}
-
-/// Starts a program in a namespace; it ends with the bed.
-pub(crate) fn start(ns: &Ns, name: &str, program: Program) -> Daemon {
-    Daemon::start(ns, name, program)
 }

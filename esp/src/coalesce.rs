@@ -78,8 +78,7 @@ impl Mergeable {
         let plain = match inner.version {
             // No options, no reserved flag, not a fragment.
             IpVersion::V4 => {
-                inner.header_len == 20
-                    && matches!(packet.get(6..8)?, [0 | DONT_FRAGMENT, 0])
+                inner.header_len == 20 && matches!(packet.get(6..8)?, [0 | DONT_FRAGMENT, 0])
             }
             // No extension headers.
             IpVersion::V6 => matches!(inner.protocol, TCP | UDP),
@@ -331,7 +330,8 @@ impl Coalesced {
             }
         };
         // Not complemented: the one who cuts adds the rest.
-        let [sum0, sum1] = checksum::finish(self.first.pseudo + u32::from(u16::try_from(transport_len).ok()?));
+        let [sum0, sum1] =
+            checksum::finish(self.first.pseudo + u32::from(u16::try_from(transport_len).ok()?));
         transport
             .get_mut(checksum_at..checksum_at + 2)?
             .copy_from_slice(&[!sum0, !sum1]);

@@ -185,11 +185,7 @@ impl Segments {
 ///
 /// # Errors
 /// [`DropReason::InnerLength`] if the field is outside the packet.
-pub fn complete_checksum(
-    packet: &mut [u8],
-    start: usize,
-    offset: usize,
-) -> Result<(), DropReason> {
+pub fn complete_checksum(packet: &mut [u8], start: usize, offset: usize) -> Result<(), DropReason> {
     let covered = packet.get_mut(start..).ok_or(DropReason::InnerLength)?;
     let sum = checksum::add(0, covered);
     // The offset of UDP's checksum, of the usual protocols no other one's.

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
-use esp::{Coalesced, DropReason, Flow, Gso, InnerPacket, Mergeable, Segments, Transport, complete_checksum};
+use esp::{
+    Coalesced, DropReason, Flow, Gso, InnerPacket, Mergeable, Segments, Transport,
+    complete_checksum,
+};
 use proptest::prelude::*;
 
 const FIN: u8 = 0x01;
@@ -71,12 +74,19 @@ impl Sender {
 
     fn addresses(&self) -> Vec<u8> {
         let len = if self.v6 { 32 } else { 8 };
-        (0..len).map(|i: u8| i.wrapping_mul(11).wrapping_add(3)).collect()
+        (0..len)
+            .map(|i: u8| i.wrapping_mul(11).wrapping_add(3))
+            .collect()
     }
 
     fn pseudo_header(&self, len: usize) -> Vec<u8> {
         let len = (len as u32).to_be_bytes();
-        [self.addresses(), len.to_vec(), vec![0, 0, 0, self.protocol()]].concat()
+        [
+            self.addresses(),
+            len.to_vec(),
+            vec![0, 0, 0, self.protocol()],
+        ]
+        .concat()
     }
 
     fn network_header(&self, payload_len: usize) -> Vec<u8> {
@@ -144,9 +154,19 @@ fn sender() -> impl Strategy<Value = Sender> {
         1 => Just(ACK | CWR),
         1 => any::<u8>(),
     ];
-    let network = (any::<bool>(), any::<bool>(), any::<u8>(), any::<u8>(), any::<u16>());
+    let network = (
+        any::<bool>(),
+        any::<bool>(),
+        any::<u8>(),
+        any::<u8>(),
+        any::<u16>(),
+    );
     let numbers = (any::<u32>(), any::<u32>(), any::<u16>(), any::<[u16; 2]>());
-    let tcp = (any::<bool>(), flags, proptest::collection::vec(any::<u8>(), 0..=10));
+    let tcp = (
+        any::<bool>(),
+        flags,
+        proptest::collection::vec(any::<u8>(), 0..=10),
+    );
     (network, numbers, tcp).prop_map(|(network, numbers, (tcp, flags, options))| {
         let (v6, dont_fragment, tos, ttl, id) = network;
         let (sequence, acknowledged, window, ports) = numbers;
@@ -172,7 +192,9 @@ fn sender() -> impl Strategy<Value = Sender> {
 fn data(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let sizes = prop_oneof![1..=most.min(64), 1..=most];
     (sizes, any::<u8>()).prop_map(|(len, seed)| {
-        (0..len).map(|i| (i as u8).wrapping_mul(31) ^ seed ^ (i >> 8) as u8).collect()
+        (0..len)
+            .map(|i| (i as u8).wrapping_mul(31) ^ seed ^ (i >> 8) as u8)
+            .collect()
     })
 }
 
@@ -240,7 +262,10 @@ fn cut_again(whole: &[(Vec<u8>, Option<Gso>)]) -> Vec<Vec<u8>> {
 fn comparable(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 && packet[6] & 0x40 != 0 {
-        assert_eq!(slow_checksum(&packet[..usize::from(packet[0] & 0x0f) * 4]), 0);
+        assert_eq!(
+            slow_checksum(&packet[..usize::from(packet[0] & 0x0f) * 4]),
+            0
+        );
         packet[4..6].fill(0);
         packet[10..12].fill(0);
     }
@@ -396,7 +421,11 @@ fn repair_checksums(packet: &mut [u8], sender: &Sender) {
     let len = ((packet.len() - start) as u32).to_be_bytes();
     let covered = [&addresses[..], &len, &[0, 0, 0, protocol], &packet[start..]].concat();
     let sum = slow_checksum(&covered);
-    let sum = if protocol == 17 && sum == 0 { 0xffff } else { sum };
+    let sum = if protocol == 17 && sum == 0 {
+        0xffff
+    } else {
+        sum
+    };
     packet[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
@@ -419,9 +448,16 @@ fn plain_tcp() -> Sender {
 
 #[test]
 fn a_push_ends_the_run_and_is_kept() {
-    let sender = Sender { flags: ACK | PSH, ..plain_tcp() };
+    let sender = Sender {
+        flags: ACK | PSH,
+        ..plain_tcp()
+    };
     let mut packets = sender.packets(&[1; 300], 100);
-    let next = Sender { sequence: sender.sequence + 300, id: 10, ..plain_tcp() };
+    let next = Sender {
+        sequence: sender.sequence + 300,
+        id: 10,
+        ..plain_tcp()
+    };
     packets.extend(next.packets(&[2; 200], 100));
     let whole = coalesce(&packets);
     let lens: Vec<_> = whole.iter().map(|(packet, _)| packet.len()).collect();
@@ -462,12 +498,25 @@ fn fragments_and_other_protocols_belong_to_no_flow() {
 #[test]
 fn what_cannot_be_cut_is_refused() {
     let packet = plain_tcp().packet(&[1; 50]);
-    let refused = |packet: &[u8], transport, size| Segments::of(packet, Gso { transport, size }).err();
+    let refused =
+        |packet: &[u8], transport, size| Segments::of(packet, Gso { transport, size }).err();
     assert_eq!(refused(&packet, Transport::Tcp, 10), None);
-    assert_eq!(refused(&packet, Transport::Tcp, 0), Some(DropReason::InnerLength));
-    assert_eq!(refused(&packet, Transport::Udp, 10), Some(DropReason::InnerLength));
-    assert_eq!(refused(&packet[..30], Transport::Tcp, 10), Some(DropReason::InnerLength));
-    let mut short_header = packet.clone();
+    assert_eq!(
+        refused(&packet, Transport::Tcp, 0),
+        Some(DropReason::InnerLength)
+    );
+    assert_eq!(
+        refused(&packet, Transport::Udp, 10),
+        Some(DropReason::InnerLength)
+    );
+    assert_eq!(
+        refused(&packet[..30], Transport::Tcp, 10),
+        Some(DropReason::InnerLength)
+    );
+    let mut short_header = packet;
     short_header[32] = 0x40;
-    assert_eq!(refused(&short_header, Transport::Tcp, 10), Some(DropReason::InnerLength));
+    assert_eq!(
+        refused(&short_header, Transport::Tcp, 10),
+        Some(DropReason::InnerLength)
+    );
 }

@@ -20,6 +20,9 @@ pub(crate) const UDP_GRO: c_int = 104;
 /// The most datagrams of one call.
 pub(crate) const BATCH: usize = 64;
 
+/// Up to so many, less is prepared for a call: with trains it is the usual case.
+const FEW: usize = 8;
+
 /// A datagram to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
@@ -82,11 +85,19 @@ impl Incoming {
 /// Sends the first datagrams of a batch, at most [`BATCH`], without waiting. Returns how many; the
 /// error is that of the first one.
 pub(crate) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
-    let mut names = [Name::EMPTY; BATCH];
-    let mut controls = [Control::EMPTY; BATCH];
-    let mut vectors = [[EMPTY_VECTOR; 2]; BATCH];
-    let mut messages = [EMPTY_MESSAGE; BATCH];
-    let count = batch.len().min(BATCH);
+    if batch.len() <= FEW {
+        send_some::<FEW>(fd, batch)
+    } else {
+        send_some::<BATCH>(fd, batch)
+    }
+}
+
+fn send_some<const N: usize>(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
+    let mut names = [Name::EMPTY; N];
+    let mut controls = [Control::EMPTY; N];
+    let mut vectors = [[EMPTY_VECTOR; 2]; N];
+    let mut messages = [EMPTY_MESSAGE; N];
+    let count = batch.len().min(N);
 
     let parts = names
         .iter_mut()
@@ -126,12 +137,25 @@ pub(crate) fn receive<'a>(
     slot_len: usize,
     incoming: &'a mut [Incoming; BATCH],
 ) -> io::Result<&'a [Incoming]> {
-    let mut names = [Name::EMPTY; BATCH];
-    let mut controls = [Control::EMPTY; BATCH];
-    let mut vectors = [[EMPTY_VECTOR; 1]; BATCH];
-    let mut messages = [EMPTY_MESSAGE; BATCH];
+    if buffer.len() <= slot_len * FEW {
+        receive_some::<FEW>(fd, buffer, slot_len, incoming)
+    } else {
+        receive_some::<BATCH>(fd, buffer, slot_len, incoming)
+    }
+}
+
+fn receive_some<'a, const N: usize>(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    slot_len: usize,
+    incoming: &'a mut [Incoming; BATCH],
+) -> io::Result<&'a [Incoming]> {
+    let mut names = [Name::EMPTY; N];
+    let mut controls = [Control::EMPTY; N];
+    let mut vectors = [[EMPTY_VECTOR; 1]; N];
+    let mut messages = [EMPTY_MESSAGE; N];
     let slots = buffer.chunks_exact_mut(slot_len);
-    let count = slots.len().min(BATCH);
+    let count = slots.len().min(N);
 
     let parts = names
         .iter_mut()

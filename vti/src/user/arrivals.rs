@@ -137,11 +137,11 @@ impl Arrivals {
         let (count, len) = (run.whole.count(), run.whole.total_len());
         match run.tunnel.deliver_parts(parts.get(..used).unwrap_or(&[])) {
             // All that the packets had when they arrived one by one.
-            Ok(()) => run.tunnel.inbound.count(
-                count,
-                len + (count - 1) * headers.bytes().len(),
-                now,
-            ),
+            Ok(()) => {
+                run.tunnel
+                    .inbound
+                    .count(count, len + (count - 1) * headers.bytes().len(), now)
+            }
             Err(reason) => (0..count).for_each(|_| run.tunnel.drops.count(reason)),
         }
         run.payloads.clear();

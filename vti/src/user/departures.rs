@@ -246,7 +246,8 @@ impl Sending<'_> {
     }
 
     fn one_by_one(&mut self, train: &Train) {
-        let overhead = train.inner_bytes / train.count;
+        // Equal outside, they may differ inside by some bytes of padding: the mean.
+        let inner_bytes = train.inner_bytes / train.count;
         let singles: Vec<Train> = train
             .range
             .clone()
@@ -256,7 +257,7 @@ impl Sending<'_> {
                 packet_len: train.packet_len,
                 count: 1,
                 tos: train.tos,
-                inner_bytes: overhead,
+                inner_bytes,
             })
             .collect();
         self.all(&singles);

@@ -139,10 +139,7 @@ impl Inbound {
     /// Takes one batch from a socket. If there is more, poll says so again.
     fn receive(&mut self, socket: &Socket, source: Source) {
         let mut incoming = datagrams::incoming();
-        let slots = self
-            .slots
-            .get_mut(..SLOT * self.batch)
-            .unwrap_or_default();
+        let slots = self.slots.get_mut(..SLOT * self.batch).unwrap_or_default();
         // An error is nothing to read after all, or a pending ICMP error, which reading has
         // cleared.
         let Ok(received) = datagrams::receive(socket.as_fd(), slots, SLOT, &mut incoming) else {

@@ -52,8 +52,7 @@ pub enum TunOffload {
 
 impl TunOffload {
     /// What to ask for, one after the other.
-    pub(super) const STEPS: [Self; 4] =
-        [Self::TcpAndUdp, Self::Tcp, Self::Checksum, Self::Header];
+    pub(super) const STEPS: [Self; 4] = [Self::TcpAndUdp, Self::Tcp, Self::Checksum, Self::Header];
 
     /// The features that TUNSETOFFLOAD takes.
     pub(super) const fn features(self) -> u32 {

@@ -283,11 +283,7 @@ impl Outbound {
         len: usize,
         segments: &Segments,
     ) -> Result<(), DropReason> {
-        let whole = self
-            .packet
-            .get(..len)
-            .ok_or(DropReason::NoRoom)?
-            .to_vec();
+        let whole = self.packet.get(..len).ok_or(DropReason::NoRoom)?.to_vec();
         for index in 0..segments.count() {
             let len = segments
                 .write(&whole, index, &mut self.packet)

@@ -60,7 +60,9 @@ impl Sockets {
         let asked = |wanted: bool, what, name, value| {
             let result = wanted.then(|| raw_sockopt::set(nat, libc::SOL_UDP, name, value));
             match &result {
-                Some(Err(cause)) => tracing::info!(%cause, "the kernel does not {what} datagrams: slower, but it works"),
+                Some(Err(cause)) => {
+                    tracing::info!(%cause, "the kernel does not {what} datagrams: slower, but it works")
+                }
                 Some(Ok(())) => tracing::debug!("the kernel can {what} datagrams"),
                 None => tracing::info!("the kernel is not asked to {what} datagrams"),
             }

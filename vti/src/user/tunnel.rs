@@ -203,7 +203,12 @@ fn open_interface(name: &str, most: TunOffload) -> Result<(File, TunOffload), Er
     let Some(file) = with_header else {
         said(name, TunOffload::None);
         return open(false)?.map_or_else(
-            || Err(create_error(io::Error::from_raw_os_error(libc::EINVAL), name)),
+            || {
+                Err(create_error(
+                    io::Error::from_raw_os_error(libc::EINVAL),
+                    name,
+                ))
+            },
             |file| Ok((file, TunOffload::None)),
         );
     };

@@ -52,9 +52,7 @@ fn assert_nothing_lost(ends: &[End; 2]) {
 
 /// How many packets the kernel has made of what it was given, and taken.
 fn interface_packets(end: &End) -> (u64, u64) {
-    let text = end
-        .namespace
-        .ip(&format!("-s link show dev {INTERFACE}"));
+    let text = end.namespace.ip(&format!("-s link show dev {INTERFACE}"));
     let lines: Vec<_> = text.lines().collect();
     let number = |line: usize| {
         lines[line]
@@ -101,7 +99,11 @@ fn a_stream_passes_without_trains_on_either_side() {
         merge: false,
         ..Offloads::ALL
     };
-    for offloads in [[single, Offloads::ALL], [Offloads::ALL, single], [Offloads::NONE; 2]] {
+    for offloads in [
+        [single, Offloads::ALL],
+        [Offloads::ALL, single],
+        [Offloads::NONE; 2],
+    ] {
         let ends = Wiring {
             offloads,
             ..Wiring::new(GCM, None).in_udp()
@@ -121,7 +123,10 @@ fn a_stream_passes_in_every_encapsulation_and_family() {
         cbc,
         cbc.in_udp(),
         Wiring { outer, ..cbc },
-        Wiring { outer, ..Wiring::new(GCM, None).in_udp() },
+        Wiring {
+            outer,
+            ..Wiring::new(GCM, None).in_udp()
+        },
     ];
     for wiring in wirings {
         let ends = wiring.join();
@@ -141,13 +146,25 @@ fn the_kernel_hands_over_and_takes_many_segments_at_once() {
     let segments = (MEGABYTES << 20) as u64 / 1348;
     for (before, after) in before.iter().zip(after) {
         let (taken, handed) = (after.0 - before.0, after.1 - before.1);
-        assert!(taken < segments / 2, "{taken} packets of {segments} segments are taken");
-        assert!(handed < segments / 2, "{handed} packets of {segments} segments are handed over");
+        assert!(
+            taken < segments / 2,
+            "{taken} packets of {segments} segments are taken"
+        );
+        assert!(
+            handed < segments / 2,
+            "{handed} packets of {segments} segments are handed over"
+        );
     }
     for end in &ends {
         let counters = end.plane.counters(TUNNEL).unwrap();
-        assert!(counters.packets_in >= segments, "segments are counted, not runs of them");
-        assert!(counters.packets_out >= segments, "segments are counted, not runs of them");
+        assert!(
+            counters.packets_in >= segments,
+            "segments are counted, not runs of them"
+        );
+        assert!(
+            counters.packets_out >= segments,
+            "segments are counted, not runs of them"
+        );
         assert!(counters.bytes_in > segments * 1348);
     }
 }
@@ -174,7 +191,11 @@ fn datagrams_that_are_cut_by_the_tunnel_arrive_one_by_one() {
             for expected in payload.chunks(300) {
                 let mut buffer = [0; 2000];
                 let len = far.recv(&mut buffer).unwrap();
-                assert!(buffer[..len] == *expected, "{} bytes arrive", expected.len());
+                assert!(
+                    buffer[..len] == *expected,
+                    "{} bytes arrive",
+                    expected.len()
+                );
             }
         }
         assert_nothing_lost(&ends);
@@ -206,7 +227,7 @@ fn what_does_not_arrive_whole_is_counted_by_reason() {
     let near = ends[0].namespace.udp("192.0.2.1:0");
     let far = "192.0.2.2:4500";
     let unknown = [0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 1];
-    let mut forged = vec![0; 64];
+    let mut forged = [0; 64];
     forged[..4].copy_from_slice(&0x1001_u32.to_be_bytes());
     forged[7] = 1;
     // One train of each: the receiver takes them apart, and counts every one.
