@@ -16,17 +16,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bgpd::LocalSource;
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, warn};
-use vti::host::{Reconciler, Report};
+use tracing::{debug, info, warn};
+use vti::host::{Host as _, Reconciler, Report};
+use vti::ifname::IfName;
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
-use vti::nft::{Applied, Firewall, Flow, Outcome, Passage, Ruleset};
+use vti::nft::{Applied, Firewall, Ruleset};
 use vti::plan::Desired;
 use vti::query::{Lookup, Origin};
+use vti::repair::repairs;
+use vti::underlay::underlay;
 
+mod repairs;
+
+use self::repairs::Repairs;
 use crate::gateway::view::RuleCount;
-use crate::gateway::{FirewallFacts, HostFacts, Input, LocalPath};
+use crate::gateway::{FirewallFacts, HostFacts, Inherited, Input, LocalPath};
+use crate::lockout::{self, Outline};
 
 /// The thread's stack.
 const STACK: usize = 512 << 10;
@@ -37,25 +45,34 @@ const AUDIT: Duration = Duration::from_secs(60);
 /// How long after an attempt that did not succeed the next one comes.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How often the firewall's generation number is asked for.
-const FIREWALL_LOOK: Duration = Duration::from_secs(2);
+/// How often that is looked at which the kernel tells nobody about: the firewall's generation number, some settings.
+const PEEK: Duration = Duration::from_millis(500);
 
-/// How many repairs are said in how long a time; somebody who changes things without end must not fill the log.
-const MOST_SAID: u32 = 10;
-const SAYING: Duration = Duration::from_secs(10);
+/// How long after a look at the host the next one comes at the earliest, so that a storm of changes costs no more than this.
+const REST: Duration = Duration::from_millis(100);
 
 /// All that is wished of the host; of several wishes only the newest counts.
 #[derive(Clone, Default)]
 struct Wishes {
-    desired: Arc<Desired>,
+    /// `None` until the loop has said it once: nothing is known then of what is ours, and nothing may be swept.
+    desired: Option<Arc<Desired>>,
     /// Our firewall; `None` is none of ours.
     ruleset: Option<Arc<Ruleset>>,
-    /// The outer addresses whose paths are watched.
-    watched: Vec<IpAddr>,
+    /// What the host is looked at for.
+    watched: Arc<Outline>,
 }
 
 /// Where the counts of our rules are wanted.
 type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
+
+/// The routes that a process before this one left in the kernel.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) async fn inherited(state: PathBuf) -> Result<Inherited, vti::host::Error> {
+    let mut host = KernelHost::open_with_state_in(state).await?;
+    Ok(Inherited::of(&host.observe().await?))
+}
 
 /// The loop's end of the thread.
 pub(crate) struct Handle {
@@ -93,7 +110,8 @@ impl Handle {
 
     /// Replaces what is desired.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
-        self.wishes.send_modify(|wishes| wishes.desired = desired);
+        self.wishes
+            .send_modify(|wishes| wishes.desired = Some(desired));
     }
 
     /// Replaces the firewall; `None` removes ours.
@@ -101,9 +119,9 @@ impl Handle {
         self.wishes.send_modify(|wishes| wishes.ruleset = ruleset);
     }
 
-    /// Replaces the outer addresses whose paths are watched.
-    pub(crate) fn watch(&self, addresses: Vec<IpAddr>) {
-        self.wishes.send_modify(|wishes| wishes.watched = addresses);
+    /// Replaces what the host is looked at for.
+    pub(crate) fn watch(&self, outline: Arc<Outline>) {
+        self.wishes.send_modify(|wishes| wishes.watched = outline);
     }
 
     /// Asks what our rules matched. While the thread is busy there is no answer, which the asker has to live with.
@@ -139,6 +157,14 @@ async fn work(
     }
 }
 
+/// Sleeps until then; for ever if there is no such time.
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Worker {
     reconciler: Reconciler<KernelHost>,
     monitor: Monitor,
@@ -148,12 +174,13 @@ struct Worker {
     /// The wishes that were carried out last; `None` before the first.
     known: Option<Wishes>,
     generation: Option<u32>,
-    /// The last attempt did not succeed in everything.
-    unsettled: bool,
+    /// When the host is to be looked at anew, if it is.
+    due: Option<Instant>,
+    /// When it was looked at last.
+    looked: Instant,
     /// What the host was brought to last, if it was: while nothing else is desired, what differs was changed by somebody else.
     settled: Option<Arc<Desired>>,
-    /// Since when, and how many, repairs were said.
-    said: (Instant, u32),
+    repairs: Repairs,
     notices: mpsc::Sender<Input>,
 }
 
@@ -170,9 +197,10 @@ impl Worker {
             firewall: Firewall::open().map_err(|error| error.to_string()),
             known: None,
             generation: None,
-            unsettled: false,
+            due: None,
+            looked: Instant::now(),
             settled: None,
-            said: (Instant::now(), 0),
+            repairs: Repairs::new(Instant::now()),
             notices,
         })
     }
@@ -183,7 +211,7 @@ impl Worker {
         mut counts: mpsc::Receiver<CountAnswer>,
     ) {
         let mut audit = tokio::time::interval(AUDIT);
-        let mut look = tokio::time::interval(FIREWALL_LOOK);
+        let mut peek = tokio::time::interval(PEEK);
         audit.tick().await;
         loop {
             tokio::select! {
@@ -199,16 +227,16 @@ impl Worker {
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
-                        self.look_again().await;
+                        self.look_by(self.looked + REST);
                     }
                     Err(error) => {
                         self.tell(Input::Reconciled(Err(error.to_string()))).await;
                         tokio::time::sleep(RETRY).await;
                     }
                 },
+                () = until(self.due) => self.look_again().await,
                 _ = audit.tick() => self.look_again().await,
-                () = tokio::time::sleep(RETRY), if self.unsettled => self.look_again().await,
-                _ = look.tick() => self.look_at_firewall().await,
+                _ = peek.tick() => self.peek().await,
             }
         }
     }
@@ -219,21 +247,31 @@ impl Worker {
         let differs = |same: fn(&Wishes, &Wishes) -> bool| {
             before.as_ref().is_none_or(|old| !same(old, &newest))
         };
-        let host = differs(|old, new| Arc::ptr_eq(&old.desired, &new.desired));
+        let host = differs(|old, new| match (&old.desired, &new.desired) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        });
         let firewall = differs(|old, new| old.ruleset == new.ruleset);
-        let paths = differs(|old, new| old.watched == new.watched);
-        if paths {
+        let outline = differs(|old, new| old.watched == new.watched);
+        if outline {
             self.tell_facts().await;
         }
         if host {
             self.reconcile().await;
         }
-        if firewall {
+        if firewall || outline {
             self.load_firewall(false).await;
         }
     }
 
+    /// Has the host looked at anew at that time, or earlier if that was to be.
+    fn look_by(&mut self, when: Instant) {
+        self.due = Some(self.due.map_or(when, |due| due.min(when)));
+    }
+
     async fn look_again(&mut self) {
+        self.due = None;
+        self.looked = Instant::now();
         self.reconciler.invalidate();
         self.reconcile().await;
         self.tell_facts().await;
@@ -250,8 +288,7 @@ impl Worker {
     }
 
     async fn reconcile(&mut self) {
-        // Before the first wish nothing is known of what is ours, and nothing may be swept.
-        let Some(desired) = self.known.as_ref().map(|known| known.desired.clone()) else {
+        let Some(desired) = self.wishes().desired else {
             return;
         };
         let outcome = self
@@ -259,36 +296,51 @@ impl Worker {
             .reconcile(&desired)
             .await
             .map_err(|error| error.to_string());
-        self.unsettled = !outcome.as_ref().is_ok_and(Report::is_settled);
+        let is_settled = outcome.as_ref().is_ok_and(Report::is_settled);
+        if !is_settled {
+            self.look_by(Instant::now() + RETRY);
+        }
         if let Ok(report) = &outcome {
             for op in &report.applied {
                 debug!("{op}");
             }
-            let is_settled = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
-            let is_repair = self.settled.as_ref().is_some_and(is_settled);
-            if let (true, [first, others @ ..]) = (is_repair, report.applied.as_slice()) {
-                let first = first.to_string();
-                self.say(&match others.len() {
-                    0 => first,
-                    count => format!("{first}, and {count} more"),
-                });
+            for dev in &report.adopted {
+                info!(
+                    "interface {dev} was there, is what the site file asks for and nobody's: it is ours from now on"
+                );
+            }
+            // While nothing else is wished for, what differs was changed by somebody else.
+            let is_same = |settled: &Arc<Desired>| Arc::ptr_eq(settled, &desired);
+            if self.settled.as_ref().is_some_and(is_same) {
+                for repair in repairs(&report.applied) {
+                    self.say(repair.to_string()).await;
+                }
             }
         }
-        self.settled = (!self.unsettled).then_some(desired);
+        self.settled = is_settled.then_some(desired);
         self.tell(Input::Reconciled(outcome)).await;
     }
 
     /// Says what was put right after somebody else's change.
-    fn say(&mut self, repair: &str) {
-        let now = Instant::now();
-        if now.duration_since(self.said.0) > SAYING {
-            self.said = (now, 0);
+    async fn say(&mut self, repair: String) {
+        if self.repairs.say(Instant::now(), &repair) {
+            self.tell(Input::Repaired(repair)).await;
         }
-        self.said.1 += 1;
-        if self.said.1 <= MOST_SAID {
-            warn!("what is ours on this host was changed by somebody; put right: {repair}");
-        } else {
-            debug!("put right: {repair}");
+    }
+
+    /// Looks for changes that nobody was told of.
+    async fn peek(&mut self) {
+        self.look_at_firewall().await;
+        let Some(desired) = self.known.as_ref().and_then(|known| known.desired.clone()) else {
+            return;
+        };
+        match self.reconciler.host().silent_changes(&desired) {
+            Ok(changed) if changed.is_empty() => {}
+            Ok(changed) => {
+                debug!(?changed, "kernel settings changed");
+                self.look_by(self.looked + REST);
+            }
+            Err(error) => debug!("cannot look at kernel settings: {error}"),
         }
     }
 
@@ -303,10 +355,11 @@ impl Worker {
 
     async fn facts(&mut self) -> Result<HostFacts, vti::host::Error> {
         let snapshot = self.lookup.snapshot().await?;
-        let connected = snapshot
+        let connected: Vec<(IpNet, String)> = snapshot
             .connected
             .iter()
-            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.to_string())));
+            .map(|(prefix, dev)| (*prefix, dev.to_string()))
+            .collect();
         let routes = snapshot.routes.iter().map(|route| {
             let source = match route.origin {
                 Origin::Static => LocalSource::Static,
@@ -318,19 +371,43 @@ impl Worker {
                 route.next_hops.first().map(|(dev, _)| dev.to_string()),
             )
         });
-        let local_routes = connected.chain(routes).collect();
-        let links = self.lookup.interfaces().await?;
-        let links = links
+        let local_routes = connected
             .iter()
-            .map(|(name, link)| (name.to_string(), link.up && link.carrier))
+            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.clone())))
+            .chain(routes)
             .collect();
+        let links = snapshot
+            .usable
+            .iter()
+            .map(|(name, usable)| (name.to_string(), *usable))
+            .collect();
+        let site = self.wishes().watched;
         let mut paths = BTreeMap::new();
-        for remote in self.wishes().watched {
-            let path = self.path(remote)?;
-            paths.insert(remote, path);
+        for remote in &site.remotes {
+            let path = self.path(*remote)?;
+            paths.insert(*remote, path);
         }
+        let ways = site.remotes.iter().filter_map(|remote| {
+            let is_tunnel = |dev: IfName| site.tunnels.contains(dev.as_str());
+            Some((*remote, underlay(&snapshot, *remote, is_tunnel)?))
+        });
+        let addresses: Vec<(IpAddr, String)> = snapshot
+            .addresses
+            .iter()
+            .flat_map(|(dev, nets)| nets.iter().map(|net| (net.addr(), dev.to_string())))
+            .collect();
+        let hindrances = lockout::look(
+            &site,
+            lockout::Host {
+                paths: &paths,
+                connected: &connected,
+                addresses: &addresses,
+            },
+        );
         Ok(HostFacts {
             local_routes,
+            underlay: ways.collect(),
+            hindrances,
             paths,
             links,
         })
@@ -378,50 +455,49 @@ impl Worker {
             (Err(_), None) => None,
         };
         if repaired {
-            self.say("the firewall's table is loaded again");
+            let table = vti::nft::TABLE;
+            self.say(format!(
+                "the firewall's table was changed; put right: table inet {table} is loaded again"
+            ))
+            .await;
         }
-        self.generation = self
-            .firewall
-            .as_mut()
-            .ok()
-            .and_then(|firewall| firewall.generation().ok());
+        self.generation = self.generation_now();
         let obstacles = self.obstacles();
         self.tell(Input::Firewall(FirewallFacts { failure, obstacles }))
             .await;
     }
 
-    /// Our own table is looked at, and put right, when anybody has changed anything.
+    /// Our own table is looked at, and put right, when anybody has changed anything; others may stand in the way without it too.
     async fn look_at_firewall(&mut self) {
-        if self.wishes().ruleset.is_none() {
+        if self.wishes().watched.remotes.is_empty() {
             return;
         }
-        let now = self
-            .firewall
-            .as_mut()
-            .ok()
-            .and_then(|firewall| firewall.generation().ok());
-        if now != self.generation {
+        if self.generation_now() != self.generation {
             self.load_firewall(true).await;
         }
+    }
+
+    fn generation_now(&mut self) -> Option<u32> {
+        let firewall = self.firewall.as_mut().ok()?;
+        firewall.generation().ok()
     }
 
     /// What the tables of others would do to our peers' packets.
     fn obstacles(&mut self) -> Vec<String> {
         let wishes = self.wishes();
-        let (Ok(firewall), Some(ruleset)) = (&mut self.firewall, &wishes.ruleset) else {
+        let Ok(firewall) = &mut self.firewall else {
             return Vec::new();
         };
-        let flows = flows(ruleset, &wishes.watched);
+        let flows = lockout::flows(&wishes.watched, wishes.ruleset.as_deref());
         match firewall.trace(&flows) {
             Ok(trace) => {
-                let stopped = |passage: &&Passage| passage.outcome != Outcome::Passes;
                 let legacy = trace.legacy_tables.iter().map(|table| {
                     format!("iptables-legacy has rules in its table {table}, which cannot be looked at from here: see iptables-legacy-save")
                 });
                 trace
                     .passages
                     .iter()
-                    .filter(stopped)
+                    .filter(|passage| lockout::is_in_the_way(passage))
                     .map(ToString::to_string)
                     .chain(legacy)
                     .collect()
@@ -447,30 +523,4 @@ impl Worker {
             })
             .collect()
     }
-}
-
-/// What has to get through for the site to work.
-fn flows(ruleset: &Ruleset, peers: &[IpAddr]) -> Vec<Flow> {
-    let wan = ruleset
-        .wan
-        .as_ref()
-        .and_then(|wan| wan.interface.as_deref());
-    let outer = peers.iter().flat_map(|peer| {
-        let both = [
-            Flow::from_peer(*peer, wan, None),
-            Flow::to_peer(*peer, wan, None),
-        ];
-        both.into_iter().flatten()
-    });
-    let sessions = ruleset
-        .bgp
-        .iter()
-        .map(|peer| Flow::bgp_from(peer.address, &peer.interface));
-    let inner = ruleset.tunnel_interfaces.iter().flat_map(|tunnel| {
-        [
-            Flow::from_cloud(tunnel, None, None),
-            Flow::to_cloud(tunnel, None, None),
-        ]
-    });
-    outer.chain(sessions).chain(inner).collect()
 }

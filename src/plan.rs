@@ -11,6 +11,8 @@ use vti::ifname::IfName;
 use vti::nft::Ruleset;
 use vti::plane::{TunnelId, TunnelSpec};
 
+use crate::lockout::Outline;
+
 mod bgp;
 mod firewall;
 mod tunnel;
@@ -34,6 +36,10 @@ pub(crate) struct Plan {
     pub(crate) prefix_lists: Vec<PrefixList>,
     /// Which of the host's own routes peers may be told of.
     pub(crate) redistribute: Redistribute,
+    /// Our own networks.
+    pub(crate) networks: Vec<IpNet>,
+    /// The interface towards the peers, where the site file names it.
+    pub(crate) wan: Option<String>,
     /// The firewall, unless the site file leaves it to others.
     pub(crate) firewall: Option<Ruleset>,
 }
@@ -98,6 +104,8 @@ impl Default for Plan {
             shut_down: BTreeSet::new(),
             prefix_lists: Vec::new(),
             redistribute: Redistribute::default(),
+            networks: Vec::new(),
+            wan: None,
             firewall: None,
         }
     }
@@ -129,7 +137,7 @@ impl Plan {
         for tunnel in kept.into_iter().chain(new) {
             let old = before.get(tunnel.name.as_str()).copied();
             let lowest = || {
-                (1..).find(|number| {
+                (1..=config::model::LARGEST_REQID).find(|number| {
                     !taken.contains(number) && !before.values().any(|old| old == number)
                 })
             };
@@ -141,11 +149,29 @@ impl Plan {
         }
     }
 
+    /// What the host has to be judged by.
+    pub(crate) fn outline(&self) -> Outline {
+        let tunnels: BTreeSet<String> = self
+            .tunnels
+            .iter()
+            .map(|tunnel| tunnel.interface().to_owned())
+            .collect();
+        let interfaces = self.peers.iter().filter_map(|peer| peer.interface.clone());
+        Outline {
+            remotes: self.tunnels.iter().map(|t| t.connection.remote).collect(),
+            wan: self.wan.clone(),
+            networks: self.networks.clone(),
+            lan: interfaces.filter(|dev| !tunnels.contains(dev)).collect(),
+            tunnels,
+        }
+    }
+
     /// What the site asks of each core.
     ///
     /// # Errors
     /// What a core would refuse and the site file's checks did not see, with the line.
     pub(crate) fn of(site: &config::Site, keys: &Keys) -> Result<Self, String> {
+        let tunnels = tunnel::plan(site, keys)?;
         Ok(Self {
             name: site.gateway.name.clone(),
             ike: ike::EndpointConfig {
@@ -155,12 +181,14 @@ impl Plan {
                 },
                 ..ike::EndpointConfig::default()
             },
-            tunnels: tunnel::plan(site, keys)?,
+            peers: bgp::peers(site, &tunnels)?,
+            tunnels,
             speaker: bgp::speaker(site),
-            peers: bgp::peers(site)?,
             shut_down: bgp::shut_down(site),
             prefix_lists: bgp::prefix_lists(site),
             redistribute: bgp::redistribute(site),
+            networks: site.gateway.networks.clone(),
+            wan: site.gateway.wan.clone(),
             firewall: firewall::ruleset(site)?,
         })
     }

@@ -22,23 +22,20 @@ use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
 use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, number};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
-use crate::gateway::{Effect, Gateway, Input, PlaneChange, encap};
+use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Transport};
-use crate::{logging, systemd};
+use crate::{lockout, logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long the host thread may take to count what our rules matched.
 const COUNTING: Duration = Duration::from_millis(500);
-
-/// How long neighbors, and then peers, have to take our farewell.
-const FAREWELL: Duration = Duration::from_millis(150);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -63,7 +60,13 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             loaded.socket.display()
         ))
     })?;
-    let mut daemon = Daemon::start(config, loaded)?;
+    let inherited = host::inherited(loaded.runtime_folder())
+        .await
+        .unwrap_or_else(|error| {
+            warn!("cannot look for routes of a run before this one: {error}");
+            Inherited::default()
+        });
+    let mut daemon = Daemon::start(config, loaded, inherited)?;
     let (requests, mut asked) = mpsc::channel(16);
     let control = tokio::spawn(socket.serve(requests));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -142,7 +145,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path, loaded: Loaded) -> Result<Self, Failure> {
+    fn start(config: &Path, loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
@@ -150,7 +153,8 @@ impl Daemon {
             nat_port: loaded.nat_port,
             ..Default::default()
         };
-        let plane = UserPlane::new(&ports, events).map_err(|error| failed(&error))?;
+        let plane = UserPlane::new(&ports, events)
+            .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host =
@@ -166,13 +170,19 @@ impl Daemon {
             );
         }
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
-        let gateway = Gateway::new(Instant::now(), loaded.plan.clone(), ike_seed, bgp_seed)
-            .map_err(|error| failed(&error))?;
+        let gateway = Gateway::new(
+            Instant::now(),
+            loaded.plan.clone(),
+            ike_seed,
+            bgp_seed,
+            inherited,
+        )
+        .map_err(|error| failed(&error))?;
         info!(
-            "gateway {} starts with {} tunnels and {} neighbors",
+            "gateway {} starts with {} and {}",
             loaded.plan.name,
-            loaded.plan.tunnels.len(),
-            loaded.plan.peers.len()
+            number(loaded.plan.tunnels.len(), "tunnel"),
+            number(loaded.plan.peers.len(), "neighbor")
         );
         Ok(Self {
             config: config.to_owned(),
@@ -205,7 +215,7 @@ impl Daemon {
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::WatchPaths(remotes) => self.host.watch(remotes),
+                Effect::Watch(outline) => self.host.watch(outline),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -228,43 +238,43 @@ impl Daemon {
 
     /// Changes the plane. Returns why the process has to end, where the host has no tunnels to give at all.
     fn change_plane(&mut self, change: PlaneChange) -> Option<String> {
-        let is_removal = matches!(
-            change,
-            PlaneChange::RemoveTunnel(_)
-                | PlaneChange::RemoveInbound(..)
-                | PlaneChange::ClearOutbound(_)
-        );
-        let (tunnel, outcome) = match change {
-            PlaneChange::AddTunnel(spec) => (spec.id, self.plane.add_tunnel(&spec)),
-            PlaneChange::RemoveTunnel(tunnel) => (tunnel, self.plane.remove_tunnel(tunnel)),
-            PlaneChange::AddInbound(tunnel, sa) => (tunnel, self.plane.add_inbound(tunnel, sa)),
-            PlaneChange::SetOutbound(tunnel, sa) => (tunnel, self.plane.set_outbound(tunnel, sa)),
-            PlaneChange::RemoveInbound(tunnel, spi) => {
-                let removed = match self.plane.remove_inbound(tunnel, spi) {
-                    // It went with an interface that somebody deleted, before its time.
-                    Err(plane::Error::NoSuchSa { .. }) => Ok(()),
-                    removed => removed,
-                };
-                (tunnel, removed)
+        let (tunnel, what, outcome) = match change {
+            PlaneChange::AddTunnel(spec) => {
+                (spec.id, Refused::Tunnel, self.plane.add_tunnel(&spec))
             }
-            PlaneChange::ClearOutbound(tunnel) => (tunnel, self.plane.clear_outbound(tunnel)),
+            PlaneChange::RemoveTunnel(tunnel) => {
+                (tunnel, Refused::Removal, self.plane.remove_tunnel(tunnel))
+            }
+            PlaneChange::AddInbound(tunnel, sa) => {
+                (tunnel, Refused::Sa, self.plane.add_inbound(tunnel, sa))
+            }
+            PlaneChange::SetOutbound(tunnel, sa) => {
+                (tunnel, Refused::Sa, self.plane.set_outbound(tunnel, sa))
+            }
+            PlaneChange::RemoveInbound(tunnel, spi) => (
+                tunnel,
+                Refused::Removal,
+                self.plane.remove_inbound(tunnel, spi),
+            ),
+            PlaneChange::ClearOutbound(tunnel) => {
+                (tunnel, Refused::Removal, self.plane.clear_outbound(tunnel))
+            }
             PlaneChange::UpdatePath(tunnel, path) => {
                 let encap = encap(path.encapsulated, path.local.port(), path.remote.port());
-                (
-                    tunnel,
+                let updated =
                     self.plane
-                        .update_path(tunnel, path.local.ip(), path.remote.ip(), encap),
-                )
+                        .update_path(tunnel, path.local.ip(), path.remote.ip(), encap);
+                (tunnel, Refused::Path, updated)
             }
         };
         let error = outcome.err()?;
-        if is_removal
+        if what == Refused::Removal
             && matches!(
                 error,
                 plane::Error::NoSuchSa { .. } | plane::Error::NoSuchTunnel { .. }
             )
         {
-            // It went with its tunnel.
+            // It went with its tunnel, or with an interface that somebody deleted.
             return None;
         }
         if matches!(
@@ -273,9 +283,12 @@ impl Daemon {
         ) {
             return Some(error.to_string());
         }
-        let reason = error.to_string();
-        self.gateway
-            .handle(Instant::now(), Input::PlaneRefused { tunnel, reason });
+        let refused = Input::PlaneRefused {
+            tunnel,
+            what,
+            reason: error.to_string(),
+        };
+        self.gateway.handle(Instant::now(), refused);
         None
     }
 
@@ -458,7 +471,7 @@ impl Daemon {
                 Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::Send(_) | Effect::Bgp(_) | Effect::WatchPaths(_) | Effect::Fail(_) => {}
+                Effect::Send(_) | Effect::Bgp(_) | Effect::Watch(_) | Effect::Fail(_) => {}
             }
         }
         // The thread must not wait for a loop that waits for it.

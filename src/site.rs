@@ -138,6 +138,9 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn finish(site: &Site) -> Result<Loaded, String> {
+    if site.daemon.data_plane == DataPlane::Kernel {
+        return Err("[daemon] data-plane = \"kernel\": this program has no kernel plane".into());
+    }
     let mut keys = Keys::new();
     for tunnel in &site.tunnels {
         let key = fetch(&tunnel.psk)

@@ -101,6 +101,19 @@ impl Serialize for Md5Key {
     }
 }
 
+/// How a session with one peer takes part in graceful restart (RFC 4724), in both roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GracefulRestart {
+    /// How long the peer is asked to keep our routes while we are away; whole seconds, up to
+    /// [`wire::MAX_RESTART_TIME`](crate::wire::MAX_RESTART_TIME).
+    pub restart_time: Duration,
+    /// Where the peer does so as well, a NOTIFICATION and a hold time that ran out end a session gracefully too (RFC 8538).
+    /// Without it only a connection that ends without a word does.
+    pub notification: bool,
+    /// What we tell this peer goes on being forwarded while this program is away. Without it we only help the peer.
+    pub forwarding: bool,
+}
+
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -130,6 +143,8 @@ pub struct PeerConfig {
     pub keepalive: Option<Duration>,
     /// The longest pause between two attempts to connect, and how long one attempt may take.
     pub connect_retry: Duration,
+    /// Graceful restart; `None` takes no part in it.
+    pub graceful_restart: Option<GracefulRestart>,
     /// The TTL of our packets; `None` leaves the system's default.
     pub ttl: Option<u8>,
     /// The TCP MD5 key, where the session is signed.
@@ -178,6 +193,7 @@ impl PeerConfig {
             hold_time: Duration::from_secs(90),
             keepalive: None,
             connect_retry: Duration::from_secs(5),
+            graceful_restart: None,
             ttl: None,
             md5: None,
             import: None,
@@ -223,6 +239,11 @@ impl PeerConfig {
             self.update_source != new.update_source,
         );
         differs("hold_time", Reset, self.hold_time != new.hold_time);
+        differs(
+            "graceful_restart",
+            Reset,
+            self.graceful_restart != new.graceful_restart,
+        );
         differs("ttl", Reset, self.ttl != new.ttl);
         differs("md5", Reset, self.md5 != new.md5);
         differs("role", Refresh, self.role != new.role);

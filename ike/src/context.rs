@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use crypto::CryptoRng;
+use rand::{Rng as _, RngExt as _};
 
 use crate::connection::{Connection, ConnectionId, Ports};
 use crate::event::{DownReason, Event, Path, Transmit, TransmitKind};
@@ -19,7 +19,7 @@ pub(crate) const INBOUND_GRACE: Duration = Duration::from_secs(5);
 /// Shared by all SAs of an endpoint; handed down by argument.
 pub(crate) struct Context {
     pub(crate) ports: Ports,
-    pub(crate) rng: StdRng,
+    pub(crate) rng: Box<dyn CryptoRng + Send>,
     pub(crate) connections: BTreeMap<ConnectionId, Arc<Connection>>,
     /// Connections that nobody may bring up but `Up`.
     pub(crate) held: BTreeSet<ConnectionId>,
@@ -37,10 +37,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(ports: Ports, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(ports: Ports, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             ports,
-            rng: StdRng::from_seed(seed),
+            rng,
             connections: BTreeMap::new(),
             held: BTreeSet::new(),
             events: VecDeque::new(),

@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crypto::CryptoRng;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
 use crate::connection::{ConnectionId, Ports};
 use crate::context::Context;
 use crate::cookie::Cookies;
@@ -73,9 +77,15 @@ impl Endpoint {
     /// never used twice outside tests.
     #[must_use]
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+        Self::with_rng(config, Box::new(StdRng::from_seed(seed)))
+    }
+
+    /// The same with a generator of the caller's, which has to be fit for keys.
+    #[must_use]
+    pub fn with_rng(config: EndpointConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             config,
-            cx: Context::new(config.ports, seed),
+            cx: Context::new(config.ports, rng),
             tunnels: BTreeMap::new(),
             sas: BTreeMap::new(),
             cookies: Cookies::default(),

@@ -16,8 +16,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod bgp;
 mod check;
 pub(crate) mod client;
+mod completions;
+mod man;
 pub(crate) mod paint;
 mod status;
+mod sweep;
 
 /// Where the daemon listens unless the site file says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
@@ -68,8 +71,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take off this host what a daemon that does not come back has left: interfaces, routes, rules, kernel settings.
+    Sweep,
     /// A whole hybrid cloud in network namespaces on this machine, and a tour of it (needs root).
     Demo(DemoArguments),
+    /// Print a manual page: `causeway man status | man -l -`.
+    Man(man::ManArguments),
+    /// Print what a shell needs to complete our commands.
+    Completions(completions::CompletionsArguments),
 }
 
 /// How a command prints its answer.
@@ -180,7 +189,10 @@ impl Arguments {
                 &format!("/v1/tunnels/{name}/{}", action.path()),
                 output,
             ),
+            Command::Sweep => sweep::execute(socket),
             Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
+            Command::Man(arguments) => man::execute(&arguments),
+            Command::Completions(arguments) => completions::execute(&arguments),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -244,6 +256,12 @@ fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
         .unwrap_or("done");
     writeln!(io::stdout(), "{text}")?;
     Ok(())
+}
+
+/// How many there are of something whose plural has an s: `1 tunnel`, `2 tunnels`.
+pub(crate) fn number(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// Prints a JSON value, pretty, with a newline.

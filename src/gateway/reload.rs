@@ -37,15 +37,12 @@ impl Gateway {
         self.plan = plan;
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
-            self.announce_local_routes(now);
+            if self.facts_are_known {
+                self.announce_local_routes(now);
+            }
         }
-        let remotes = self
-            .plan
-            .tunnels
-            .iter()
-            .map(|tunnel| tunnel.connection.remote)
-            .collect();
-        self.effects.push_back(Effect::WatchPaths(remotes));
+        self.effects
+            .push_back(Effect::Watch(Arc::new(self.plan.outline())));
         self.desired_is_stale = true;
         Ok(touched)
     }
@@ -98,14 +95,11 @@ impl Gateway {
             },
         );
         let mut tunnel = Tunnel::new(now, new.clone());
-        let command = match self.facts.paths.get(&new.connection.remote) {
-            Some(Ok(path)) => tunnel.take_path(path),
-            Some(Err(_)) | None => None,
-        };
-        self.tunnels.insert(id, tunnel);
-        if let Some(command) = command {
-            self.ike_command(now, command);
+        if let Some(Err(reason)) = self.facts.paths.get(&new.connection.remote) {
+            tunnel.lose_path(reason);
         }
+        self.tunnels.insert(id, tunnel);
+        self.follow_paths(now);
     }
 
     fn remove_tunnel(&mut self, now: Instant, id: u32, touched: &mut Vec<String>) {

@@ -11,7 +11,7 @@ use ike::{
 };
 use ipnet::{IpNet, Ipv4Net};
 use vti::ifname::IfName;
-use vti::plane::{TunnelId, TunnelSpec};
+use vti::plane::{Offload, TunnelId, TunnelSpec};
 
 use super::TunnelPlan;
 
@@ -66,6 +66,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             outer_mtu: 1500,
             copy_dscp: false,
             binding: None,
+            offload: Offload::Off,
         },
         local_id_follows_address: known_as.is_none(),
         connection: connection(site, tunnel, key, known_as),

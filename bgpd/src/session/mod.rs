@@ -40,7 +40,12 @@ pub(crate) enum Change {
     /// It is established.
     Up(Agreed),
     /// It is no longer.
-    Down,
+    Down {
+        /// What it had agreed on.
+        agreed: Agreed,
+        /// How long its routes are kept; `None` is not at all.
+        keep: Option<Duration>,
+    },
 }
 
 /// What a peer sent on an established session.
@@ -189,6 +194,14 @@ impl Session {
             Phase::Established(established) => Some(&established.agreed),
             _ => None,
         }
+    }
+
+    /// Whether the peer may connect, and is connected to.
+    pub(crate) fn is_tried(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Idle(Idle::Disabled { .. } | Idle::OverLimit)
+        )
     }
 
     /// How many more octets the established session may hand to its socket now.

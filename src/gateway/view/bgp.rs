@@ -36,6 +36,8 @@ pub(super) struct NeighborView {
     seconds_in_state: u64,
     received: u32,
     accepted: u32,
+    /// Received before the neighbor went away, and kept for its return (RFC 4724).
+    stale: u32,
     advertised: u32,
 }
 
@@ -73,6 +75,7 @@ impl Gateway {
             seconds_in_state: seconds(peer.since),
             received: peer.received,
             accepted: peer.accepted,
+            stale: peer.stale,
             advertised: peer.advertised,
         }
     }
@@ -85,7 +88,7 @@ impl Gateway {
             .find(|tunnel| tunnel.plan.peer_inside == peer.address);
         match (tunnel, &peer.problem) {
             (Some(tunnel), _) if !tunnel.is_up() => {
-                let why = tunnel.reason.as_deref().unwrap_or("it is being negotiated");
+                let why = tunnel.why_down().unwrap_or("it is being negotiated");
                 Some(format!("tunnel {} is not up: {why}", tunnel.plan.name))
             }
             (Some(tunnel), Some(problem))

@@ -145,7 +145,7 @@ impl Gateway {
             let reason = if tunnel.is_up() {
                 tunnel.silence(now)
             } else {
-                tunnel.reason.clone()
+                tunnel.why_down().map(str::to_owned)
             };
             problems.extend(reason.map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name)));
         }
@@ -161,6 +161,12 @@ impl Gateway {
                 .map(|failure| format!("firewall: {failure}")),
         );
         problems.extend(self.firewall.obstacles.iter().cloned());
+        problems.extend(self.facts.hindrances.iter().cloned());
+        problems.extend(
+            self.withheld
+                .iter()
+                .map(|one| format!("route {} is not installed: {}", one.prefix, one.why)),
+        );
         problems.extend(self.concerns.iter().cloned());
         for neighbor in self.bgp_view(now).neighbors {
             let its_tunnel_is_up = self

@@ -143,11 +143,8 @@ fn reason(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> Option<Stri
     if tunnel.held_down {
         return Some("taken down by hand".into());
     }
-    if let Err(reason) = &tunnel.path {
-        return Some(reason.clone());
-    }
-    if let Some(reason) = &tunnel.reason {
-        return Some(reason.clone());
+    if let Some(reason) = tunnel.why_down() {
+        return Some(reason.to_owned());
     }
     let remote = tunnel.plan.connection.remote;
     connection.map(|one| match one.phase {

@@ -10,13 +10,17 @@ pub struct SiteFile {
 }
 
 impl SiteFile {
-    /// `examples/reference-site.toml` with its secrets and the control socket in the test's folder, on the userspace plane.
+    /// `examples/reference-site.toml` with its secrets and the control socket in the test's folder, on the data plane that
+    /// `CAUSEWAY_LAB_PLANE` names; without it on the userspace plane, which every machine has.
     #[must_use]
     pub fn reference() -> Self {
+        let plane = std::env::var("CAUSEWAY_LAB_PLANE").unwrap_or_else(|_| "userspace".to_owned());
         let text = include_str!("../../../examples/reference-site.toml").to_owned();
         Self { text }
             .replace("/etc/causeway/", "{dir}/")
-            .append("\n[daemon]\ndata-plane = \"userspace\"\nsocket = \"{dir}/control.sock\"\n")
+            .append(&format!(
+                "\n[daemon]\ndata-plane = \"{plane}\"\nsocket = \"{{dir}}/control.sock\"\n"
+            ))
     }
 
     /// The same with `old` replaced, everywhere, by `new`.

@@ -18,6 +18,7 @@ use socket2::Socket;
 use tokio::sync::mpsc;
 
 use super::arrivals::Arrivals;
+use super::ike;
 use super::sockets::Sockets;
 use super::state::{InboundEntry, State, Stray};
 use super::tunnel::Clock;
@@ -28,13 +29,6 @@ use crate::sys::datagrams::{self, BATCH, Incoming};
 /// The largest datagram, with its IP header on a raw socket. Pages that no datagram has reached
 /// take no memory.
 const SLOT: usize = 65_536;
-
-/// Places in the daemon's queue that IKE messages do not take. Anybody can send those, as many as they like; what else the plane
-/// has to say is rare, and some of it is said only once.
-const RESERVED: usize = 128;
-
-/// No IKE message is longer than this, in octets, with room to spare: a queue full of larger ones would cost a lot of memory.
-const LONGEST_IKE: usize = 16 << 10;
 
 /// What is received at once if datagrams are trains (`UDP_GRO`): less, so that it stays in the processor's cache.
 const BATCH_OF_TRAINS: usize = 8;
@@ -104,33 +98,34 @@ impl Inbound {
 
     pub(super) fn run(mut self, worker: &Worker) -> io::Result<()> {
         let sockets = Arc::clone(&self.sockets);
+        // IKE comes first: it is little, and it waits for nobody.
+        let from: Vec<(&Socket, Source)> = [
+            Some((&sockets.ike, Source::Ike)),
+            sockets.nat_ike.as_ref().map(|socket| (socket, Source::Nat)),
+            Some((&sockets.nat, Source::Nat)),
+            Some((&sockets.esp, Source::Esp)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut polled = [
-            readable(worker.as_fd()),
-            readable(sockets.ike.as_fd()),
-            readable(sockets.nat.as_fd()),
-            readable(sockets.esp.as_fd()),
-        ];
+        let mut polled: Vec<PollFd<'_>> = std::iter::once(readable(worker.as_fd()))
+            .chain(from.iter().map(|(socket, _)| readable(socket.as_fd())))
+            .collect();
         while !worker.stopped() {
             match poll(&mut polled, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 result => result?,
             };
-            let [wake, ike, nat, esp] = polled.each_ref().map(|fd| fd.any() == Some(true));
-            if wake {
+            let mut ready = polled.iter().map(|fd| fd.any() == Some(true));
+            if ready.next() == Some(true) {
                 worker.look(|| {
                     self.reader.get();
                     Ok(())
                 })?;
             }
-            for (ready, socket, source) in [
-                (ike, &sockets.ike, Source::Ike),
-                (nat, &sockets.nat, Source::Nat),
-                (esp, &sockets.esp, Source::Esp),
-            ] {
-                if ready {
-                    self.receive(socket, source);
-                }
+            for ((socket, source), _) in from.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.receive(socket, *source);
             }
         }
         Ok(())
@@ -214,19 +209,8 @@ impl Delivery {
     }
 
     fn ike(&self, local: SocketAddr, datagram: &Incoming, message: &[u8]) {
-        if message.len() > LONGEST_IKE {
-            self.stray.ike_dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let event = PlaneEvent::IkeDatagram {
-            local,
-            remote: datagram.source,
-            payload: message.to_vec(),
-        };
-        let crowded = self.events.capacity() <= RESERVED.min(self.events.max_capacity() / 2);
-        if crowded || self.events.try_send(event).is_err() {
-            self.stray.ike_dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let dropped = &self.stray.ike_dropped;
+        ike::deliver(&self.events, dropped, local, datagram.source, message);
     }
 
     fn esp(&mut self, state: &State, slots: &mut [u8], packet: EspPacket, now: Instant) {

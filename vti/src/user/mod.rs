@@ -21,15 +21,15 @@
 mod arrivals;
 mod departures;
 mod holder;
-mod ike;
+pub(crate) mod ike;
 mod inbound;
 mod offloads;
 mod outbound;
-mod sockets;
+pub(crate) mod sockets;
 mod state;
 mod tunnel;
 mod vnet;
-mod worker;
+pub(crate) mod worker;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -93,8 +93,10 @@ impl UserPlane {
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NotPermitted`], or what else the system says.
     pub fn new(config: &UserPlaneConfig, events: mpsc::Sender<PlaneEvent>) -> Result<Self, Error> {
-        let sockets = Arc::new(Sockets::open(config)?);
+        let mut sockets = Sockets::open(config)?;
         sockets.offload();
+        sockets.separate_ike();
+        let sockets = Arc::new(sockets);
         let state = Arc::new(Published::new(State::default()));
         let stray = Arc::new(Stray::default());
         let clock = Clock::starting(Instant::now());
@@ -297,6 +299,6 @@ impl DataPlane for UserPlane {
     }
 
     fn ike_sender(&self) -> IkeSender {
-        IkeSender::new(Arc::clone(&self.sockets))
+        IkeSender::new(Arc::clone(&self.sockets.ports))
     }
 }

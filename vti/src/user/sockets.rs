@@ -9,7 +9,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -31,10 +33,11 @@ const ESP: i32 = 50;
 
 #[derive(Debug)]
 pub(super) struct Sockets {
-    pub(super) config: UserPlaneConfig,
-    pub(super) ike: Socket,
-    pub(super) nat: Socket,
+    pub(super) ports: Arc<IkePorts>,
     pub(super) esp: Socket,
+    /// Where the kernel puts the IKE messages that come to the NAT traversal port, so that they neither wait behind ESP
+    /// packets nor are dropped with them when there are too many. Without it they come with the ESP packets.
+    pub(super) nat_ike: Option<Socket>,
     /// Whether the kernel cuts large datagrams (`UDP_SEGMENT`). It turns off when a device on the way cannot.
     pub(super) segments: AtomicBool,
 }
@@ -42,14 +45,44 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn open(config: &UserPlaneConfig) -> Result<Self, Error> {
         Ok(Self {
-            config: *config,
             // The raw socket comes first: from then on the kernel does not answer ESP with
             // "protocol unreachable".
             esp: open_raw(config.bind)?,
-            ike: open_udp(config.bind, config.ike_port, Fragmentation::Allowed)?,
-            nat: open_udp(config.bind, config.nat_port, Fragmentation::Forbidden)?,
+            ports: Arc::new(IkePorts::open(config)?),
+            nat_ike: None,
             segments: AtomicBool::new(false),
         })
+    }
+
+    /// Lets the kernel tell IKE from ESP on the NAT traversal port, if it can: a second socket of the same port, and a
+    /// filter that chooses. The port was bound without sharing it, so it is nobody else's; who shares it now must be of
+    /// the same user and ask for it.
+    pub(super) fn separate_ike(&mut self) {
+        let UserPlaneConfig { bind, nat_port, .. } = self.config;
+        let separate = || {
+            self.nat.set_reuse_port(true)?;
+            let domain = Domain::for_address(SocketAddr::new(bind, nat_port));
+            let kind = Type::DGRAM.nonblocking().cloexec();
+            let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
+            if bind.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.set_reuse_port(true)?;
+            ask_for_addresses(&socket, bind)?;
+            socket.bind(&SocketAddr::new(bind, nat_port).into())?;
+            enlarge_buffers(&socket);
+            // The sockets are numbered in the order in which they came. IKE begins with the non-ESP marker (RFC 3948
+            // section 2.2); what is too short to be loaded is given to the first one.
+            raw_sockopt::choose_by_first_word(socket.as_fd(), 0, 1)?;
+            Ok::<_, io::Error>(socket)
+        };
+        match separate() {
+            Ok(socket) => self.nat_ike = Some(socket),
+            Err(cause) => {
+                tracing::info!(%cause, "the kernel does not tell IKE from ESP: they share a queue");
+                let _ = self.nat.set_reuse_port(false);
+            }
+        }
     }
 
     /// Lets the kernel cut and merge datagrams on the NAT traversal port, as far as it is wanted and it can.
@@ -72,9 +105,35 @@ impl Sockets {
         self.segments.store(cuts, Ordering::Relaxed);
         asked(merge, "merge", UDP_GRO, 1);
     }
+}
+
+impl Deref for Sockets {
+    type Target = IkePorts;
+
+    fn deref(&self) -> &IkePorts {
+        &self.ports
+    }
+}
+
+/// The two UDP ports of IKE, which either plane has.
+#[derive(Debug)]
+pub(crate) struct IkePorts {
+    pub(crate) config: UserPlaneConfig,
+    pub(crate) ike: Socket,
+    pub(crate) nat: Socket,
+}
+
+impl IkePorts {
+    pub(crate) fn open(config: &UserPlaneConfig) -> Result<Self, Error> {
+        Ok(Self {
+            config: *config,
+            ike: open_udp(config.bind, config.ike_port, Fragmentation::Allowed)?,
+            nat: open_udp(config.bind, config.nat_port, Fragmentation::Forbidden)?,
+        })
+    }
 
     /// Whether an outer address can be used with these sockets.
-    pub(super) fn check_family(&self, address: IpAddr) -> Result<(), Error> {
+    pub(crate) fn check_family(&self, address: IpAddr) -> Result<(), Error> {
         let bound = self.config.bind;
         if address.is_ipv4() == bound.is_ipv4() {
             Ok(())
@@ -102,7 +161,7 @@ pub(super) fn wait_writable(fd: BorrowedFd<'_>, most: Duration) {
 
 /// What the kernel believes that the path carries, in bytes of IP packets: asked through a socket
 /// of its own, because only connected ones tell.
-pub(super) fn path_mtu(local: IpAddr, remote: IpAddr) -> io::Result<u16> {
+pub(crate) fn path_mtu(local: IpAddr, remote: IpAddr) -> io::Result<u16> {
     let domain = Domain::for_address(SocketAddr::new(remote, 0));
     let socket = Socket::new(domain, Type::DGRAM.cloexec(), None)?;
     if !local.is_unspecified() {

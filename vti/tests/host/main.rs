@@ -5,6 +5,7 @@
     reason = "what the tests share is test code too"
 )]
 
+mod flapping;
 mod model;
 mod namespaces;
 mod sandbox;

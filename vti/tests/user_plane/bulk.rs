@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bed::{CBC, End, GCM, INTERFACE, SIZES, TUNNEL, V4, V6, Wiring, echo, wait_until};
 use crypto::Integrity;
@@ -242,6 +243,37 @@ fn what_does_not_arrive_whole_is_counted_by_reason() {
     wait_until("unknown SPIs are counted", || {
         ends[1].plane.stray().drops.get(DropReason::UnknownSpi) == 10
     });
+    echo(&ends, V4, &SIZES);
+}
+
+/// Garbage fills the queue of the port many times over; the peer's IKE messages have their own.
+#[test]
+fn a_flood_of_garbage_displaces_no_ike_message() {
+    let ends = Wiring::new(GCM, None).in_udp().join();
+    let flood = ends[0].namespace.udp("192.0.2.1:0");
+    let peer = ends[0].namespace.udp("192.0.2.1:0");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            setsockopt(&flood, sockopt::UdpGsoSegment, &100).unwrap();
+            let garbage = [0xa7; 6000];
+            while !done.load(Ordering::Relaxed) {
+                // A full queue of the sender's own is no harm.
+                let _ = flood.send_to(&garbage, "192.0.2.2:4500");
+            }
+        });
+        for number in 0..100_u8 {
+            let message = [&[0, 0, 0, 0][..], &[number; 100]].concat();
+            peer.send_to(&message, "192.0.2.2:4500").unwrap();
+            let arrived = ends[1].event(|event| match event {
+                PlaneEvent::IkeDatagram { payload, .. } => payload.first().copied(),
+                _ => None,
+            });
+            assert_eq!(arrived, number);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(ends[1].plane.stray().drops.get(DropReason::UnknownSpi) > 0);
     echo(&ends, V4, &SIZES);
 }
 
