@@ -13,7 +13,7 @@ use vti::kernel_plane::{KernelPlane, Wanted, clear, probe};
 use vti::plane::{
     Binding, DataPlane as _, Encap, Error, Offload, PlaneEvent, SaSpec, TunnelId, TunnelSpec,
 };
-use vti::user::UserPlaneConfig;
+use vti::user::{UserPlane, UserPlaneConfig};
 
 const NUMBER: u32 = 0xca05_0003;
 
@@ -194,6 +194,24 @@ fn clearing_takes_what_is_ours_and_says_it_in_commands_that_would_do_the_same() 
         }
         assert_eq!(ip("xfrm policy").1, left);
         assert_eq!(clear().unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn the_userspace_plane_takes_what_a_run_on_the_kernel_plane_left() {
+    in_namespace(|| {
+        let add = "xfrm policy add src 10.3.0.0/16 dst 10.9.0.0/16 dir out action block";
+        for bound in ["if_id 0xca050009", "if_id 9"] {
+            assert!(ip(&format!("{add} {bound}")).0);
+        }
+        let (sender, _events) = tokio::sync::mpsc::channel(64);
+        let mut plane = UserPlane::new(&UserPlaneConfig::default(), sender).unwrap();
+        assert_eq!(plane.sweep(), 1);
+        let (_, left) = ip("xfrm policy");
+        assert!(
+            left.contains("if_id 0x9") && !left.contains("ca05"),
+            "{left}"
+        );
     });
 }
 
