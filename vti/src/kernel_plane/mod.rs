@@ -36,6 +36,7 @@ use std::time::Instant;
 use esp::{DropCounts, DropReason};
 use tokio::sync::mpsc;
 
+pub use self::adopt::clear;
 use self::core::Core;
 pub use self::plan::{plan, plan_blindly};
 pub use self::probe::{Probe, Wanted, probe};

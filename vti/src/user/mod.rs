@@ -298,6 +298,17 @@ impl DataPlane for UserPlane {
         self.stray.snapshot()
     }
 
+    /// An earlier run on the kernel plane may have left SAs, which would take packets from this one.
+    fn sweep(&mut self) -> usize {
+        match crate::kernel_plane::clear() {
+            Ok(cleared) => cleared.len(),
+            Err(reason) => {
+                tracing::warn!("{reason}");
+                0
+            }
+        }
+    }
+
     fn ike_sender(&self) -> IkeSender {
         IkeSender::new(Arc::clone(&self.sockets.ports))
     }

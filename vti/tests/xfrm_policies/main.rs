@@ -9,7 +9,7 @@ use std::thread;
 
 use crypto::{Encryption, Secret, Suite};
 use nix::sched::{CloneFlags, unshare};
-use vti::kernel_plane::{KernelPlane, Wanted, probe};
+use vti::kernel_plane::{KernelPlane, Wanted, clear, probe};
 use vti::plane::{
     Binding, DataPlane as _, Encap, Error, Offload, PlaneEvent, SaSpec, TunnelId, TunnelSpec,
 };
@@ -163,6 +163,37 @@ fn policies_of_others_stay_and_leftovers_of_ours_go() {
             "{policies}"
         );
         assert!(!policies.contains("10.3.0.0/16"), "{policies}");
+    });
+}
+
+#[test]
+fn clearing_takes_what_is_ours_and_says_it_in_commands_that_would_do_the_same() {
+    in_namespace(|| {
+        let add = "xfrm policy add src 10.3.0.0/16 dst 10.9.0.0/16 dir out action block";
+        for bound in [
+            "if_id 0xca050009",
+            "mark 0xca05000a mask 0xffffffff",
+            "if_id 9",
+        ] {
+            let (done, said) = ip(&format!("{add} {bound}"));
+            assert!(done, "{said}");
+        }
+        let commands = clear().unwrap();
+        let left = ip("xfrm policy").1;
+        assert!(
+            left.contains("if_id 0x9") && left.matches("dir out").count() == 1,
+            "{left}"
+        );
+        assert_eq!(commands.len(), 2, "{commands:?}");
+        for bound in ["if_id 0xca050009", "mark 0xca05000a mask 0xffffffff"] {
+            assert!(ip(&format!("{add} {bound}")).0);
+        }
+        for command in commands {
+            let (done, said) = ip(command.strip_prefix("ip ").unwrap());
+            assert!(done, "{command}: {said}");
+        }
+        assert_eq!(ip("xfrm policy").1, left);
+        assert_eq!(clear().unwrap(), Vec::<String>::new());
     });
 }
 
