@@ -183,6 +183,7 @@ impl Choice {
             }
             .unwrap_or_default();
         }
+        plan.promise_forwarding();
     }
 
     fn binding(&self, kind: InterfaceKind, id: TunnelId) -> Binding {
