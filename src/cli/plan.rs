@@ -70,13 +70,16 @@ fn plan_here(file: &Path, mut loaded: Loaded, unseen: Option<String>) -> Result<
     let plan = loaded.plan;
     let work = async {
         let facts = host::facts_here(&plan.outline()).await?;
+        let in_the_way = facts.hindrances.clone();
         let inherited = match host::inherited(state.clone()).await {
             Ok(inherited) => inherited,
             Err(error) => return Err(error.to_string()),
         };
         let ruleset = plan.firewall.clone();
         let desired = Gateway::first_wish(Instant::now(), plan, inherited, facts)?;
-        host::plan_here(state, &Imagined { desired, ruleset }).await
+        let mut host = host::plan_here(state, &Imagined { desired, ruleset }).await?;
+        host.concerns.extend(in_the_way);
+        Ok::<_, String>(host)
     };
     let mut host = runtime.block_on(work).map_err(Failure::Failed)?;
     host.unseen.extend(unseen);
