@@ -201,7 +201,16 @@ impl Plan {
             networks: self.networks.clone(),
             lan: interfaces.filter(|dev| !tunnels.contains(dev)).collect(),
             tunnels,
+            ports: (self.ike.ports.ike, self.ike.ports.nat),
         }
+    }
+
+    /// The tunnels, as the data plane is told of them.
+    pub(crate) fn specs(&self) -> Vec<TunnelSpec> {
+        self.tunnels
+            .iter()
+            .map(|tunnel| tunnel.spec.clone())
+            .collect()
     }
 
     /// What the site asks of each core.

@@ -76,6 +76,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut hand_over = signal(SignalKind::user_defined2())?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     systemd::ready();
 
@@ -100,6 +101,10 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             _ = hangup.recv() => daemon.reload_by_signal(),
             _ = terminate.recv() => break Ok(Signal::SIGTERM),
             _ = interrupt.recv() => break Ok(Signal::SIGINT),
+            _ = hand_over.recv() => {
+                daemon.hand_over();
+                return Ok(());
+            }
         };
         if let Some(input) = input {
             daemon.gateway.handle(Instant::now(), input);
@@ -158,7 +163,7 @@ impl Daemon {
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
         choice.fit(&mut loaded.plan, choice::device_to);
-        info!("{} data plane: {}", choice.kind, choice.reason);
+        info!("{choice}");
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
@@ -482,6 +487,7 @@ impl Daemon {
         };
         let imagined = Imagined {
             desired: preview.desired,
+            tunnels: loaded.plan.specs(),
             ruleset: loaded.plan.firewall,
         };
         Ok((reload, imagined))
@@ -549,6 +555,14 @@ impl Daemon {
         touched.extend(kept);
         self.loaded = loaded;
         Ok(touched)
+    }
+
+    /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
+    fn hand_over(self) {
+        info!("ends at once and leaves everything as it is, for the next run");
+        systemd::stopping();
+        // What a destructor would take away or say is what has to stay. The process ends anyway.
+        std::mem::forget(self);
     }
 
     /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host. The neighbors' last

@@ -111,7 +111,7 @@ fn a_node_that_is_gone_for_good_is_given_up_after_its_restart_time() {
             .gateway
             .command(&["bgp", "neighbor", at::NODES[0], "--json"]);
         let view: serde_json::Value = serde_json::from_str(&asked.stdout).unwrap_or_default();
-        view["neighbor"]["agreed"]["graceful_restart"]["restart_time"]["secs"] == 3
+        view["neighbor"]["agreed"]["graceful_restart"]["restart_time_seconds"] == 3
     });
     lan.wait_for_ways(&[0]);
     frr.kill_bgpd();

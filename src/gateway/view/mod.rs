@@ -15,6 +15,7 @@ use super::{Gateway, Tunnel};
 use crate::control::Refusal;
 
 mod bgp;
+mod neighbor;
 mod tunnel;
 
 /// The version of the schema.
