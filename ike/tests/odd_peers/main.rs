@@ -3,7 +3,6 @@
 
 #![expect(
     unreachable_pub,
-    dead_code,
     reason = "each module of this test uses a part of the peer"
 )]
 #![expect(
