@@ -10,6 +10,10 @@ nextest_version=0.9.128
 packages=(
     strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins
     libstrongswan-extra-plugins frr bird2 gobgpd nftables iproute2 iputils-ping netbase tcpdump util-linux
+    # The virtual machine with Debian's stock kernel: its processor, and what makes its image
+    qemu-system-x86 mmdebstrap e2fsprogs
+    # The package: building it, reading its manual, judging its unit
+    dpkg-dev binutils man-db systemd
 )
 
 fail() {
@@ -88,5 +92,7 @@ if ! cargo nextest --version >/dev/null 2>&1; then
     CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --no-default-features --features default-no-update \
         "cargo-nextest@$nextest_version"
 fi
+
+"$(dirname "$0")/package.sh" --prepare
 
 echo "everything that the tests need is there"

@@ -54,9 +54,13 @@ level "BGP: codecs, machines, pairs" '^causeway-bgpd[: ]'
 level "ESP" '^causeway-esp[: ]'
 level "host and data planes in namespaces" '^causeway-vti[: ]'
 level "architecture" '^causeway::architecture '
+level "the Debian package" '^causeway::(package|e2e_packaging) '
+level "the package on a Debian with systemd, in a VM" '^causeway::vm_packaging '
 level "the test bench itself" '^causeway-lab[: ]'
 level "end to end with real peers" '^causeway::e2e_'
 level "the demo" '^causeway::e2e_demo '
+level "the virtual machine itself" '^causeway-vm[: ]'
+level "kernel plane in a VM with Debian's kernel" '^causeway::in_vm '
 
 step "tests"
 cargo nextest run --workspace

@@ -7,15 +7,21 @@ use std::path::{Path, PathBuf};
 
 use crypto::Secret;
 use nix::fcntl::OFlag;
+use nix::unistd::{Uid, User, geteuid};
 
 /// The longest secret file that is read, in octets; a pre-shared key is far shorter.
 const MOST_OCTETS: u64 = 4096;
+
+/// The user that the packaged unit runs the daemon as.
+const DAEMON_USER: &str = "causeway";
 
 /// Why a secret could not be had. No variant holds any of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SecretError {
     #[error("cannot read {path}: {reason}", path = .path.display())]
     Unreadable { path: PathBuf, reason: String },
+    #[error("cannot read {path}: the user {user} may not", path = .path.display())]
+    NotOurs { path: PathBuf, user: String },
     #[error("{path} may be read by others (mode {mode:04o}); expected 0600 or stricter", path = .path.display())]
     TooOpen { path: PathBuf, mode: u32 },
     #[error("{path} belongs to user {owner}; expected root or the daemon's own user", path = .path.display())]
@@ -37,11 +43,15 @@ impl SecretError {
     pub(crate) fn help(&self) -> Option<String> {
         match self {
             Self::Unreadable { path, .. } => Some(format!(
-                "put the key into {}, readable by root alone (mode 0600)",
+                "put the key into {}, readable by its owner alone (mode 0600)",
                 path.display()
             )),
+            Self::NotOurs { path, user } => Some(format!("chown {user} {}", path.display())),
             Self::TooOpen { path, .. } => Some(format!("chmod 600 {}", path.display())),
-            Self::ForeignOwner { path, .. } => Some(format!("chown root {}", path.display())),
+            Self::ForeignOwner { path, .. } => {
+                let owner = daemon_user().map_or("root", |_| DAEMON_USER);
+                Some(format!("chown {owner} {}", path.display()))
+            }
             Self::Empty { .. } | Self::TooLong { .. } | Self::BadCredentialName(_) => None,
             Self::NotInEnvironment(_) => {
                 Some("name a file instead: psk = { file = \"/etc/causeway/name.psk\" }".into())
@@ -58,9 +68,17 @@ impl SecretError {
 /// # Errors
 /// When the file cannot be read, is empty or too long, or others than its owner may read it.
 pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
-    let unreadable = |error: std::io::Error| SecretError::Unreadable {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    let unreadable = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            return SecretError::NotOurs {
+                path: path.to_owned(),
+                user: our_name(),
+            };
+        }
+        SecretError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
     };
     // The mode is asked of the open file, so that it is the mode of what is read. Without O_NONBLOCK a pipe that nobody writes to would
     // stop the whole daemon at a reload.
@@ -83,7 +101,12 @@ pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
         });
     }
     let owner = metadata.uid();
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+    let us = geteuid();
+    // Root looks at keys on behalf of the daemon's user, too.
+    let trusted = owner == 0
+        || owner == us.as_raw()
+        || (us.is_root() && daemon_user().is_some_and(|user| user.as_raw() == owner));
+    if !trusted {
         return Err(SecretError::ForeignOwner {
             path: path.to_owned(),
             owner,
@@ -117,6 +140,34 @@ pub(crate) fn from_credential(name: &str) -> Result<Secret, SecretError> {
 pub(crate) fn from_environment(name: &str) -> Result<Secret, SecretError> {
     let value = std::env::var(name).map_err(|_| SecretError::NotInEnvironment(name.to_owned()))?;
     Ok(Secret::new(value.into_bytes()))
+}
+
+/// Whether the daemon of the packaged unit could not read a file that we, as root, can: what to do then.
+pub(crate) fn hidden_from_the_daemon(path: &Path) -> Option<String> {
+    if !geteuid().is_root() {
+        return None;
+    }
+    let user = daemon_user()?;
+    let owner = fs::metadata(path).ok()?.uid();
+    (owner != user.as_raw()).then(|| {
+        format!(
+            "the unit runs the daemon as the user {DAEMON_USER}, who cannot read {path}: chown {DAEMON_USER} {path}",
+            path = path.display()
+        )
+    })
+}
+
+/// The user that the packaged unit runs the daemon as, where there is one on this machine.
+fn daemon_user() -> Option<Uid> {
+    let user = User::from_name(DAEMON_USER).ok()?;
+    user.map(|user| user.uid)
+}
+
+/// What this process's user is called.
+fn our_name() -> String {
+    let us = geteuid();
+    let user = User::from_uid(us).ok().flatten();
+    user.map_or_else(|| us.to_string(), |user| user.name)
 }
 
 fn read(file: &mut fs::File, path: &Path) -> Result<Secret, SecretError> {

@@ -16,6 +16,7 @@ use serde_json::Value;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("causeway-crypto", &[]),
     ("causeway-lab", &[]),
+    ("causeway-vm", &["causeway-lab"]),
     ("causeway-config", &[]),
     ("causeway-bgpd", &[]),
     ("causeway-esp", &["causeway-crypto"]),

@@ -1,10 +1,12 @@
 //! The gateway does all its work with no more than the unit in `packaging/` leaves it.
 //!
-//! Capabilities, `NoNewPrivileges` and a read-only file system are the unit's own words, applied without systemd. What
-//! cannot be applied here (its system call filter, its device list) is not tested here.
+//! A user that is not root, capabilities, `NoNewPrivileges` and a read-only file system are the unit's own words, applied without
+//! systemd. What cannot be applied here (its system call filter, its device list) is not tested here.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
+
+use nix::sys::signal::Signal;
 
 use lab::{Gateway, OrFail as _, ReferenceSite, Scene, SiteFile, addresses as at};
 
@@ -19,20 +21,35 @@ fn setting(name: &str) -> &'static str {
         .or_fail(format_args!("find {name} in the unit"))
 }
 
-/// A program that is `causeway` with what the unit allows: its capabilities and no more, nothing to be gained by executing
-/// anything, and a file system (in a mount namespace of its own) that can be written in `folder` alone.
+/// Some user that is not root, in place of the one that the package makes.
+const NOBODY: u32 = 65534;
+
+/// A program that is `causeway` with what the unit allows: a user that is not root, its capabilities and no more, nothing to be
+/// gained by executing anything, and a file system (in a mount namespace of its own) that can be written in `folder` and below
+/// /proc/sys/net alone.
 fn confined(folder: &str) -> String {
     assert_eq!(setting("ProtectSystem"), "strict");
+    assert_eq!(setting("ProtectKernelTunables"), "yes");
+    assert_eq!(setting("ReadWritePaths"), "/proc/sys/net");
     assert_eq!(setting("NoNewPrivileges"), "yes");
+    assert_eq!(setting("User"), "causeway");
+    assert_eq!(
+        setting("AmbientCapabilities"),
+        setting("CapabilityBoundingSet")
+    );
     let kept: Vec<_> = setting("CapabilityBoundingSet")
         .split_whitespace()
         .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()))
         .collect();
     format!(
         "#!/bin/sh\n\
+         chown -R {NOBODY} {folder}\n\
          exec unshare --mount --propagation private sh -c '\
          mount --bind {folder} {folder} && mount -o remount,bind,ro / && \
-         exec setpriv --bounding-set=-all,{kept} --inh-caps=-all --no-new-privs {CAUSEWAY} \"$@\"' causeway \"$@\"\n",
+         mount --bind /proc/sys /proc/sys && mount --bind /proc/sys/net /proc/sys/net && \
+         mount -o remount,bind,ro /proc/sys && \
+         exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --inh-caps=-all,{kept} --ambient-caps=-all,{kept} \
+         --bounding-set=-all,{kept} --no-new-privs {CAUSEWAY} \"$@\"' causeway \"$@\"\n",
         kept = kept.join(",")
     )
 }
@@ -70,6 +87,8 @@ fn the_gateway_works_within_what_its_unit_allows() {
     let pid = scene.gateway.daemon().pid().or_fail("its process");
     // NET_BIND_SERVICE, NET_ADMIN and NET_RAW have the numbers 10, 12 and 13.
     assert_eq!(permitted(pid), 1 << 10 | 1 << 12 | 1 << 13);
+    let process = std::fs::metadata(format!("/proc/{pid}")).or_fail("look at its process");
+    assert_eq!(process.uid(), NOBODY);
 
     scene.wait_until_up();
     let problems = scene.gateway.problems();
@@ -87,6 +106,95 @@ fn the_gateway_works_within_what_its_unit_allows() {
     assert_eq!(site.gateway.exec(&["ip", "nexthop", "show"]), "");
     assert_eq!(site.gateway.exec(&["nft", "list", "tables"]), "");
     assert_eq!(site.gateway.read_sysctl("net/ipv4/ip_forward"), "0");
+}
+
+/// What a daemon may have changed, in the tools' own words.
+fn host_state(gateway: &lab::Ns) -> Vec<String> {
+    let tools = [
+        "ip -o link show",
+        "ip -4 route show table all",
+        "ip rule show",
+        "ip nexthop show",
+        "nft list tables",
+        "sysctl net.ipv4.ip_forward net.ipv4.fib_multipath_hash_policy",
+    ];
+    let words = |tool: &str| -> Vec<String> { tool.split(' ').map(str::to_owned).collect() };
+    let run = |tool: &&str| {
+        let words = words(tool);
+        gateway.exec(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    tools.iter().map(run).collect()
+}
+
+#[test]
+fn a_sweep_takes_off_what_a_killed_daemon_left_and_nothing_while_one_runs() {
+    let site = ReferenceSite::new();
+    let before = host_state(&site.gateway);
+    let mut scene = Scene::start_with(site, CAUSEWAY, &SiteFile::reference(), |_, _| {});
+    scene.wait_until_up();
+    let running = host_state(&scene.site.gateway);
+    let refused = scene.gateway.command(&["sweep"]);
+    assert!(
+        !refused.ok() && refused.stderr.contains("stop it first"),
+        "{refused:?}"
+    );
+    assert_eq!(host_state(&scene.site.gateway), running);
+
+    scene.gateway.kill9();
+    assert_ne!(host_state(&scene.site.gateway), before);
+    let policy = |mark: &str| {
+        let words = format!(
+            "ip xfrm policy add dir out src 0.0.0.0/0 dst 0.0.0.0/0 mark {mark} mask 0xffffffff action block"
+        );
+        let words: Vec<_> = words.split(' ').collect();
+        scene.site.gateway.exec(&words);
+    };
+    // As the kernel plane's, and somebody else's.
+    policy("0xca050001");
+    policy("0x5");
+    let swept = scene.gateway.command(&["sweep"]);
+    assert!(
+        swept.ok() && swept.stdout.contains("nft delete table inet causeway"),
+        "{swept:?}"
+    );
+    assert_eq!(host_state(&scene.site.gateway), before);
+    let left = scene.site.gateway.exec(&["ip", "xfrm", "policy"]);
+    assert!(
+        left.contains("mark 0x5/") && !left.contains("0xca05"),
+        "{left}"
+    );
+    let again = scene.gateway.command(&["sweep"]);
+    assert_eq!(
+        again.stdout, "nothing of ours is on this host\n",
+        "{again:?}"
+    );
+}
+
+#[test]
+fn a_restart_by_the_service_manager_leaves_everything_to_the_next_run() {
+    assert_eq!(setting("RestartKillSignal"), "SIGUSR2");
+    let site = ReferenceSite::new();
+    let before = host_state(&site.gateway);
+    let mut scene = Scene::start_with(site, CAUSEWAY, &SiteFile::reference(), |_, _| {});
+    scene.wait_until_up();
+    let kept = |gateway: &lab::Ns| {
+        let firewall = gateway.exec(&["nft", "-s", "list", "ruleset"]);
+        (firewall, gateway.read_sysctl("net/ipv4/ip_forward"))
+    };
+    let running = kept(&scene.site.gateway);
+    assert!(running.0.contains("table inet causeway") && running.1 == "1");
+
+    scene.gateway.daemon().signal(Signal::SIGUSR2);
+    let ended = lab::eventually(Scene::SOON, "the daemon has ended", || {
+        scene.gateway.ended()
+    });
+    assert!(ended.success(), "{ended}: {}", scene.gateway.log());
+    assert_eq!(kept(&scene.site.gateway), running);
+
+    scene.gateway.restart();
+    scene.wait_until_up();
+    assert!(scene.gateway.stop().success());
+    assert_eq!(host_state(&scene.site.gateway), before);
 }
 
 /// What the daemon tells the service manager, one message after the other, until one of them has `word` in it.

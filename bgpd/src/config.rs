@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::{Asn, PeerName};
 
@@ -71,15 +72,15 @@ pub struct PrefixLimit {
     pub over: OverLimit,
 }
 
-/// A TCP MD5 signature key (RFC 2385). It shows itself to nobody but the socket.
+/// A TCP MD5 signature key (RFC 2385). It shows itself to nobody but the socket, and is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Md5Key(Vec<u8>);
+pub struct Md5Key(Zeroizing<Vec<u8>>);
 
 impl Md5Key {
     /// Takes the key's octets; Linux accepts 1 to 80 of them.
     #[must_use]
     pub fn new(key: Vec<u8>) -> Self {
-        Self(key)
+        Self(Zeroizing::new(key))
     }
 
     /// The octets, for the socket option.
@@ -99,6 +100,19 @@ impl Serialize for Md5Key {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("redacted")
     }
+}
+
+/// How a session with one peer takes part in graceful restart (RFC 4724), in both roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GracefulRestart {
+    /// How long the peer is asked to keep our routes while we are away; whole seconds, up to
+    /// [`wire::MAX_RESTART_TIME`](crate::wire::MAX_RESTART_TIME).
+    pub restart_time: Duration,
+    /// Where the peer does so as well, a NOTIFICATION and a hold time that ran out end a session gracefully too (RFC 8538).
+    /// Without it only a connection that ends without a word does.
+    pub notification: bool,
+    /// What we tell this peer goes on being forwarded while this program is away. Without it we only help the peer.
+    pub forwarding: bool,
 }
 
 /// One peer.
@@ -130,8 +144,12 @@ pub struct PeerConfig {
     pub keepalive: Option<Duration>,
     /// The longest pause between two attempts to connect, and how long one attempt may take.
     pub connect_retry: Duration,
+    /// Graceful restart; `None` takes no part in it.
+    pub graceful_restart: Option<GracefulRestart>,
     /// The TTL of our packets; `None` leaves the system's default.
     pub ttl: Option<u8>,
+    /// The least TTL that its packets may arrive with; 255 takes only what no router has touched (GTSM, RFC 5082). `None` takes any.
+    pub min_ttl: Option<u8>,
     /// The TCP MD5 key, where the session is signed.
     pub md5: Option<Md5Key>,
     /// What we believe of what it says. `None` is no policy: nothing is imported (RFC 8212).
@@ -178,7 +196,9 @@ impl PeerConfig {
             hold_time: Duration::from_secs(90),
             keepalive: None,
             connect_retry: Duration::from_secs(5),
+            graceful_restart: None,
             ttl: None,
+            min_ttl: None,
             md5: None,
             import: None,
             export: None,
@@ -223,7 +243,13 @@ impl PeerConfig {
             self.update_source != new.update_source,
         );
         differs("hold_time", Reset, self.hold_time != new.hold_time);
+        differs(
+            "graceful_restart",
+            Reset,
+            self.graceful_restart != new.graceful_restart,
+        );
         differs("ttl", Reset, self.ttl != new.ttl);
+        differs("min_ttl", Reset, self.min_ttl != new.min_ttl);
         differs("md5", Reset, self.md5 != new.md5);
         differs("role", Refresh, self.role != new.role);
         differs("import", Refresh, self.import != new.import);

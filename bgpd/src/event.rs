@@ -34,6 +34,8 @@ pub enum Action {
         interface: Option<String>,
         /// The TTL of our packets; the system's default if `None`.
         ttl: Option<u8>,
+        /// The least TTL that packets may arrive with; any if `None`.
+        min_ttl: Option<u8>,
         /// The TCP MD5 key.
         md5: Option<Md5Key>,
     },
@@ -152,8 +154,52 @@ pub struct Agreed {
     pub four_octet_as: bool,
     /// The peer can be asked to send its routes again (RFC 2918).
     pub route_refresh: bool,
+    /// Graceful restart, where both sides take part in it.
+    pub graceful_restart: Option<PeerRestart>,
     /// IPv4 unicast was announced by the peer's multiprotocol capability, or is meant by its silence.
     pub ipv4_unicast: bool,
+}
+
+/// How the peer takes part in graceful restart (RFC 4724).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerRestart {
+    /// It has restarted (R bit).
+    pub restarted: bool,
+    /// How long its routes are kept while it is away.
+    pub restart_time: Duration,
+    /// Both sides keep routes after a NOTIFICATION or a hold time that ran out, too (RFC 8538).
+    pub notification: bool,
+    /// Its forwarding of IPv4 unicast survives its absence; without that its routes are not kept.
+    pub forwards: bool,
+    /// Its forwarding of IPv4 unicast has survived its last absence (F bit).
+    pub forwarding_preserved: bool,
+}
+
+/// Why routes that were kept for a peer's return are kept no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum StaleEnd {
+    /// It has told everything again.
+    #[error("it has sent all its routes again")]
+    EndOfRib,
+    /// It has not come back within its restart time.
+    #[error("it has not come back in time")]
+    NotBack,
+    /// It came back, and has not said within the time for it that it has sent everything.
+    #[error("it came back, but never said that it has sent everything")]
+    NoEndOfRib,
+    /// It came back, and its forwarding has not survived.
+    #[error("it came back, and says that it has lost its forwarding")]
+    ForwardingLost,
+    /// It was lost again before it had told everything.
+    #[error("it was lost again before it had sent everything")]
+    LostAgain,
+    /// The way to it is down.
+    #[error("the way to it is down")]
+    PathDown,
+    /// We want nothing more of the session that it was.
+    #[error("its session was ended on our side")]
+    Ended,
 }
 
 /// The journal: everything that an operator may want to know of, in order.
@@ -196,6 +242,35 @@ pub enum Event {
         peer: PeerName,
         /// How many prefixes it has taught us.
         received: u32,
+    },
+    /// The peer is away for a restart, and its routes are kept (RFC 4724, section 4.2).
+    StaleKept {
+        /// The peer.
+        peer: PeerName,
+        /// How many prefixes.
+        prefixes: usize,
+        /// How long at most.
+        at_most: Duration,
+    },
+    /// What was left of the routes kept for a peer is gone.
+    StaleSwept {
+        /// The peer.
+        peer: PeerName,
+        /// How many prefixes it has not taught again.
+        prefixes: usize,
+        /// Why now.
+        why: StaleEnd,
+    },
+    /// After our own restart: the peer has sent everything that it has to send.
+    Synchronized {
+        /// The peer.
+        peer: PeerName,
+    },
+    /// After our own restart: everything that was to be heard has been heard, or the time for it is over. Our End-of-RIB
+    /// follows, and what only our predecessor knew should go.
+    RestartOver {
+        /// Peers that were not heard out.
+        unheard: Vec<PeerName>,
     },
     /// The peer sends more prefixes than it may.
     PrefixLimit {

@@ -28,11 +28,14 @@ pub mod wire;
 pub use asn::Asn;
 pub use command::{Command, CommandError};
 pub use config::{
-    Effect, EffectKind, LocalRoute, LocalSource, Md5Key, OverLimit, PeerConfig, Policy,
-    PrefixLimit, Role, SpeakerConfig,
+    Effect, EffectKind, GracefulRestart, LocalRoute, LocalSource, Md5Key, OverLimit, PeerConfig,
+    Policy, PrefixLimit, Role, SpeakerConfig,
 };
 pub use error::SessionError;
-pub use event::{Action, Agreed, ConnId, DownReason, Event, FibChange, FibNextHop, Refused};
+pub use event::{
+    Action, Agreed, ConnId, DownReason, Event, FibChange, FibNextHop, PeerRestart, Refused,
+    StaleEnd,
+};
 pub use peer_name::PeerName;
 pub use rib::{Eligibility, LostBy, MultipathVerdict};
 pub use session::State;

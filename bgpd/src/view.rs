@@ -54,6 +54,8 @@ pub struct PeerSummary {
     pub received: u32,
     /// Of those, how many policy accepts.
     pub accepted: u32,
+    /// Of those received, how many are kept for the peer's return and not taught again yet (RFC 4724).
+    pub stale: u32,
     /// Prefixes that the peer has been told.
     pub advertised: u32,
     /// What is in the way, in words; `None` if nothing is.
@@ -165,6 +167,8 @@ pub struct PathView {
     pub attributes: PathAttributes,
     /// The local preference that it takes part with.
     pub local_pref: u32,
+    /// Its peer is away, and has not taught it again yet (RFC 4724).
+    pub stale: bool,
     /// Whether it takes part in the selection, and if not, why.
     pub eligibility: Eligibility,
     /// It is the best.

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use bgpd::view::RouteFilter;
 use bgpd::wire::{
     AsPath, Capabilities, Capability, Family, Framer, MessageKind, Notification, Open, Origin,
-    PathAttributes, UpdateBuilder, UpdateFrame, end_of_rib, keepalive, route_refresh,
+    PathAttributes, RestartCapability, UpdateBuilder, UpdateFrame, end_of_rib, keepalive,
+    route_refresh,
 };
 use bgpd::{
-    Action, Asn, Command, ConnId, LocalRoute, LocalSource, PeerConfig, Policy, Role, Speaker,
-    SpeakerConfig, State,
+    Action, Asn, Command, ConnId, GracefulRestart, LocalRoute, LocalSource, PeerConfig, Policy,
+    Role, Speaker, SpeakerConfig, State,
 };
 use proptest::prelude::*;
 
@@ -28,6 +29,21 @@ struct Victim {
 
 impl Victim {
     fn new() -> Self {
+        Self::with(peer())
+    }
+
+    /// One whose peer is helped when it restarts.
+    fn helping() -> Self {
+        let mut peer = peer();
+        peer.graceful_restart = Some(GracefulRestart {
+            restart_time: Duration::from_secs(60),
+            notification: true,
+            forwarding: true,
+        });
+        Self::with(peer)
+    }
+
+    fn with(peer: PeerConfig) -> Self {
         let config = SpeakerConfig {
             asn: Asn(65000),
             router_id: Ipv4Addr::new(1, 1, 1, 1),
@@ -37,7 +53,7 @@ impl Victim {
         let mut speaker = Speaker::new(config, [7; 32]);
         let now = Instant::now();
         speaker
-            .command(now, Command::AddPeer(Box::new(peer())))
+            .command(now, Command::AddPeer(Box::new(peer)))
             .unwrap();
         Self {
             speaker,
@@ -126,6 +142,12 @@ fn open(asn: u32) -> Open {
             Capability::Multiprotocol(Family::IPV4_UNICAST),
             Capability::RouteRefresh,
             Capability::FourOctetAs(Asn(asn)),
+            Capability::GracefulRestart(RestartCapability {
+                restarted: true,
+                notification: true,
+                restart_time: Duration::from_secs(120),
+                families: vec![(Family::IPV4_UNICAST, true)],
+            }),
         ]),
     }
 }
@@ -440,6 +462,7 @@ struct Storm {
     victim: Victim,
     dials: Vec<ConnId>,
     conns: Vec<ConnId>,
+    helping: bool,
 }
 
 impl Storm {
@@ -515,12 +538,17 @@ impl Storm {
         let peer = &summary.peers[0];
         let received = speaker.received("peer").unwrap();
         assert_eq!(received.len(), peer.received as usize);
-        assert!(peer.accepted <= peer.received);
+        assert!(peer.accepted <= peer.received && peer.stale <= peer.received);
+        let stale = speaker.routes(&RouteFilter::default());
+        let stale = stale
+            .iter()
+            .flat_map(|route| &route.paths)
+            .filter(|path| path.stale);
+        assert_eq!(stale.count(), peer.stale as usize);
+        assert!(self.helping || peer.stale == 0);
         if peer.state != State::Established {
-            assert_eq!(
-                (peer.received, peer.advertised, summary.fib_prefixes),
-                (0, 0, 0)
-            );
+            assert_eq!((peer.received, peer.advertised), (peer.stale, 0));
+            assert!(summary.fib_prefixes <= peer.stale as usize);
             assert!(peer.problem.is_some(), "a session that is down says why");
         }
         let routes = speaker.routes(&RouteFilter::default());
@@ -539,13 +567,21 @@ proptest! {
     #[test]
     fn no_sequence_of_happenings_breaks_the_invariants(
         happenings in prop::collection::vec(happening(), 0..60),
+        helping in any::<bool>(),
     ) {
-        let mut storm =
-            Storm { victim: Victim::new(), dials: Vec::new(), conns: Vec::new() };
+        let victim = if helping { Victim::helping() } else { Victim::new() };
+        let mut storm = Storm { victim, dials: Vec::new(), conns: Vec::new(), helping };
         for happening in happenings {
             storm.happen(happening);
             storm.check();
         }
+        // Whatever was kept is not kept for ever.
+        for _ in 0..12 {
+            storm.happen(Happening::Time(65_000));
+            storm.check();
+        }
+        let summary = storm.victim.speaker.summary(storm.victim.now);
+        prop_assert_eq!(summary.peers[0].stale, 0);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bgpd::Asn;
 use bgpd::wire::{
     Aggregator, AsPath, AttributeCode, Capabilities, Capability, Community, Family, Framer,
-    HeaderError, MessageKind, Notification, Open, OpenError, Origin, PathAttributes, Segment,
-    SegmentKind, UnknownAttribute, UpdateBuilder, UpdateContext, UpdateFrame, end_of_rib,
-    keepalive, parse_route_refresh, route_refresh,
+    HeaderError, MessageKind, Notification, Open, OpenError, Origin, PathAttributes,
+    RestartCapability, Segment, SegmentKind, UnknownAttribute, UpdateBuilder, UpdateContext,
+    UpdateFrame, end_of_rib, keepalive, parse_route_refresh, route_refresh,
 };
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
@@ -50,13 +51,38 @@ fn opens() -> Vec<(Vec<u8>, Open)> {
             code: 73,
             value: b"n".to_vec(),
         },
-        // A length that the capability cannot have: noted, not used.
+        // Lengths that the capabilities cannot have: noted, not used.
         Capability::Other {
             code: 2,
             value: vec![7],
         },
+        Capability::Other {
+            code: 64,
+            value: vec![0, 120, 0],
+        },
     ];
+    let restart = |restarted, notification, seconds, families| {
+        Capability::GracefulRestart(RestartCapability {
+            restarted,
+            notification,
+            restart_time: Duration::from_secs(seconds),
+            families,
+        })
+    };
     vec![
+        // RFC 4724, section 3, and the N bit of RFC 8538, section 2.
+        (
+            whole("0027 01 04 fde8 0012 0a010000 0a 0208 4006 c078 00010180"),
+            open(
+                65000,
+                18,
+                vec![restart(true, true, 120, vec![(Family::IPV4_UNICAST, true)])],
+            ),
+        ),
+        (
+            whole("0023 01 04 fde8 0012 0a010000 06 0204 4002 0fff"),
+            open(65000, 18, vec![restart(false, false, 4095, vec![])]),
+        ),
         (
             whole("001d 01 04 fde8 0012 0a010000 00"),
             open(65000, 18, vec![]),
@@ -66,7 +92,7 @@ fn opens() -> Vec<(Vec<u8>, Open)> {
             open(23456, 90, ours),
         ),
         (
-            whole("0025 01 04 fde8 0000 0a010000 08 0206 49016e 020107"),
+            whole("002a 01 04 fde8 0000 0a010000 0d 020b 49016e 020107 4003007800"),
             open(65000, 0, odd),
         ),
     ]
@@ -236,6 +262,12 @@ fn a_notification_says_in_words_what_it_means() {
             "cease: administrative shutdown (6/2), data ff 62",
         ),
         ("060a", "cease: BFD down (6/10)"),
+        (
+            "06090602 04 6279652e",
+            "cease: hard reset (6/9): cease: administrative shutdown (6/2): \"bye.\"",
+        ),
+        // One inside another is not followed.
+        ("060906090602", "cease: hard reset (6/9), data 06 09 06 02"),
         ("ee07", "an error of unknown code (238/7)"),
     ];
     for (hex, words) in cases {

@@ -54,14 +54,11 @@ codes! {
         "Names of tunnels, neighbors, lists and aliases appear in interface names, firewall sets and commands: letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 32 characters. \"all\", \"none\" and \"any\" have a meaning of their own.";
     /// Keys that exclude each other.
     ConflictingKeys = 7, "keys that exclude each other",
-        "Two keys say the same thing in two ways, or one has no meaning beside the other. Keep one of them.";
+        "Two keys say the same thing in two ways, or one has no meaning beside the other. Keep one of them. `interface-kind` and `offload` are about the kernel's data plane, and mean nothing with `data-plane = \"userspace\"`; a card that encrypts (`offload = \"crypto\"`) does not know ESP in UDP, so it does not go with `encapsulation = \"force\"`.";
     /// A network with bits set beyond its length.
     HostBits = 8, "host bits set in a network",
         "A network's address ends in zeros beyond its length: 192.168.2.5/24 is either the network 192.168.2.0/24 or the host 192.168.2.5/32, and a list that means one and gets the other passes the wrong routes.";
 
-    /// Something that a later version will do.
-    NotAvailable = 9, "not available in this version",
-        "The key is known and what it asks for is not there yet: it is refused rather than accepted and ignored. The kernel's own ESP (`data-plane = \"kernel\"`) and TCP MD5 signatures are such.";
     /// The inside network is no point-to-point network.
     InsideNotPointToPoint = 101, "inside address is not in a /30 or /31",
         "A tunnel's two inside addresses live in a /31 (RFC 3021: both addresses are usable, the even one too) or in a /30 (its first and last address are not usable). Clouds take nothing else. The value is our own address with the length, such as 10.1.0.0/31.";
@@ -95,9 +92,9 @@ codes! {
     /// An address that no peer can have.
     NotUnicast = 111, "not a host's address",
         "Loopback, multicast, broadcast and unspecified addresses cannot be the address of a gateway or neighbor.";
-    /// A reqid twice, or zero.
-    Reqid = 112, "reqid is not unique",
-        "The reqid binds a tunnel's CHILD_SAs to its interface. With the same one twice, packets of one tunnel could leave through the other; 0 means none. Without the key each tunnel gets the lowest free one, in the order of the file.";
+    /// A reqid twice, or out of range.
+    Reqid = 112, "reqid cannot be used",
+        "The reqid binds a tunnel's CHILD_SAs to its interface. With the same one twice, packets of one tunnel could leave through the other; 0 means none. On the kernel's data plane it is the lower half of the interface's mark or if_id (0xca05 is the upper half), so 65535 is the largest. Without the key each tunnel gets the lowest free one, in the order of the file.";
     /// A name that the kernel would not take for an interface.
     InterfaceName = 113, "interface name cannot be used",
         "Linux takes interface names of 1 to 15 octets without '/', ':', blanks or control characters, and not \".\", \"..\", \"all\" or \"default\". Without the key a tunnel's interface is cw- and the tunnel's name, which a long name makes too long: set `interface`.";

@@ -80,7 +80,7 @@ pub const ROOT: Section = Section {
             "on",
             "what may come out of the tunnels; `[[firewall.rule]]` for each rule",
         ),
-        key("daemon", "", "the program itself; optional"),
+        key("daemon", "all defaults", "the program itself"),
     ],
 };
 
@@ -132,9 +132,14 @@ pub const TUNNEL: Section = Section {
             "the tunnel interface, at most 15 characters",
         ),
         key(
+            "interface-kind",
+            "`daemon.interface-kind`",
+            "what the interface is on the kernel's data plane: `auto`, `xfrm` or `vti`",
+        ),
+        key(
             "reqid",
             "lowest free",
-            "binds the interface to its CHILD_SAs; unique",
+            "binds the interface to its CHILD_SAs; unique, 1 to 65535",
         ),
         key(
             "local-id",
@@ -192,7 +197,12 @@ pub const TUNNEL: Section = Section {
         key(
             "replay-window",
             "4096",
-            "anti-replay window in packets, 64 to 65536",
+            "anti-replay window in packets, 128 to 4096",
+        ),
+        key(
+            "offload",
+            "`daemon.offload`",
+            "what the network card does of ESP on the kernel's data plane: `none`, `crypto` or `packet`",
         ),
     ],
 };
@@ -307,6 +317,16 @@ pub const NEIGHBOR: Section = Section {
             "longest pause between two attempts to connect",
         ),
         key(
+            "graceful-restart",
+            "true",
+            "keep its routes while it restarts, and have it keep ours while we do (RFC 4724), where it can",
+        ),
+        key(
+            "restart-time",
+            "60s",
+            "how long it is asked to keep our routes while we restart, up to 4095s",
+        ),
+        key(
             "max-prefixes",
             "cloud 10000, lan 1000",
             "how many prefixes it may send before the session ends",
@@ -336,7 +356,16 @@ pub const NEIGHBOR: Section = Section {
             "none",
             "MULTI_EXIT_DISC on what we tell it; lower wins",
         ),
-        key("md5", "none", "where the TCP MD5 key is; not with Oracle"),
+        key(
+            "ttl-security",
+            "false",
+            "take only packets that no router has touched (TTL 255, RFC 5082), and send such; the neighbor needs the same",
+        ),
+        key(
+            "md5",
+            "none",
+            "where the TCP MD5 key is (RFC 2385), 1 to 80 octets; not with Oracle",
+        ),
         key("port", "179", "its TCP port"),
     ],
 };
@@ -422,7 +451,17 @@ pub const DAEMON: Section = Section {
         key(
             "data-plane",
             "\"auto\"",
-            "what carries packets: `auto`, `kernel`, `userspace`",
+            "what carries packets: `kernel` (XFRM), `userspace` (a TUN and our own ESP), or `auto`: the kernel where it can do all that this file asks for",
+        ),
+        key(
+            "interface-kind",
+            "\"auto\"",
+            "the tunnels' interfaces on the kernel's data plane: `xfrm`, `vti`, or `auto`: `xfrm` where the kernel has it",
+        ),
+        key(
+            "offload",
+            "\"none\"",
+            "what the card of the interface towards the peers does of ESP on the kernel's data plane: `none`, `crypto` (encryption), `packet` (all of it)",
         ),
         key(
             "socket",
@@ -448,21 +487,29 @@ pub const DAEMON: Section = Section {
     ],
 };
 
-/// The reference of the site file, in Markdown.
-#[must_use]
-pub fn markdown() -> String {
-    let mut out = String::from(INTRODUCTION);
-    for section in SECTIONS {
-        let title = match section.path {
+impl Section {
+    /// Its heading, in Markdown.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.path {
             "" => "The file".to_owned(),
             "firewall.rule" => "`[[firewall.rule]]`".to_owned(),
             "prefix-list.NAME" => "`[prefix-list]`".to_owned(),
             "tunnel.NAME.psk" => "Secrets".to_owned(),
             path => format!("`[{path}]`"),
-        };
+        }
+    }
+}
+
+/// The reference of the site file, in Markdown.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = String::from(INTRODUCTION);
+    for section in SECTIONS {
         let _ = writeln!(
             out,
-            "\n## {title}\n\n{}\n\n| key | default | meaning |\n|---|---|---|",
+            "\n## {}\n\n{}\n\n| key | default | meaning |\n|---|---|---|",
+            section.title(),
             section.about
         );
         for Key {
@@ -482,7 +529,8 @@ pub fn markdown() -> String {
     out
 }
 
-const INTRODUCTION: &str = "# The site file
+/// What comes before the sections, in Markdown: paragraphs, and a list.
+pub const INTRODUCTION: &str = "# The site file
 
 One TOML file says everything. `causeway check FILE` reports every problem at once, with its line and a code that
 `causeway explain CODE` explains; `causeway check --explain FILE` prints the effective site and where each value came from.

@@ -8,7 +8,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use config::model::{Alias, Asn, Identity, Mtu, Origin, Policy, Role, Site};
+use config::model::{
+    Alias, Asn, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Role, Site,
+};
 use config::{Code, Loaded, Source, Unseen, load};
 
 const GATEWAY: &str = "[gateway]\naddress = \"203.0.113.10\"\nnetworks = [\"192.168.2.0/24\"]\n";
@@ -165,6 +167,68 @@ fn a_long_chain_of_aliases_is_followed() {
         "{GATEWAY}[alias]\n{chain}a300 = {{ ports = [443] }}\n"
     ));
     assert_eq!(site.firewall.aliases["a0"].to_string(), "[443]");
+}
+
+#[test]
+fn a_tunnel_takes_its_kind_of_interface_and_offload_from_the_daemon_unless_it_says_otherwise() {
+    let text = format!(
+        "{GATEWAY}{TUNNEL}{}interface-kind = \"xfrm\"\noffload = \"none\"\n[daemon]\ndata-plane = \"kernel\"\ninterface-kind = \"vti\"\noffload = \"packet\"\n",
+        TUNNEL
+            .replace("tunnel.a", "tunnel.b")
+            .replace("198.51.100.1", "198.51.100.2")
+            .replace("169.254.21.2", "169.254.22.2")
+    );
+    let site = site(&text);
+    assert_eq!(site.daemon.data_plane, DataPlane::Kernel);
+    let of = |name: &str| {
+        let tunnel = site.tunnel(name).unwrap();
+        (tunnel.interface_kind, tunnel.offload)
+    };
+    assert_eq!(of("a"), (InterfaceKind::Vti, Offload::Packet));
+    assert_eq!(of("b"), (InterfaceKind::Xfrm, Offload::None));
+    assert_eq!(
+        site.setting("tunnel.a.interface-kind").unwrap().origin,
+        Origin::Derived {
+            from: "daemon.interface-kind"
+        }
+    );
+}
+
+#[test]
+fn a_reqid_fits_into_the_lower_half_of_a_mark() {
+    let with = |reqid: &str| loaded(&format!("{GATEWAY}{TUNNEL}reqid = {reqid}\n"));
+    assert_eq!(
+        with("65535").site.unwrap().tunnel("a").unwrap().reqid,
+        65_535
+    );
+    let refused = with("65536");
+    assert!(refused.site.is_none());
+    assert!(
+        refused
+            .diagnostics
+            .iter()
+            .any(|each| each.code == Code::Reqid)
+    );
+}
+
+#[test]
+fn what_only_the_kernels_plane_knows_is_warned_about_in_user_space() {
+    let with = |tunnel: &str, daemon: &str| {
+        let loaded = loaded(&format!("{GATEWAY}{TUNNEL}{tunnel}[daemon]\n{daemon}"));
+        assert!(loaded.site.is_some(), "{:?}", loaded.diagnostics);
+        let conflicts = |each: &&config::Diagnostic| each.code == Code::ConflictingKeys;
+        loaded.diagnostics.iter().filter(conflicts).count()
+    };
+    let userspace = "data-plane = \"userspace\"\n";
+    let (kind, offload) = ("interface-kind = \"vti\"\n", "offload = \"crypto\"\n");
+    assert_eq!(with(kind, ""), 0);
+    assert_eq!(with(kind, userspace), 1);
+    assert_eq!(with(offload, &format!("{userspace}{offload}")), 2);
+    assert_eq!(with("offload = \"none\"\n", userspace), 0);
+    let forced = "encapsulation = \"force\"\n";
+    assert_eq!(with(forced, offload), 1);
+    assert_eq!(with(forced, "offload = \"packet\"\n"), 0);
+    assert_eq!(with(&format!("{forced}offload = \"none\"\n"), offload), 0);
 }
 
 #[test]

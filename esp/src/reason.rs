@@ -136,6 +136,13 @@ impl DropCounts {
         self.0.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Adds packets that somebody else has counted.
+    pub fn add(&mut self, reason: DropReason, packets: u64) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count = count.saturating_add(packets);
+        }
+    }
+
     /// The reasons that have occurred, with their counts, in the order of [`DropReason::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL

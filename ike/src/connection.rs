@@ -336,6 +336,8 @@ pub enum Command {
     Down(ConnectionId),
     /// Delete the SAs, and neither initiate nor answer until `Up`, whatever parameters come meanwhile.
     Hold(ConnectionId),
+    /// End a hold: answer again, and initiate where the connection does.
+    Release(ConnectionId),
     /// Rekey the CHILD_SA now.
     RekeyChild(ConnectionId),
     /// Rekey the IKE SA now.

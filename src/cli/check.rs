@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
+use config::model::SecretSource;
 use config::render::{self, Colour};
-use config::{Severity, Source};
+use config::{Severity, Site, Source};
 use serde_json::json;
 
 use super::paint::Paint;
 use super::{CheckArguments, Failure, print_json};
+use crate::secrets;
 use crate::site::{self, Checked, Look};
 
 pub(super) fn execute(arguments: &CheckArguments) -> Result<(), Failure> {
@@ -29,12 +31,8 @@ pub(super) fn execute(arguments: &CheckArguments) -> Result<(), Failure> {
         .filter(|one| one.severity == Severity::Error)
         .count();
     if checked.site.is_none() {
-        let files = if errors == 1 {
-            "1 error".to_owned()
-        } else {
-            format!("{errors} errors")
-        };
-        return Err(Failure::Invalid(format!("{name} has {files}")));
+        let errors = super::number(errors, "error");
+        return Err(Failure::Invalid(format!("{name} has {errors}")));
     }
     Ok(())
 }
@@ -59,15 +57,29 @@ fn print(name: &str, checked: &Checked, explain: bool) -> Result<(), Failure> {
     if explain {
         write!(out, "{}", site.explain())?;
     }
+    for note in notes(site) {
+        writeln!(out, "{} {note}", paint.pending("note:"))?;
+    }
     let neighbors = site.bgp.as_ref().map_or(0, |bgp| bgp.neighbors.len());
     let tunnels = site.tunnels.len();
     writeln!(
         out,
-        "{} {name}: gateway {}, {tunnels} tunnels, {neighbors} neighbors",
+        "{} {name}: gateway {}, {}, {}",
         paint.good("ok"),
-        site.gateway.name
+        site.gateway.name,
+        super::number(tunnels, "tunnel"),
+        super::number(neighbors, "neighbor")
     )?;
     Ok(())
+}
+
+/// What is right in the file and will go wrong all the same.
+fn notes(site: &Site) -> Vec<String> {
+    let keys = site.tunnels.iter().filter_map(|tunnel| match &tunnel.psk {
+        SecretSource::File(path) => secrets::hidden_from_the_daemon(path),
+        SecretSource::Credential(_) | SecretSource::Env(_) => None,
+    });
+    keys.collect()
 }
 
 fn as_json(name: &str, checked: &Checked, explain: bool) -> serde_json::Value {
@@ -76,6 +88,7 @@ fn as_json(name: &str, checked: &Checked, explain: bool) -> serde_json::Value {
         "file": name,
         "ok": checked.site.is_some(),
         "diagnostics": checked.diagnostics,
+        "notes": checked.site.as_ref().map(notes),
         "site": checked.site.as_ref().filter(|_| explain),
     })
 }

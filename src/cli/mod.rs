@@ -6,6 +6,7 @@
 //! | 1 | it was tried and failed |
 //! | 2 | the site file or the command line is wrong; nothing was touched |
 //! | 3 | no daemon answers on the control socket |
+//! | 4 | `plan --exit-code`: there is something to do |
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,8 +17,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod bgp;
 mod check;
 pub(crate) mod client;
+mod completions;
+mod man;
 pub(crate) mod paint;
+pub(crate) mod plan;
 mod status;
+mod sweep;
 
 /// Where the daemon listens unless the site file says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
@@ -39,6 +44,11 @@ enum Command {
     Run(RunArguments),
     /// Check a site file and report every problem at once.
     Check(CheckArguments),
+    /// Print what bringing this host to what the site file says would take, as commands, without doing it.
+    ///
+    /// Where a daemon runs with the file it is asked, so its routes count and its answer says what each tunnel and neighbor would notice
+    /// of a reload. Needs no root but for what only root may see, which is named. The pre-shared keys are not read.
+    Plan(PlanArguments),
     /// Say more about a diagnostic's code.
     Explain {
         /// A code such as CW0012.
@@ -68,8 +78,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take off this host what a daemon that does not come back has left: interfaces, routes, rules, kernel settings.
+    Sweep,
     /// A whole hybrid cloud in network namespaces on this machine, and a tour of it (needs root).
     Demo(DemoArguments),
+    /// Print a manual page: `causeway man status | man -l -`.
+    Man(man::ManArguments),
+    /// Print what a shell needs to complete our commands.
+    Completions(completions::CompletionsArguments),
 }
 
 /// How a command prints its answer.
@@ -103,6 +119,18 @@ pub(crate) struct CheckArguments {
     /// Do not read the secrets that the file refers to.
     #[arg(long)]
     pub(crate) without_secrets: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct PlanArguments {
+    /// The site file.
+    #[arg(value_name = "FILE", default_value = "/etc/causeway/site.toml")]
+    pub(crate) file: PathBuf,
+    /// End with status 4 if there is something to do.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -166,6 +194,7 @@ impl Arguments {
                 crate::run::execute(&arguments.config, self.socket.as_deref())
             }
             Command::Check(arguments) => check::execute(&arguments),
+            Command::Plan(arguments) => plan::execute(&arguments, self.socket.as_deref()),
             Command::Explain { code } => check::explain(&code),
             Command::Status { output, watch } => status::execute(socket, output, watch),
             Command::Tunnels(output) => status::tunnels(socket, output),
@@ -180,11 +209,16 @@ impl Arguments {
                 &format!("/v1/tunnels/{name}/{}", action.path()),
                 output,
             ),
+            Command::Sweep => sweep::execute(socket),
             Command::Demo(arguments) => crate::demo::execute(arguments.keep, arguments.json),
+            Command::Man(arguments) => man::execute(&arguments),
+            Command::Completions(arguments) => completions::execute(&arguments),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+            // What there is to do is printed already.
+            Err(failure @ Failure::Changes) => failure.exit_code(),
             Err(failure) => {
                 // Nothing is left to be told if standard error is gone as well.
                 let _ = writeln!(io::stderr(), "causeway: {failure}");
@@ -206,6 +240,9 @@ pub(crate) enum Failure {
     /// No daemon answers.
     #[error("{0}")]
     NoDaemon(String),
+    /// There is something to do, and the caller wants to know.
+    #[error("there is something to do")]
+    Changes,
     /// The reader of our output is gone, which is its right.
     #[error("the output was closed")]
     BrokenPipe,
@@ -218,6 +255,7 @@ impl Failure {
             Self::Failed(_) => ExitCode::from(1),
             Self::Invalid(_) => ExitCode::from(2),
             Self::NoDaemon(_) => ExitCode::from(3),
+            Self::Changes => ExitCode::from(4),
         }
     }
 }
@@ -244,6 +282,12 @@ fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
         .unwrap_or("done");
     writeln!(io::stdout(), "{text}")?;
     Ok(())
+}
+
+/// How many there are of something whose plural has an s: `1 tunnel`, `2 tunnels`.
+pub(crate) fn number(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// Prints a JSON value, pretty, with a newline.

@@ -107,7 +107,11 @@ fn summarize(outcomes: &[Outcome], seconds: f64) -> Result<(), Failure> {
             },
             outcome.title.to_owned(),
             format!("{:.1} s", outcome.seconds),
-            short(&outcome.figure),
+            if outcome.ok {
+                short(&outcome.figure)
+            } else {
+                outcome.figure.clone()
+            },
         ]);
     }
     let mut out = io::stdout().lock();
@@ -127,7 +131,7 @@ fn summarize(outcomes: &[Outcome], seconds: f64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The beginning of what the steps have said in full already.
+/// The beginning of what a step has said in full already. What went wrong is never cut: its end says what to do.
 fn short(text: &str) -> String {
     match text.char_indices().nth(RESULT) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -1,5 +1,6 @@
 //! What can go wrong on the tour, for the person who reads it.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub(super) enum Problem {
         /// What is not there.
         what: String,
         /// How to get it.
-        how: &'static str,
+        how: Cow<'static, str>,
     },
     /// It did not come about in time.
     #[error("{what}: not within {} s; {last}", .waited.as_secs())]

@@ -1,11 +1,33 @@
 //! What BGP says, carried to the sockets, the routes and the journal.
 
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use bgpd::{Event, LocalRoute, LocalSource};
+use bgpd::{Event, LocalRoute, LocalSource, Speaker};
 use tracing::{debug, info, warn};
 
-use super::{Effect, Gateway};
+use super::{Effect, Gateway, Inherited};
+use crate::plan::Plan;
+use crate::transport::Distance;
+
+/// How long neighbors are waited for after a restart where none has been asked to wait for us.
+const DEFERRAL: Duration = Duration::from_secs(60);
+
+/// The speaker, which takes the place of one that died where routes of it were found. Neighbors are waited for as long as they were asked
+/// to wait for us.
+pub(super) fn speaker(now: Instant, plan: &Plan, seed: [u8; 32], inherited: &Inherited) -> Speaker {
+    let config = plan.speaker.clone();
+    if inherited.is_empty() {
+        return Speaker::new(config, seed);
+    }
+    let asked = plan.peers.iter().filter_map(|peer| peer.graceful_restart);
+    let longest = asked.map(|it| it.restart_time).max();
+    info!(
+        "{} routes of a run before this one are in the kernel; they stay until the neighbors have sent theirs",
+        inherited.len()
+    );
+    Speaker::restarted(now, config, seed, longest.unwrap_or(DEFERRAL))
+}
 
 impl Gateway {
     /// Takes all that the speaker has to say. Returns whether it had anything.
@@ -25,10 +47,43 @@ impl Gateway {
             any = true;
         }
         while let Some(event) = self.bgp.poll_event() {
+            self.follow_restart(&event);
             self.journal_bgp(now, &event);
             any = true;
         }
         any
+    }
+
+    /// How far away the neighbor at an address may be.
+    pub(super) fn distance(&self, address: IpAddr) -> Distance {
+        let neighbor = self.plan.peers.iter().find(|it| it.address == address);
+        neighbor.map_or_else(Distance::default, |it| Distance {
+            ttl: it.ttl,
+            min_ttl: it.min_ttl,
+        })
+    }
+
+    /// What our predecessor's routes are still good for.
+    fn follow_restart(&mut self, event: &Event) {
+        match event {
+            Event::Synchronized { peer } => {
+                let known = self.plan.peers.iter().find(|it| it.name == *peer);
+                if let Some(address) = known.map(|it| it.address) {
+                    self.inherited.forget_via(address);
+                }
+            }
+            Event::RestartOver { .. } => self.inherited.clear(),
+            _ => return,
+        }
+        self.desired_is_stale = true;
+    }
+
+    /// A tunnel is dead, whoever routed into it.
+    pub(super) fn forget_inherited_over(&mut self, id: u32) {
+        if let Some(tunnel) = self.tunnels.get(&id) {
+            self.inherited.forget_interface(tunnel.plan.interface());
+            self.desired_is_stale = true;
+        }
     }
 
     /// Tells the speaker which routes are the host's own.
@@ -71,6 +126,22 @@ impl Gateway {
                 self.journal
                     .record(now, format!("{peer}: BGP does not come up: {reason}"));
             }
+            Event::StaleKept { peer, prefixes, .. } => self.journal.record(
+                now,
+                format!("{peer}: away; {prefixes} of its routes are kept for its return"),
+            ),
+            Event::StaleSwept {
+                peer,
+                prefixes,
+                why,
+            } if *prefixes > 0 => self.journal.record(
+                now,
+                format!("{peer}: {prefixes} routes that were kept are gone: {why}"),
+            ),
+            Event::RestartOver { .. } => self.journal.record(
+                now,
+                "the neighbors have been heard since our restart".into(),
+            ),
             _ => {}
         }
         match event {
@@ -87,6 +158,35 @@ impl Gateway {
             Event::ConnectFailed { peer, reason } => debug!(neighbor = %peer, "{reason}"),
             Event::EndOfRib { peer, received } => {
                 info!(neighbor = %peer, "the neighbor has sent all its routes: {received}");
+            }
+            Event::StaleKept {
+                peer,
+                prefixes,
+                at_most,
+            } => warn!(
+                neighbor = %peer,
+                "it is away, and {prefixes} of its routes are kept for its return, {} s at most (graceful restart)",
+                at_most.as_secs()
+            ),
+            Event::StaleSwept {
+                peer,
+                prefixes,
+                why,
+            } => {
+                info!(neighbor = %peer, "{prefixes} of the routes that were kept for it are gone: {why}")
+            }
+            Event::Synchronized { peer } => {
+                debug!(neighbor = %peer, "heard out since our restart");
+            }
+            Event::RestartOver { unheard } if unheard.is_empty() => {
+                info!("all neighbors have been heard since our restart");
+            }
+            Event::RestartOver { unheard } => {
+                let names: Vec<&str> = unheard.iter().map(bgpd::PeerName::as_str).collect();
+                warn!(
+                    "our restart is over, although not everything was heard of {}; routes that only a run before this one knew are gone",
+                    names.join(", ")
+                );
             }
             Event::PrefixLimit {
                 peer,

@@ -6,11 +6,11 @@ use ike::ConnectionId;
 use tracing::info;
 use vti::plane::TunnelId;
 
-use super::{Effect, Gateway, PlaneChange};
+use super::{Due, Effect, Gateway, PlaneChange};
 use crate::control::{Refusal, TunnelCommand};
 
-/// How long a neighbor has to take our last word before its tunnel goes.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// How long a neighbor has to take our last word before its tunnel goes, and a peer before its interface does.
+pub(crate) const FAREWELL: Duration = Duration::from_millis(200);
 
 impl Gateway {
     /// Acts on one tunnel by name, and says what happens now.
@@ -61,10 +61,14 @@ impl Gateway {
                     return Ok(format!("{name} is up"));
                 }
                 info!(tunnel = %name, "brought up by hand");
-                self.due
-                    .retain(|(_, command)| *command != ike::Command::Hold(connection));
+                let lacks_its_interface = self.due.iter().any(|(_, due)| *due == Due::Offer(id));
+                self.due.retain(|(_, due)| due.tunnel() != id);
                 self.resume_neighbors(now, id);
-                self.ike_command(now, ike::Command::Up(connection));
+                if lacks_its_interface {
+                    self.do_now(now, Due::Offer(id));
+                } else {
+                    self.ike_command(now, ike::Command::Up(connection));
+                }
                 Ok(format!("{name} is being brought up; see `causeway status`"))
             }
             TunnelCommand::Down => {
@@ -72,7 +76,8 @@ impl Gateway {
                 info!(tunnel = %name, "taken down by hand");
                 self.release_neighbors(now, id);
                 self.due
-                    .push((now + FAREWELL, ike::Command::Hold(connection)));
+                    .retain(|(_, due)| due.tunnel() != id || *due == Due::Offer(id));
+                self.due.push((now + FAREWELL, Due::Hold(id)));
                 Ok(format!(
                     "{name} is taken down and stays down until `causeway tunnel {name} up` or a restart"
                 ))
@@ -135,17 +140,6 @@ impl Gateway {
             .filter(over)
             .map(|peer| peer.name.clone())
             .collect()
-    }
-
-    /// Does what was put off until now.
-    pub(super) fn do_what_is_due(&mut self, now: Instant) {
-        let (due, later) = std::mem::take(&mut self.due)
-            .into_iter()
-            .partition(|(when, _)| *when <= now);
-        self.due = later;
-        for (_, command) in due {
-            self.ike_command(now, command);
-        }
     }
 
     /// Ends all BGP sessions with a word to the neighbors, while the tunnels still carry it.

@@ -45,7 +45,7 @@ impl Gateway {
                     .record(now, format!("{name}: IKE_SA gone: {}", describe(&reason)));
             }
             Event::InboundAdd(child) => self.add_inbound(&child),
-            Event::OutboundUse(child) => self.use_outbound(&child),
+            Event::OutboundUse(child) => self.use_outbound(now, &child),
             Event::InboundRemove { connection, spi_in } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
                     tunnel.forget_pair(spi_in);
@@ -111,7 +111,19 @@ impl Gateway {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let text = describe(reason);
+        tunnel.forget_loss();
+        // Our own failure, which made us take it down, says more than that we did.
+        let text = tunnel
+            .refusal()
+            .map_or_else(|| describe(reason), str::to_owned);
+        self.take_down(now, id, text);
+    }
+
+    /// Packets no longer pass, for this reason.
+    pub(super) fn take_down(&mut self, now: Instant, id: u32, text: String) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
         if !tunnel.fall(now, text.clone()) {
             return;
         }
@@ -119,6 +131,7 @@ impl Gateway {
         warn!(tunnel = %name, "tunnel down: {text}");
         self.journal
             .record(now, format!("{name}: tunnel down: {text}"));
+        self.forget_inherited_over(id);
         self.publish(now, id);
     }
 
@@ -151,16 +164,22 @@ impl Gateway {
         ));
     }
 
-    fn use_outbound(&mut self, child: &ChildSa) {
+    fn use_outbound(&mut self, now: Instant, child: &ChildSa) {
+        let mut has_lost = false;
         if let Some(tunnel) = self.tunnels.get_mut(&child.connection.0) {
             let before = tunnel.inner_mtu();
             tunnel.set_carrier(child.suite, child.encapsulated);
+            has_lost = tunnel.take_pair((child.spi_in, child.spi_out));
             self.desired_is_stale |= tunnel.inner_mtu() != before;
         }
         self.plane(PlaneChange::SetOutbound(
             TunnelId(child.connection.0),
             spec(child, Half::Outbound),
         ));
+        // For IKE the tunnel never was down.
+        if has_lost {
+            self.tunnel_up(now, child.connection.0);
+        }
     }
 
     fn note(&mut self, now: Instant, note: &Note) {

@@ -4,7 +4,7 @@
 //! argument. The one truth about a tunnel, whether packets pass, is [`Tunnel::is_up`], and it is said in one place, so BGP's next hops
 //! and the host's routes can never disagree about it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,9 @@ use vti::host::Report;
 use vti::nft::Ruleset;
 use vti::plan::Desired;
 use vti::plane::{Direction, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
+use vti::underlay::Way;
 
+use crate::lockout::Outline;
 use crate::plan::Plan;
 use crate::transport;
 
@@ -25,13 +27,24 @@ mod bgp;
 mod commands;
 mod desired;
 mod ike_events;
+mod inherited;
 mod journal;
+mod losses;
+mod outer;
+mod preview;
 mod reload;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 pub(crate) mod view;
 
+pub(crate) use commands::FAREWELL;
 pub(crate) use ike_events::encap;
+pub(crate) use inherited::Inherited;
 use journal::Journal;
+use losses::Due;
+pub(crate) use losses::Refused;
+use outer::Withheld;
 pub(crate) use tunnel::LocalPath;
 use tunnel::Tunnel;
 
@@ -58,6 +71,8 @@ pub(crate) enum Input {
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
     Reconciled(Result<Report, String>),
+    /// Something of ours on the host was changed by somebody, and put right: both in words.
+    Repaired(String),
     /// How many packets a tunnel has carried so far.
     Carried {
         tunnel: TunnelId,
@@ -65,7 +80,11 @@ pub(crate) enum Input {
         packets_out: u64,
     },
     /// The data plane did not do what it was told.
-    PlaneRefused { tunnel: TunnelId, reason: String },
+    PlaneRefused {
+        tunnel: TunnelId,
+        what: Refused,
+        reason: String,
+    },
     /// The firewall was loaded, or not, and what else would drop our peers.
     Firewall(FirewallFacts),
     /// A deadline has come.
@@ -79,6 +98,10 @@ pub(crate) struct HostFacts {
     pub(crate) local_routes: Vec<(IpNet, bgpd::LocalSource, Option<String>)>,
     /// For each peer's outer address, how it is reached.
     pub(crate) paths: BTreeMap<IpAddr, Result<LocalPath, String>>,
+    /// For each peer's outer address, how it would be reached without us.
+    pub(crate) underlay: BTreeMap<IpAddr, Way>,
+    /// What on this host is in the tunnels' way, in words, with what to do about it.
+    pub(crate) hindrances: Vec<String>,
     /// Interfaces that exist, and whether they carry packets.
     pub(crate) links: BTreeMap<String, bool>,
 }
@@ -99,14 +122,16 @@ pub(crate) enum Effect {
     Send(ike::Transmit),
     /// Change the data plane.
     Plane(PlaneChange),
+    /// Take BGP connections from these addresses only where they are signed with their keys (RFC 2385), from others as they are.
+    Sign(BTreeMap<IpAddr, bgpd::Md5Key>),
     /// Change a BGP connection.
     Bgp(bgpd::Action),
     /// Bring the host to this.
     Host(Arc<Desired>),
     /// Load this firewall; `None` removes ours.
     Firewall(Option<Arc<Ruleset>>),
-    /// The peers' outer addresses, whose paths have to be known and watched.
-    WatchPaths(Vec<IpAddr>),
+    /// What the host has to be looked at for: the ways to the peers, and what is in the way.
+    Watch(Arc<Outline>),
     /// End the process: something cannot go on.
     Fail(String),
 }
@@ -130,21 +155,26 @@ pub(crate) struct Gateway {
     bgp: Speaker,
     tunnels: BTreeMap<u32, Tunnel>,
     fib: BTreeMap<IpNet, Vec<FibNextHop>>,
+    inherited: Inherited,
     facts: HostFacts,
+    /// The host has been looked at.
+    facts_are_known: bool,
     firewall: FirewallFacts,
     host_failure: Option<String>,
     concerns: Vec<String>,
     effects: VecDeque<Effect>,
     desired_is_stale: bool,
+    /// Routes that BGP wants and the host is better off without.
+    withheld: Vec<Withheld>,
     journal: Journal,
-    /// Commands that wait for their time.
-    due: Vec<(Instant, ike::Command)>,
+    /// What waits for its time.
+    due: Vec<(Instant, Due)>,
     started: Instant,
     stopping: bool,
 }
 
 impl Gateway {
-    /// A gateway that has done nothing yet.
+    /// A gateway that has done nothing yet, and finds these routes of a process before it.
     ///
     /// # Errors
     /// When the speaker refuses a peer; the site file's checks should have caught it.
@@ -153,21 +183,25 @@ impl Gateway {
         plan: Plan,
         ike_seed: [u8; 32],
         bgp_seed: [u8; 32],
+        inherited: Inherited,
     ) -> Result<Self, String> {
         let ike = Endpoint::new(plan.ike, ike_seed);
-        let bgp = Speaker::new(plan.speaker.clone(), bgp_seed);
+        let bgp = bgp::speaker(now, &plan, bgp_seed, &inherited);
         let mut gateway = Self {
             plan: Plan::default(),
             ike,
             bgp,
             tunnels: BTreeMap::new(),
             fib: BTreeMap::new(),
+            inherited,
             facts: HostFacts::default(),
+            facts_are_known: false,
             firewall: FirewallFacts::default(),
             host_failure: None,
             concerns: Vec::new(),
             effects: VecDeque::new(),
             desired_is_stale: true,
+            withheld: Vec::new(),
             journal: Journal::default(),
             due: Vec::new(),
             started: now,
@@ -193,13 +227,18 @@ impl Gateway {
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
             Input::Host(facts) => self.handle_facts(now, facts),
-            Input::Reconciled(outcome) => self.handle_report(outcome),
+            Input::Reconciled(outcome) => self.handle_report(now, outcome),
+            Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
             Input::Carried {
                 tunnel,
                 packets_in,
                 packets_out,
             } => self.handle_count(now, tunnel, packets_in, packets_out),
-            Input::PlaneRefused { tunnel, reason } => self.handle_refusal(now, tunnel, &reason),
+            Input::PlaneRefused {
+                tunnel,
+                what,
+                reason,
+            } => self.handle_refusal(now, tunnel, what, &reason),
             Input::Firewall(facts) => self.handle_firewall(facts),
             Input::Tick => {}
         }
@@ -215,11 +254,11 @@ impl Gateway {
         now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
-    ) -> Option<bgpd::ConnId> {
+    ) -> Option<(bgpd::ConnId, transport::Distance)> {
         let accepted = self.bgp.handle_accepted(now, remote, local);
         self.settle(now);
         match accepted {
-            Ok(conn) => Some(conn),
+            Ok(conn) => Some((conn, self.distance(remote.ip()))),
             Err(refused) => {
                 tracing::debug!(%remote, "a BGP connection was turned away: {refused}");
                 None
@@ -258,8 +297,12 @@ impl Gateway {
             self.effects.push_back(Effect::Send(transmit));
         }
         if std::mem::take(&mut self.desired_is_stale) {
-            let desired = Arc::new(self.desired());
-            self.effects.push_back(Effect::Host(desired));
+            let (desired, withheld) = self.desired();
+            self.effects.push_back(Effect::Host(Arc::new(desired)));
+            for one in withheld.iter().filter(|one| !self.withheld.contains(one)) {
+                warn!("route {} is not installed: {}", one.prefix, one.why);
+            }
+            self.withheld = withheld;
         }
     }
 
@@ -305,28 +348,22 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
+            // The plane's own log line says all that there is to say.
+            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::OffloadRefused { tunnel, reason } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
+                    warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");
+                    tunnel.offload_refused = Some(reason);
+                }
+            }
             PlaneEvent::InterfaceLost { tunnel } => self.restore_interface(now, tunnel),
+            PlaneEvent::SaLost {
+                tunnel,
+                spi,
+                direction,
+            } => self.replace_lost_sa(now, tunnel, spi, direction),
             PlaneEvent::Failed { reason } => self.effects.push_back(Effect::Fail(reason)),
         }
-    }
-
-    /// Somebody deleted a tunnel's interface, and its SAs with it: it is made again, and negotiated anew.
-    fn restore_interface(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.tunnels.get(&id.0) else {
-            return;
-        };
-        warn!(tunnel = %tunnel.plan.name, "interface {} was deleted by somebody; it is made again", tunnel.plan.interface());
-        self.effects
-            .push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
-        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(
-            tunnel.plan.spec.clone(),
-        )));
-        let held_down = tunnel.held_down;
-        self.ike_command(now, ike::Command::Down(ConnectionId(id.0)));
-        if !held_down {
-            self.ike_command(now, ike::Command::Up(ConnectionId(id.0)));
-        }
-        self.desired_is_stale = true;
     }
 
     /// Authentic packets from a peer are a sign of life, so that IKE need not ask (RFC 7296, section 2.4).
@@ -351,9 +388,10 @@ impl Gateway {
     }
 
     fn handle_facts(&mut self, now: Instant, facts: HostFacts) {
-        if facts == self.facts {
+        if facts == self.facts && self.facts_are_known {
             return;
         }
+        self.facts_are_known = true;
         for (name, up) in &facts.links {
             if self.facts.links.get(name) != Some(up) && !self.is_tunnel_interface(name) {
                 self.bgp_command(
@@ -378,6 +416,13 @@ impl Gateway {
                 self.bgp_command(now, bgpd::Command::SetInterface { name, up: false });
             }
         }
+        for hindrance in facts
+            .hindrances
+            .iter()
+            .filter(|one| !self.facts.hindrances.contains(one))
+        {
+            warn!("{hindrance}");
+        }
         self.facts = facts;
         self.announce_local_routes(now);
         self.follow_paths(now);
@@ -397,8 +442,21 @@ impl Gateway {
     /// Starts or moves each connection whose way to its peer is known now.
     fn follow_paths(&mut self, now: Instant) {
         let mut commands = Vec::new();
+        let interfaces: BTreeSet<String> = self
+            .tunnels
+            .values()
+            .map(|tunnel| tunnel.plan.interface().to_owned())
+            .collect();
         for tunnel in self.tunnels.values_mut() {
-            match self.facts.paths.get(&tunnel.plan.connection.remote) {
+            let remote = tunnel.plan.connection.remote;
+            match self.facts.paths.get(&remote) {
+                // What carries a tunnel cannot lead through one; the moment passes, or the host's hindrances say what to do.
+                Some(Ok(path)) if interfaces.contains(&path.interface) => {
+                    let into = &path.interface;
+                    tunnel.lose_path(&format!(
+                        "the route to {remote} leads into our own tunnel interface {into}"
+                    ));
+                }
                 Some(Ok(path)) => commands.extend(tunnel.take_path(path)),
                 Some(Err(reason)) => tunnel.lose_path(reason),
                 None => {}
@@ -409,7 +467,10 @@ impl Gateway {
         }
     }
 
-    fn handle_report(&mut self, outcome: Result<Report, String>) {
+    fn handle_report(&mut self, now: Instant, outcome: Result<Report, String>) {
+        if let Ok(report) = &outcome {
+            self.take_freed_names(now, report);
+        }
         let (failure, concerns) = match outcome {
             Ok(report) => {
                 let failure = report.failed.first().map(|(_, error)| error.to_string());
@@ -450,14 +511,6 @@ impl Gateway {
             warn!("{obstacle}");
         }
         self.firewall = facts;
-    }
-
-    fn handle_refusal(&mut self, now: Instant, tunnel: TunnelId, reason: &str) {
-        let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) else {
-            return;
-        };
-        error!(tunnel = %tunnel.plan.name, "the data plane refuses: {reason}");
-        tunnel.note_failure(now, format!("the data plane refuses: {reason}"));
     }
 
     fn ike_command(&mut self, now: Instant, command: ike::Command) {

@@ -1,6 +1,7 @@
 //! From one plan to another, touching only what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,15 +38,12 @@ impl Gateway {
         self.plan = plan;
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
-            self.announce_local_routes(now);
+            if self.facts_are_known {
+                self.announce_local_routes(now);
+            }
         }
-        let remotes = self
-            .plan
-            .tunnels
-            .iter()
-            .map(|tunnel| tunnel.connection.remote)
-            .collect();
-        self.effects.push_back(Effect::WatchPaths(remotes));
+        self.effects
+            .push_back(Effect::Watch(Arc::new(self.plan.outline())));
         self.desired_is_stale = true;
         Ok(touched)
     }
@@ -98,14 +96,11 @@ impl Gateway {
             },
         );
         let mut tunnel = Tunnel::new(now, new.clone());
-        let command = match self.facts.paths.get(&new.connection.remote) {
-            Some(Ok(path)) => tunnel.take_path(path),
-            Some(Err(_)) | None => None,
-        };
-        self.tunnels.insert(id, tunnel);
-        if let Some(command) = command {
-            self.ike_command(now, command);
+        if let Some(Err(reason)) = self.facts.paths.get(&new.connection.remote) {
+            tunnel.lose_path(reason);
         }
+        self.tunnels.insert(id, tunnel);
+        self.follow_paths(now);
     }
 
     fn remove_tunnel(&mut self, now: Instant, id: u32, touched: &mut Vec<String>) {
@@ -190,6 +185,10 @@ impl Gateway {
             .iter()
             .map(|peer| (peer.name.clone(), peer))
             .collect();
+        let keys = md5_keys(new.values().copied());
+        if keys != md5_keys(old.values()) {
+            self.effects.push_back(Effect::Sign(keys));
+        }
         for name in old.keys().filter(|name| !new.contains_key(*name)) {
             touched.push(format!("{name}: neighbor removed"));
             self.try_bgp(now, bgpd::Command::RemovePeer(name.clone()))?;
@@ -253,4 +252,11 @@ impl Gateway {
             .command(now, command)
             .map_err(|error| format!("BGP: {error}"))
     }
+}
+
+/// Whose connections are signed, and with what.
+fn md5_keys<'a>(peers: impl Iterator<Item = &'a PeerConfig>) -> BTreeMap<IpAddr, bgpd::Md5Key> {
+    peers
+        .filter_map(|peer| Some((peer.address, peer.md5.clone()?)))
+        .collect()
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crypto::Suite;
 use tracing::warn;
 
+use vti::plane::Direction;
+
 use crate::plan::TunnelPlan;
 
 /// Every IPv4 host takes packets of this size (RFC 791), so no interface is made smaller.
@@ -23,6 +25,10 @@ pub(crate) struct LocalPath {
     pub(crate) mtu: u16,
 }
 
+/// How long to wait before the data plane is asked again for what it refused: twice as long each time.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// How long nothing may come in before that is worth a word.
 const SILENCE: Duration = Duration::from_secs(8);
 
@@ -30,6 +36,7 @@ const SILENCE: Duration = Duration::from_secs(8);
 const UNANSWERED: u64 = 3;
 
 /// What has come in, and what has not been answered.
+#[derive(Clone)]
 struct Heard {
     since: Instant,
     packets_in: u64,
@@ -38,18 +45,23 @@ struct Heard {
 }
 
 /// A tunnel.
+#[derive(Clone)]
 pub(crate) struct Tunnel {
     pub(crate) plan: TunnelPlan,
-    /// How its peer is reached; IKE starts when this is known.
-    pub(crate) path: Result<LocalPath, String>,
+    /// How its peer was reached last; IKE starts when this is known.
+    path: Option<LocalPath>,
+    /// Why its peer cannot be reached now.
+    unreachable: Option<String>,
     /// Taken down by hand.
     pub(crate) held_down: bool,
     /// Since when packets pass, or do not.
     pub(crate) since: Instant,
-    /// Why packets do not pass, in words.
-    pub(crate) reason: Option<String>,
+    /// What made packets stop, in words.
+    reason: Option<String>,
     /// The last failure, with when it was.
     pub(crate) failure: Option<(Instant, String)>,
+    /// Why the network card does not do what it was asked for.
+    pub(crate) offload_refused: Option<String>,
     /// How often packets stopped passing.
     pub(crate) downs: u64,
     up: bool,
@@ -64,6 +76,22 @@ pub(crate) struct Tunnel {
     heard: Heard,
     /// Outbound SPI to inbound SPI, for all SAs that live.
     pairs: BTreeMap<u32, u32>,
+    /// The SPIs of the pair that carries our packets: inbound, outbound.
+    pair: Option<(u32, u32)>,
+    /// One of that pair was deleted under us, and its successor is not there yet.
+    has_lost: bool,
+    refused: Option<Refusal>,
+}
+
+/// What the data plane did not take last.
+#[derive(Clone)]
+struct Refusal {
+    text: String,
+    when: Instant,
+    /// How often in a row.
+    times: u32,
+    /// Nothing has been tried since.
+    is_current: bool,
 }
 
 impl Tunnel {
@@ -71,11 +99,13 @@ impl Tunnel {
     pub(crate) fn new(now: Instant, plan: TunnelPlan) -> Self {
         Self {
             plan,
-            path: Err("its peer's path is not known yet".into()),
+            path: None,
+            unreachable: Some("the way to its peer is not known yet".into()),
             held_down: false,
             since: now,
             reason: None,
             failure: None,
+            offload_refused: None,
             downs: 0,
             up: false,
             published: false,
@@ -89,6 +119,9 @@ impl Tunnel {
                 unanswered: 0,
             },
             pairs: BTreeMap::new(),
+            pair: None,
+            has_lost: false,
+            refused: None,
         }
     }
 
@@ -102,6 +135,10 @@ impl Tunnel {
         self.up = true;
         self.since = now;
         self.reason = None;
+        // The data plane may still refuse it, and then it counts as one time more.
+        if let Some(refused) = &mut self.refused {
+            refused.is_current = false;
+        }
     }
 
     /// Packets no longer pass. Returns whether they did before.
@@ -132,11 +169,11 @@ impl Tunnel {
 
     /// Takes the way to the peer, and says what IKE has to be told.
     pub(crate) fn take_path(&mut self, path: &LocalPath) -> Option<ike::Command> {
-        let known = self.path.as_ref().ok();
-        if known == Some(path) {
+        self.unreachable = None;
+        if self.path.as_ref() == Some(path) {
             return None;
         }
-        self.path = Ok(path.clone());
+        self.path = Some(path.clone());
         self.path_mtu = None;
         if self.source == Some(path.source) {
             return None;
@@ -155,13 +192,16 @@ impl Tunnel {
 
     /// The peer cannot be reached. What runs goes on: routes come and go while links renegotiate.
     pub(crate) fn lose_path(&mut self, reason: &str) {
-        if self.path.as_ref().is_err_and(|known| known != reason) {
+        if self.unreachable.as_deref() != Some(reason) {
             warn!(tunnel = %self.plan.name, "{reason}");
-            self.path = Err(reason.to_owned());
-            if !self.up {
-                self.reason = Some(reason.to_owned());
-            }
+            self.unreachable = Some(reason.to_owned());
         }
+    }
+
+    /// Why packets do not pass, in words, as far as it is known here.
+    pub(crate) fn why_down(&self) -> Option<&str> {
+        let why = self.unreachable.as_ref().or(self.reason.as_ref())?;
+        (!self.up).then_some(why)
     }
 
     /// Where IKE was told to send from, once it was told of the connection.
@@ -231,6 +271,59 @@ impl Tunnel {
         self.pairs.get(&spi_out).copied()
     }
 
+    /// Learns which pair of SAs carries our packets now. Returns whether it takes the place of a lost one.
+    pub(crate) fn take_pair(&mut self, pair: (u32, u32)) -> bool {
+        self.pair = Some(pair);
+        std::mem::take(&mut self.has_lost)
+    }
+
+    /// One of its SAs is gone. Returns the inbound SPI of the pair, if it is the one that carries our packets.
+    pub(crate) fn lose_sa(&mut self, spi: u32, direction: Direction) -> Option<u32> {
+        let (inbound, outbound) = self.pair?;
+        let carries = match direction {
+            Direction::Inbound => spi == inbound,
+            Direction::Outbound => spi == outbound,
+        };
+        self.has_lost |= carries;
+        carries.then_some(inbound)
+    }
+
+    /// Whether a lost SA still has no successor.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    /// IKE knows by itself that nothing passes.
+    pub(crate) fn forget_loss(&mut self) {
+        self.has_lost = false;
+        self.pair = None;
+    }
+
+    /// The data plane did not take something that nothing passes without. Returns how long to wait before it is tried again: longer each
+    /// time, until that was long ago.
+    pub(crate) fn refuse(&mut self, now: Instant, text: String) -> Duration {
+        let times = self
+            .refused
+            .as_ref()
+            .filter(|last| now.saturating_duration_since(last.when) < LONGEST_PAUSE * 2)
+            .map_or(0, |last| last.times);
+        self.refused = Some(Refusal {
+            text,
+            when: now,
+            times: times + 1,
+            is_current: true,
+        });
+        SHORTEST_PAUSE
+            .saturating_mul(1 << times.min(8))
+            .min(LONGEST_PAUSE)
+    }
+
+    /// What the data plane refused, while that is why nothing passes.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        let refused = self.refused.as_ref()?;
+        refused.is_current.then_some(refused.text.as_str())
+    }
+
     /// What each packet costs from now on.
     pub(crate) fn set_carrier(&mut self, suite: Suite, encapsulated: bool) {
         self.carrier = Some((suite, encapsulated));
@@ -256,7 +349,7 @@ impl Tunnel {
         let outer_is_v6 = self.plan.connection.remote.is_ipv6();
         let (suite, encapsulated) = self
             .carrier
-            .or_else(|| self.plan.first_suite().map(|suite| (suite, true)))
+            .or_else(|| self.plan.suites().next().map(|suite| (suite, true)))
             .unzip();
         let encapsulation = if encapsulated.unwrap_or(true) {
             esp::Encapsulation::Udp

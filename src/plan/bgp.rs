@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Decision, PrefixList, Rule};
-use bgpd::{Asn, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig};
+use bgpd::{Asn, GracefulRestart, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig};
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
 
-use super::Redistribute;
+use super::{Redistribute, TunnelPlan};
 
 pub(super) fn speaker(site: &model::Site) -> SpeakerConfig {
     let Some(bgp) = &site.bgp else {
@@ -72,9 +72,32 @@ pub(super) fn shut_down(site: &model::Site) -> BTreeSet<PeerName> {
         .collect()
 }
 
-pub(super) fn peers(site: &model::Site) -> Result<Vec<PeerConfig>, String> {
+pub(super) fn peers(site: &model::Site, tunnels: &[TunnelPlan]) -> Result<Vec<PeerConfig>, String> {
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
-    neighbors.map(|neighbor| peer(site, neighbor)).collect()
+    let mut peers = Vec::new();
+    for neighbor in neighbors {
+        let mut peer = peer(site, neighbor)?;
+        peer.graceful_restart = graceful_restart(neighbor, &peer, tunnels);
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+/// What the neighbor may expect of our restarts, and we of its own. Interfaces and SAs of the kernel's plane live on without us, those in
+/// user space do not. A tunnel's own liveness says soon whether it is dead, so what a cloud's gateway taught may outlive a hold time that
+/// ran out (RFC 8538). Of a node on the LAN the hold time is the only sign of death there is.
+fn graceful_restart(
+    neighbor: &model::Neighbor,
+    peer: &PeerConfig,
+    tunnels: &[TunnelPlan],
+) -> Option<GracefulRestart> {
+    let over = |tunnel: &&TunnelPlan| Some(tunnel.interface()) == peer.interface.as_deref();
+    let tunnel = tunnels.iter().find(over);
+    neighbor.graceful_restart.then_some(GracefulRestart {
+        restart_time: neighbor.restart_time,
+        notification: tunnel.is_some(),
+        forwarding: tunnel.is_none_or(outlives_us),
+    })
 }
 
 fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, String> {
@@ -103,6 +126,10 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.local_pref = Some(neighbor.local_pref);
     peer.prepend = neighbor.prepend;
     peer.med = neighbor.med;
+    if neighbor.ttl_security {
+        // RFC 5082, section 3: a neighbor on the same network sends and receives with 255.
+        (peer.ttl, peer.min_ttl) = (Some(u8::MAX), Some(u8::MAX));
+    }
     peer.max_prefixes_in = PrefixLimit {
         max: neighbor.max_prefixes,
         ..peer.max_prefixes_in
@@ -122,6 +149,11 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.own_networks = own_networks(site);
     peer.outer_addresses = outer_addresses(site);
     Ok(peer)
+}
+
+/// Whether what a tunnel carries goes on while this program is away.
+pub(super) fn outlives_us(tunnel: &TunnelPlan) -> bool {
+    tunnel.spec.binding.is_some()
 }
 
 fn policy(policy: &model::Policy) -> Policy {

@@ -11,7 +11,7 @@ use ike::{
 };
 use ipnet::{IpNet, Ipv4Net};
 use vti::ifname::IfName;
-use vti::plane::{TunnelId, TunnelSpec};
+use vti::plane::{Offload, TunnelId, TunnelSpec};
 
 use super::TunnelPlan;
 
@@ -58,6 +58,8 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             Mtu::Auto => None,
             Mtu::Fixed(mtu) => Some(mtu),
         },
+        interface_kind: tunnel.interface_kind,
+        offload: tunnel.offload,
         spec: TunnelSpec {
             id: TunnelId(tunnel.reqid),
             interface: tunnel.interface.clone(),
@@ -66,6 +68,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             outer_mtu: 1500,
             copy_dscp: false,
             binding: None,
+            offload: Offload::Off,
         },
         local_id_follows_address: known_as.is_none(),
         connection: connection(site, tunnel, key, known_as),

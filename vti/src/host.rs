@@ -6,15 +6,17 @@
 //! [`crate::monitor`] says that somebody else changed the host, and now and then besides: the kernel
 //! removes routes and nexthop objects with an interface that goes down, and does not always say so.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use nix::errno::Errno;
 
 use crate::{
     diff::{Concern, Plan, diff},
-    observed::Observed,
+    ifname::IfName,
+    linkinfo::{Fit, Make},
+    observed::{LinkObserved, Observed},
     op::Op,
-    plan::Desired,
+    plan::{Desired, LinkKind},
 };
 
 /// A host that can be looked at and changed.
@@ -160,6 +162,12 @@ fn advice(op: &Op, errno: Errno) -> &'static str {
         (Op::AddRoute { .. }, Errno::EEXIST) => {
             "a route that is not ours has the same prefix, metric and table: remove it, or give ours another metric"
         }
+        (Op::AddLink { .. }, Errno::EOPNOTSUPP) => {
+            "this kernel has no interfaces of that kind: load the module (modprobe xfrm_interface, or modprobe ip_vti), or set [daemon] data-plane = \"userspace\""
+        }
+        (Op::AddLink { .. } | Op::ChangeLink { .. }, Errno::EEXIST) => {
+            "another interface has that name, if_id, or pair of outer addresses: see ip -d link show"
+        }
         (Op::AddNexthop { .. } | Op::AddGroup { .. }, Errno::EEXIST) => {
             "another program uses nexthop ids from 210000000 on, which are ours"
         }
@@ -188,6 +196,8 @@ pub struct Report {
     pub deferred: Vec<Op>,
     /// What can't be had now, and why.
     pub concerns: Vec<Concern>,
+    /// Interfaces that nobody had marked and that are exactly what is desired: they are taken for ours.
+    pub adopted: Vec<IfName>,
 }
 
 impl Report {
@@ -195,6 +205,31 @@ impl Report {
     /// looked at anew then.
     pub fn is_settled(&self) -> bool {
         self.failed.is_empty() && self.deferred.is_empty()
+    }
+}
+
+/// Which interface it is, whatever is written on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    /// The one with this number.
+    Number(u32),
+    /// The one that we made and have not looked at since.
+    Made(Option<Make>),
+}
+
+impl Identity {
+    fn of(link: &LinkObserved) -> Self {
+        match link.index {
+            0 => Self::Made(link.make),
+            index => Self::Number(index),
+        }
+    }
+
+    fn is(self, link: &LinkObserved) -> bool {
+        match self {
+            Self::Number(index) => link.index == index,
+            Self::Made(make) => link.make == make,
+        }
     }
 }
 
@@ -206,6 +241,8 @@ impl Report {
 pub struct Reconciler<H> {
     host: H,
     believed: Option<Observed>,
+    /// The interfaces that are ours, so that one whose alias somebody else overwrites stays ours.
+    links: BTreeMap<IfName, Identity>,
 }
 
 impl<H: Host> Reconciler<H> {
@@ -214,6 +251,7 @@ impl<H: Host> Reconciler<H> {
         Self {
             host,
             believed: None,
+            links: BTreeMap::new(),
         }
     }
 
@@ -239,9 +277,59 @@ impl<H: Host> Reconciler<H> {
     pub async fn plan(&mut self, desired: &Desired) -> Result<Plan, Error> {
         let observed = match self.believed.take() {
             Some(observed) => observed,
-            None => self.host.observe().await?,
+            None => self.look().await?,
         };
         Ok(diff(self.believed.insert(observed), desired))
+    }
+
+    /// What a person would have to type for it, TUNs included, which otherwise the data plane makes. Looks at the host anew.
+    ///
+    /// # Errors
+    /// The host can't be observed.
+    pub async fn preview(&mut self, desired: &Desired) -> Result<Plan, Error> {
+        let mut imagined = self.look().await?;
+        let mut ops = Vec::new();
+        for (&dev, want) in &desired.links {
+            if want.kind != LinkKind::Tun {
+                continue;
+            }
+            let found = imagined.links.get(&dev);
+            let is_wrong =
+                |link: &LinkObserved| link.is_ours() && link.fit(want.kind) == Fit::Other;
+            if found.is_some_and(is_wrong) {
+                ops.push(Op::DelLink { dev });
+            }
+            if found.is_none_or(is_wrong) {
+                ops.push(Op::AddLink {
+                    dev,
+                    kind: want.kind,
+                });
+            }
+        }
+        for op in &ops {
+            // They were made to fit what is there.
+            let _ = imagined.apply(op);
+        }
+        let mut plan = diff(&imagined, desired);
+        plan.ops.splice(..0, ops);
+        Ok(plan)
+    }
+
+    async fn look(&mut self) -> Result<Observed, Error> {
+        let mut observed = self.host.observe().await?;
+        for (dev, link) in &mut observed.links {
+            link.remembered = self.links.get(dev).is_some_and(|known| known.is(link));
+        }
+        self.links.clear();
+        self.remember(&observed);
+        Ok(observed)
+    }
+
+    /// Keeps in mind which interfaces are ours.
+    fn remember(&mut self, observed: &Observed) {
+        let ours = observed.links.iter().filter(|(_, link)| link.is_ours());
+        self.links
+            .extend(ours.map(|(dev, link)| (*dev, Identity::of(link))));
     }
 
     /// Does what it takes. With [`Desired::default`] that removes all that is ours and gives every
@@ -250,9 +338,14 @@ impl<H: Host> Reconciler<H> {
     /// # Errors
     /// The host can't be observed. Refused operations are no error here: they are in the report.
     pub async fn reconcile(&mut self, desired: &Desired) -> Result<Report, Error> {
-        let Plan { ops, concerns } = self.plan(desired).await?;
+        let Plan {
+            ops,
+            concerns,
+            adopted,
+        } = self.plan(desired).await?;
         let mut report = Report {
             concerns,
+            adopted,
             ..Report::default()
         };
         let clearing = ops.iter().position(Op::clears_nexthop).unwrap_or(ops.len());
@@ -267,6 +360,10 @@ impl<H: Host> Reconciler<H> {
                 clearing.iter().cloned().partition(Op::clears_nexthop);
             report.deferred = nexthops;
             self.apply(&rest, &mut report).await;
+        }
+        if let Some(believed) = self.believed.take() {
+            self.remember(&believed);
+            self.believed = Some(believed);
         }
         if !report.is_settled() {
             self.believed = None;

@@ -26,6 +26,11 @@ pub struct BadIfName {
 }
 
 impl IfName {
+    /// What `/proc/sys/net/ipv4/conf` calls the interfaces that are yet to be made. No interface can have this name.
+    pub(crate) const DEFAULT: Self = Self {
+        bytes: *b"default\0\0\0\0\0\0\0\0",
+    };
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         let end = self.bytes.iter().position(|&b| b == 0).unwrap_or(MAX);

@@ -12,12 +12,12 @@ use tokio::task::JoinHandle;
 use crate::{
     host::{Error, Host},
     ifname::IfName,
-    link,
+    link, linkinfo,
     netlink::{Answer, Message, Refusal, Socket},
     nexthop,
     observed::{Nexthop, Observed, RouteStyle},
     op::Op,
-    plan::{Hop, NEXTHOP_IDS, ROUTE_PROTOCOL},
+    plan::{Desired, Hop, NEXTHOP_IDS, ROUTE_PROTOCOL},
     route::{self, Told, Verb},
     sysctl::{Sysctl, Sysctls},
 };
@@ -91,14 +91,33 @@ impl KernelHost {
         self.bulk.port()
     }
 
+    /// The settings that are not what `desired` says, of those that the kernel tells nobody about when they change. One that does
+    /// not exist is none of them. Cheap: some small files are read.
+    ///
+    /// # Errors
+    /// A setting is there and can't be read.
+    pub fn silent_changes(&self, desired: &Desired) -> Result<Vec<Sysctl>, Error> {
+        let mut changed = Vec::new();
+        for (&key, wanted) in &desired.sysctls {
+            if key.changes_in_silence() && self.sysctls.read(key)?.is_some_and(|now| now != *wanted)
+            {
+                changed.push(key);
+            }
+        }
+        Ok(changed)
+    }
+
     fn observe_sysctls(&self, observed: &mut Observed) -> Result<(), Error> {
         let ours = observed
             .links
             .iter()
-            .filter(|(_, link)| link.is_adoptable());
+            .filter(|(_, link)| link.make.is_some() || link.is_ours());
         let per_interface = ours.flat_map(|(&dev, _)| Sysctl::of_interface(dev));
         observed.saved = self.sysctls.saved()?;
-        let keys = Sysctl::GLOBAL.into_iter().chain(per_interface);
+        let keys = Sysctl::GLOBAL
+            .into_iter()
+            .chain(Sysctl::of_new_interfaces())
+            .chain(per_interface);
         let keys: Vec<Sysctl> = keys.chain(observed.saved.keys().copied()).collect();
         for key in keys {
             if let Some(value) = self.sysctls.read(key)? {
@@ -195,11 +214,26 @@ impl KernelHost {
             Op::SetSysctl { key, from, to } => self.sysctls.set(*key, from, to),
             Op::RestoreSysctl { key, to } => self.sysctls.restore(*key, to),
             Op::ForgetSysctl { key } => self.sysctls.forget(*key),
+            Op::AddLink { dev, kind } => {
+                let below = link::loopback().unwrap_or_default();
+                self.ask_for(op, linkinfo::add(*dev, *kind, below)).await
+            }
+            Op::ChangeLink { dev, kind } => self.ask_for(op, linkinfo::change(*dev, *kind)).await,
             _ => match link::apply(&self.links, op).await {
                 Some(verdict) => settle(op, verdict.map_err(Refusal::from)),
                 None => Err(Error::refused(op, Errno::ENOSYS, "")),
             },
         }
+    }
+}
+
+impl KernelHost {
+    async fn ask_for(&mut self, op: &Op, request: Option<Message>) -> Result<(), Error> {
+        let verdict = match request {
+            Some(request) => self.bulk.execute(&[request]).await.pop(),
+            None => None,
+        };
+        settle(op, verdict.unwrap_or(Err(Errno::EOPNOTSUPP.into())))
     }
 }
 

@@ -12,6 +12,7 @@ use rtnetlink::{
 use crate::{
     host::Error,
     ifname::IfName,
+    linkinfo,
     netlink::{Answer, Message, NLM_F_DUMP, Socket},
     netlink::{attributes, text, u8_at, u32_at},
     observed::LinkObserved,
@@ -31,7 +32,6 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_EXT_MASK: u16 = 29;
-const IFLA_INFO_KIND: u16 = 1;
 /// Leaves the traffic counters out of the answer.
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 
@@ -86,10 +86,7 @@ pub(crate) fn read(answer: &Answer<'_>) -> Option<(IfName, LinkObserved)> {
             IFLA_IFNAME => name = text(value).parse().ok(),
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_IFALIAS => link.alias = text(value),
-            IFLA_LINKINFO => {
-                let kind = attributes(value, 0).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                link.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
-            }
+            IFLA_LINKINFO => (link.kind, link.make) = linkinfo::read(value),
             _ => {}
         }
     }
@@ -142,6 +139,11 @@ pub(crate) async fn observe(socket: &mut Socket) -> Result<BTreeMap<IfName, Link
 /// The interface's number in the calling thread's network namespace.
 pub(crate) fn index_of(dev: IfName) -> Result<u32, Errno> {
     nix::net::if_::if_nametoindex(dev.as_str())
+}
+
+/// The number of the loopback interface, which every network namespace has.
+pub(crate) fn loopback() -> Result<u32, Errno> {
+    nix::net::if_::if_nametoindex("lo")
 }
 
 /// Applies an operation on an interface; `None` if it is none.
@@ -248,7 +250,7 @@ mod tests {
         put_attribute(&mut body, IFLA_MTU, &1400_u32.to_ne_bytes());
         put_attribute(&mut body, IFLA_IFALIAS, b"causeway:oci-1");
         let mut info = Vec::new();
-        put_attribute(&mut info, IFLA_INFO_KIND, b"tun\0");
+        put_attribute(&mut info, 1, b"tun\0");
         put_attribute(&mut body, IFLA_LINKINFO, &info);
 
         let (name, link) = read(&answer(RTM_NEWLINK, &body)).unwrap();

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// The multicast groups of linux/rtnetlink.h that we listen to: links, IPv4 and IPv6 addresses, IPv4 and IPv6
-/// routes, IPv4 settings (forwarding, route filter), nexthop objects.
-const GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 24, 32];
+/// routes, IPv4 and IPv6 settings (forwarding, route filter), nexthop objects.
+const GROUPS: [u32; 8] = [1, 5, 9, 7, 11, 24, 25, 32];
 /// Old kernels do not have this one.
 const RTNLGRP_NEXTHOP: u32 = 32;
 /// Told when forwarding or the route filter is switched (linux/rtnetlink.h).

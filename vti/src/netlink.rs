@@ -352,7 +352,7 @@ fn unanswered(what: &'static str, Refusal { errno, said }: Refusal) -> Error {
 }
 
 /// What an acknowledgement, error or end of dump says.
-fn verdict(answer: &Answer<'_>) -> Result<(), Refusal> {
+pub(crate) fn verdict(answer: &Answer<'_>) -> Result<(), Refusal> {
     let code = u32_at(answer.body, 0).map_or(0, u32::cast_signed);
     if code == 0 {
         return Ok(());

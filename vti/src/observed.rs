@@ -15,8 +15,9 @@ use nix::errno::Errno;
 
 use crate::{
     ifname::IfName,
+    linkinfo::{Fit, Make},
     op::Op,
-    plan::{ALIAS_MARK, Hop, NextHopSet, RouteKey},
+    plan::{ALIAS_MARK, Hop, LinkDesired, LinkKind, NextHopSet, RouteKey},
     sysctl::{Saved, Sysctl},
 };
 
@@ -68,6 +69,8 @@ pub struct LinkObserved {
     pub index: u32,
     /// Its kind as the kernel names it (`tun`, `vti`, `xfrm`, `veth` …); empty for hardware.
     pub kind: String,
+    /// What it is made of, if it is of a kind that carries tunnels.
+    pub make: Option<Make>,
     /// Its alias; empty if it has none.
     pub alias: String,
     /// Its MTU in bytes.
@@ -80,19 +83,47 @@ pub struct LinkObserved {
     pub addresses: BTreeSet<IpNet>,
     /// Destinations that are reached on it without a gateway, by routes that are not ours.
     pub on_link: BTreeSet<IpNet>,
+    /// This very interface was ours when it was looked at before, whatever its alias says now.
+    pub remembered: bool,
+}
+
+/// The kernel gives each IPv6 interface an fe80:: address of its own accord.
+pub(crate) fn is_link_local(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }
 
 impl LinkObserved {
-    /// It carries our mark.
-    pub fn is_ours(&self) -> bool {
-        self.alias.starts_with(ALIAS_MARK)
+    /// An interface as it is when it has just been made; which MTU the kernel gives it is not known.
+    pub(crate) fn made(kind: LinkKind) -> Self {
+        let name = match kind {
+            LinkKind::Tun => "tun",
+            LinkKind::Vti { .. } => "vti",
+            LinkKind::Xfrm { .. } => "xfrm",
+        };
+        Self {
+            kind: name.to_owned(),
+            make: Some(Make::of(kind)),
+            ..Self::default()
+        }
     }
 
-    /// It is ours, or it may become so: a tunnel interface that nobody put a name on.
-    pub fn is_adoptable(&self) -> bool {
-        self.is_ours()
-            || self.alias.is_empty()
-                && matches!(self.kind.as_str(), "tun" | "vti" | "vti6" | "xfrm")
+    /// It carries our mark, or did when it was looked at before.
+    pub fn is_ours(&self) -> bool {
+        self.alias.starts_with(ALIAS_MARK) || self.remembered
+    }
+
+    /// It is nobody's, and exactly what is wanted: an interface as the data plane makes it, or as a person makes it beforehand. One
+    /// that has another key, an alias, or an address that is not wanted belongs to somebody.
+    pub fn is_adoptable(&self, want: &LinkDesired) -> bool {
+        let is_free = |net: &IpNet| want.addresses.contains(net) || is_link_local(net);
+        self.alias.is_empty()
+            && self.fit(want.kind) == Fit::Same
+            && self.addresses.iter().all(is_free)
+    }
+
+    /// How far it is from what it should be made of.
+    pub(crate) fn fit(&self, wanted: LinkKind) -> Fit {
+        self.make.map_or(Fit::Other, |make| make.fit(wanted))
     }
 
     /// The gateway can be reached on this interface without another one.
@@ -155,11 +186,20 @@ impl Observed {
         match op {
             Op::SetSysctl { key, from, to } => self.set_sysctl(*key, from, to),
             Op::RestoreSysctl { key, to } => {
-                *self.sysctls.get_mut(key).ok_or(Errno::ENOENT)? = to.clone();
+                self.write_sysctl(*key, to)?;
                 self.saved.remove(key);
                 Ok(())
             }
             Op::ForgetSysctl { key } => self.saved.remove(key).map(drop).ok_or(Errno::ENOENT),
+            Op::AddLink { dev, kind } => self.add_link(*dev, *kind),
+            Op::ChangeLink { dev, kind } => {
+                let link = self.link(dev)?;
+                if link.fit(*kind) == Fit::Other {
+                    return Err(Errno::EOPNOTSUPP);
+                }
+                link.make = Some(Make::of(*kind));
+                Ok(())
+            }
             Op::SetAlias { dev, alias } => {
                 self.link(dev)?.alias.clone_from(alias);
                 Ok(())
@@ -205,12 +245,39 @@ impl Observed {
     }
 
     fn set_sysctl(&mut self, key: Sysctl, from: &str, to: &str) -> Result<(), Errno> {
-        *self.sysctls.get_mut(&key).ok_or(Errno::ENOENT)? = to.to_owned();
+        self.write_sysctl(key, to)?;
         let saved = self.saved.entry(key).or_insert_with(|| Saved {
             original: from.to_owned(),
             ours: String::new(),
         });
         to.clone_into(&mut saved.ours);
+        Ok(())
+    }
+
+    fn write_sysctl(&mut self, key: Sysctl, to: &str) -> Result<(), Errno> {
+        let value = self.sysctls.get_mut(&key).ok_or(Errno::ENOENT)?;
+        let before = std::mem::replace(value, to.to_owned());
+        if key == Sysctl::Ipv4Forward && before != to {
+            // The kernel switches every interface along with it.
+            for (key, value) in &mut self.sysctls {
+                if matches!(key, Sysctl::Forwarding(_)) {
+                    to.clone_into(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_link(&mut self, dev: IfName, kind: LinkKind) -> Result<(), Errno> {
+        if self.links.contains_key(&dev) {
+            return Err(Errno::EEXIST);
+        }
+        self.links.insert(dev, LinkObserved::made(kind));
+        for default in Sysctl::of_new_interfaces() {
+            if let Some(value) = self.sysctls.get(&default) {
+                self.sysctls.insert(default.on(dev), value.clone());
+            }
+        }
         Ok(())
     }
 

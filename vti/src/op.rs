@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     ifname::IfName,
     observed::{Member, NexthopId, RouteObserved, RouteTarget},
-    plan::{Hop, MAIN_TABLE, NextHop, ROUTE_PROTOCOL, RouteKey},
+    plan::{Hop, LinkKind, MAIN_TABLE, NextHop, ROUTE_PROTOCOL, RouteKey},
     sysctl::Sysctl,
 };
 
@@ -37,6 +37,21 @@ pub enum Op {
     ForgetSysctl {
         /// The setting.
         key: Sysctl,
+    },
+    /// Makes a tunnel interface, down and without addresses; refused if there is one of that name. A TUN is made by the data
+    /// plane that holds it, so for a TUN this is only what a person would type.
+    AddLink {
+        /// The interface.
+        dev: IfName,
+        /// What it is made of.
+        kind: LinkKind,
+    },
+    /// Gives a `vti` interface other keys or outer addresses, in place.
+    ChangeLink {
+        /// The interface.
+        dev: IfName,
+        /// What it is made of from now on.
+        kind: LinkKind,
     },
     /// Marks an interface as ours.
     SetAlias {
@@ -71,7 +86,7 @@ pub enum Op {
         /// The address with its prefix length.
         address: IpNet,
     },
-    /// Deletes an interface that a run before this one left behind.
+    /// Deletes an interface of ours: one that is left over, or that has to be made anew.
     DelLink {
         /// The interface.
         dev: IfName,
@@ -130,6 +145,12 @@ impl fmt::Display for Op {
                 write!(f, "sysctl -w {key}={to}")
             }
             Self::ForgetSysctl { key } => write!(f, "# {key}: no longer ours to give back"),
+            Self::AddLink {
+                dev,
+                kind: LinkKind::Tun,
+            } => write!(f, "ip tuntap add dev {dev} mode tun"),
+            Self::AddLink { dev, kind } => write!(f, "ip link add dev {dev} type {kind}"),
+            Self::ChangeLink { dev, kind } => write!(f, "ip link change dev {dev} type {kind}"),
             Self::SetAlias { dev, alias } => write!(f, "ip link set dev {dev} alias {alias}"),
             Self::SetMtu { dev, mtu } => write!(f, "ip link set dev {dev} mtu {mtu}"),
             Self::SetUp { dev } => write!(f, "ip link set dev {dev} up"),

@@ -1,8 +1,8 @@
 //! What the host should look like: a value that the daemon builds from the site and from what it
 //! learnt, and that says nothing about how to get there (that is [`crate::diff`]).
 //!
-//! Interfaces are created by the data plane, not here: a [`LinkDesired`] describes one that is
-//! expected to exist. Everything that the reconciler makes carries a mark, so that a later run can
+//! A TUN is made by the data plane that holds it, so one that is desired is expected to exist; interfaces whose packets the kernel
+//! encrypts are made by the reconciler. Everything that the reconciler makes carries a mark, so that a later run can
 //! tell it from what belongs to others: [`ROUTE_PROTOCOL`], [`ALIAS_MARK`] and [`NEXTHOP_IDS`].
 
 use std::{
@@ -63,11 +63,26 @@ impl Desired {
         self
     }
 
-    /// Adds a tunnel interface, with loose reverse-path filtering on it: clouds answer over another
-    /// tunnel than the one that was asked through. The kernel filters by the maximum of `all` and the
-    /// interface's own value, so 2 here is loose even where `all` is 1 (strict).
+    /// Adds a tunnel interface with the settings that it needs:
+    /// - loose reverse-path filtering, since clouds answer over another tunnel than the one that was asked through. The kernel
+    ///   filters by the maximum of `all` and the interface's own value, so 2 here is loose even where `all` is 1 (strict);
+    /// - forwarding of what comes out of it, as far as the host forwards at all ([`Self::with_gateway_sysctls`]): a host whose
+    ///   default for new interfaces is 0 would drop it;
+    /// - `disable_xfrm` 0 where the kernel encrypts: with 1 the kernel refuses to encrypt what is routed into the interface, and
+    ///   drops it;
+    /// - `disable_policy` 1 on a `vti`: its packets lose their security path when they are decrypted, so policies of others that
+    ///   match everything would drop them as unprotected. The policies of an `xfrm` interface are found by its `if_id`, never those
+    ///   of others, so there it stays 0 and the kernel goes on checking.
     pub fn with_tunnel(mut self, name: IfName, link: LinkDesired) -> Self {
-        self.sysctls.insert(Sysctl::RpFilter(name), "2".into());
+        let mut set = |key, value: &str| self.sysctls.insert(key, value.into());
+        set(Sysctl::RpFilter(name), "2");
+        set(Sysctl::Forwarding(name), "1");
+        if link.kind != LinkKind::Tun {
+            set(Sysctl::DisableXfrm(name), "0");
+        }
+        if let LinkKind::Vti { .. } = link.kind {
+            set(Sysctl::DisablePolicy(name), "1");
+        }
         self.links.insert(name, link);
         self
     }
@@ -123,6 +138,11 @@ impl LinkDesired {
             addresses: addresses.into_iter().collect(),
             mtu,
         }
+    }
+
+    /// The same, made of something else than a TUN.
+    pub fn of(self, kind: LinkKind) -> Self {
+        Self { kind, ..self }
     }
 }
 

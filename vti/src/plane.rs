@@ -48,6 +48,22 @@ pub enum Binding {
     Mark(u32),
 }
 
+impl Binding {
+    /// The if_id, or the mark.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::IfId(number) | Self::Mark(number) => number,
+        }
+    }
+
+    /// Whether the number is out of [`BINDINGS`].
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        BINDINGS.contains(&self.number())
+    }
+}
+
 /// A tunnel, as far as it does not depend on any SA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelSpec {
@@ -66,6 +82,27 @@ pub struct TunnelSpec {
     pub copy_dscp: bool,
     /// What ties its interface to its SAs in the kernel plane, out of [`BINDINGS`]; the userspace plane needs none.
     pub binding: Option<Binding>,
+    /// What the network device takes over, in the kernel plane.
+    pub offload: Offload,
+}
+
+/// What a network device does for the kernel's ESP. If it refuses an SA, that SA is the processor's, and
+/// [`PlaneEvent::OffloadRefused`] says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Encryption and authentication.
+    Crypto {
+        /// The name of the device that the outer packets pass.
+        device: String,
+    },
+    /// All of ESP, headers and policies included (Linux 6.2 and later).
+    Packet {
+        /// The name of the device that the outer packets pass.
+        device: String,
+    },
 }
 
 /// How ESP packets travel.
@@ -256,6 +293,28 @@ pub enum PlaneEvent {
         /// Whose.
         tunnel: TunnelId,
     },
+    /// Somebody else deleted or changed an SA of ours. It is never put back, since its keys must not
+    /// begin again with old sequence numbers: it wants a successor at once, and nothing passes on it.
+    SaLost {
+        /// Whose.
+        tunnel: TunnelId,
+        /// Which SA.
+        spi: u32,
+        /// Which way it went.
+        direction: Direction,
+    },
+    /// Somebody else deleted or changed a policy of the tunnel's; it has been put back.
+    PolicyRestored {
+        /// Whose.
+        tunnel: TunnelId,
+    },
+    /// The device does not take over an SA, so the processor does its work.
+    OffloadRefused {
+        /// Whose.
+        tunnel: TunnelId,
+        /// What the kernel says.
+        reason: String,
+    },
     /// An IKE message, without the non-ESP marker.
     IkeDatagram {
         /// Where it was sent to: address and port.
@@ -289,13 +348,17 @@ pub trait DataPlane: Send {
     /// What it is made of.
     fn kind(&self) -> PlaneKind;
 
-    /// Creates the tunnel's interface, without addresses and down.
+    /// Prepares all that does not depend on an SA. The userspace plane creates the interface, without
+    /// addresses and down; the kernel plane installs policies which drop what is routed into it as long
+    /// as there is no SA, and leaves the interface to the host's half of this crate. What an earlier
+    /// process left in the kernel for the same tunnel goes on carrying its packets until
+    /// [`set_outbound`](Self::set_outbound).
     ///
     /// # Errors
     /// [`Error::InterfaceExists`], [`Error::TunnelExists`], or what the system says.
     fn add_tunnel(&mut self, spec: &TunnelSpec) -> Result<(), Error>;
 
-    /// Removes the interface and all SAs of the tunnel.
+    /// Removes all SAs of the tunnel, and the interface if the plane made it.
     ///
     /// # Errors
     /// [`Error::NoSuchTunnel`].
@@ -351,6 +414,12 @@ pub trait DataPlane: Send {
     /// Packets that belong to no tunnel.
     fn stray(&self) -> StrayCounters;
 
+    /// To be called once, when all tunnels that are wanted have been added: removes what an earlier
+    /// process left in the kernel for others. Returns how many objects that were.
+    fn sweep(&mut self) -> usize {
+        0
+    }
+
     /// Sends IKE messages and NAT keepalives from the ports that the plane shares with IKE.
     fn ike_sender(&self) -> IkeSender;
 }
@@ -400,6 +469,17 @@ pub enum Error {
         /// The SPI.
         spi: Spi,
     },
+    /// The kernel plane was given a tunnel without a number of ours that ties its interface to its SAs.
+    #[error(
+        "tunnel {tunnel} has no binding out of ca050001 to ca05ffff, so its policies would catch what is not routed into it"
+    )]
+    NoBinding {
+        /// The id.
+        tunnel: TunnelId,
+    },
+    /// The kernel refuses something that the kernel plane needs: a matter of this host.
+    #[error(transparent)]
+    Kernel(#[from] crate::kernel_plane::Reason),
     /// Keys or SPI are unusable.
     #[error(transparent)]
     Sa(#[from] esp::Error),

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub routes: Vec<Foreign>,
     /// The addresses of each interface, without link-local ones.
     pub addresses: BTreeMap<IfName, BTreeSet<IpNet>>,
+    /// All interfaces, and whether they are up with a carrier.
+    pub usable: BTreeMap<IfName, bool>,
 }
 
 /// A route that is not ours.
@@ -174,7 +176,9 @@ impl Lookup {
                 .filter(|net| is_routable(net))
                 .copied()
                 .collect();
-            if link.up && link.carrier {
+            let usable = link.up && link.carrier;
+            snapshot.usable.insert(*dev, usable);
+            if usable {
                 snapshot
                     .connected
                     .extend(addresses.iter().map(|net| (net.trunc(), *dev)));

@@ -31,6 +31,10 @@ pub enum Sysctl {
     RpFilter(IfName),
     /// `net.ipv4.conf.<interface>.disable_policy`: 1 skips IPsec policy on input, as a VTI needs.
     DisablePolicy(IfName),
+    /// `net.ipv4.conf.<interface>.disable_xfrm`: 1 never encrypts what leaves this way, so a tunnel interface needs 0.
+    DisableXfrm(IfName),
+    /// `net.ipv4.conf.<interface>.forwarding`: whether packets that came in this way are forwarded.
+    Forwarding(IfName),
 }
 
 impl Sysctl {
@@ -43,14 +47,46 @@ impl Sysctl {
     ];
 
     /// Those of one interface.
-    pub fn of_interface(dev: IfName) -> [Self; 2] {
-        [Self::RpFilter(dev), Self::DisablePolicy(dev)]
+    pub fn of_interface(dev: IfName) -> [Self; 4] {
+        [
+            Self::RpFilter(dev),
+            Self::DisablePolicy(dev),
+            Self::DisableXfrm(dev),
+            Self::Forwarding(dev),
+        ]
+    }
+
+    /// Those that the kernel gives to interfaces that are made from now on.
+    pub fn of_new_interfaces() -> [Self; 4] {
+        Self::of_interface(IfName::DEFAULT)
+    }
+
+    /// The same setting of another interface; a setting of the host as a whole stays what it is.
+    pub(crate) fn on(self, dev: IfName) -> Self {
+        match self {
+            Self::RpFilter(_) => Self::RpFilter(dev),
+            Self::DisablePolicy(_) => Self::DisablePolicy(dev),
+            Self::DisableXfrm(_) => Self::DisableXfrm(dev),
+            Self::Forwarding(_) => Self::Forwarding(dev),
+            global => global,
+        }
+    }
+
+    /// The kernel tells nobody when it is changed, so one has to look.
+    pub fn changes_in_silence(&self) -> bool {
+        !matches!(
+            self,
+            Self::Ipv4Forward | Self::Ipv6Forward | Self::RpFilter(_) | Self::Forwarding(_)
+        )
     }
 
     /// The interface whose setting it is.
     pub fn interface(&self) -> Option<IfName> {
         match *self {
-            Self::RpFilter(dev) | Self::DisablePolicy(dev) => Some(dev),
+            Self::RpFilter(dev)
+            | Self::DisablePolicy(dev)
+            | Self::DisableXfrm(dev)
+            | Self::Forwarding(dev) => Some(dev),
             _ => None,
         }
     }
@@ -65,6 +101,8 @@ impl Sysctl {
             Self::Ipv6MultipathHash => "net/ipv6/fib_multipath_hash_policy".into(),
             Self::RpFilter(dev) => conf(dev, "rp_filter").into(),
             Self::DisablePolicy(dev) => conf(dev, "disable_policy").into(),
+            Self::DisableXfrm(dev) => conf(dev, "disable_xfrm").into(),
+            Self::Forwarding(dev) => conf(dev, "forwarding").into(),
         }
     }
 
@@ -78,11 +116,9 @@ impl Sysctl {
         }
         let (dev, leaf) = path.strip_prefix("net/ipv4/conf/")?.split_once('/')?;
         let dev: IfName = dev.parse().ok()?;
-        match leaf {
-            "rp_filter" => Some(Self::RpFilter(dev)),
-            "disable_policy" => Some(Self::DisablePolicy(dev)),
-            _ => None,
-        }
+        Self::of_interface(dev)
+            .into_iter()
+            .find(|key| key.path().file_name().is_some_and(|name| name == leaf))
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct AdjOut {
     resend_after: bool,
     advertised: u32,
     end_of_rib_due: bool,
+    /// End-of-RIB has to wait: we have not heard everything ourselves yet.
+    end_of_rib_held: bool,
     held_back: bool,
     limit_told: bool,
 }
@@ -57,6 +59,11 @@ impl AdjOut {
         self.end(rib);
         self.mark_all(rib);
         self.end_of_rib_due = true;
+    }
+
+    /// Whether End-of-RIB has to wait.
+    pub(crate) fn hold_end_of_rib(&mut self, held: bool) {
+        self.end_of_rib_held = held;
     }
 
     /// The session ended: the peer has forgotten what it was told.
@@ -111,7 +118,7 @@ impl AdjOut {
 
     /// Whether there is something to tell.
     pub(crate) fn has_pending(&self) -> bool {
-        !self.queue.is_empty() || self.end_of_rib_due
+        !self.queue.is_empty() || (self.end_of_rib_due && !self.end_of_rib_held)
     }
 
     /// How many prefixes wait to be told.
@@ -224,7 +231,7 @@ impl AdjOut {
             return;
         }
         self.resend = false;
-        if std::mem::take(&mut self.end_of_rib_due) {
+        if !self.end_of_rib_held && std::mem::take(&mut self.end_of_rib_due) {
             flushed.bytes.extend(end_of_rib());
             flushed.messages += 1;
         }

@@ -13,6 +13,7 @@ mod next_hop;
 mod paths;
 mod prefix_table;
 mod query;
+mod stale;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -58,6 +59,8 @@ struct Taught {
     teacher: Teacher,
     received: u32,
     accepted: u32,
+    /// Of what was received, how much is kept for its return.
+    stale: u32,
 }
 
 /// LOCAL_PREF where nobody says otherwise.
@@ -121,6 +124,7 @@ impl Rib {
                     teacher,
                     received: 0,
                     accepted: 0,
+                    stale: 0,
                 })
             }
         }
@@ -209,7 +213,7 @@ impl Rib {
                 continue;
             }
             if let Some(path) = self.paths.get_mut(path_id) {
-                path.flags = PathFlags::learned(accepted);
+                path.flags = path.flags.judged(accepted);
             }
             self.count(peer, 0, if accepted { 1 } else { -1 });
             self.mark(id);
@@ -466,6 +470,7 @@ impl Rib {
                     };
                 }
                 self.drop_references(&old);
+                self.uncount_stale(&old);
                 self.touch(id, path_id);
                 self.count(path.peer, 0, accepted(&path) - accepted(&old));
             }
@@ -507,6 +512,7 @@ impl Rib {
         if let Some(path) = self.paths.remove(path_id) {
             self.drop_references(&path);
             self.count(path.peer, -1, -accepted(&path));
+            self.uncount_stale(&path);
         }
         self.touch(id, path_id);
         self.mark(id);

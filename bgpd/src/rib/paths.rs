@@ -45,6 +45,8 @@ impl PathFlags {
     const ACCEPTED: u16 = 1;
     const HIDDEN: u16 = 2;
     const SOURCE: u16 = 4;
+    const SOURCES: u16 = 3 * Self::SOURCE;
+    const STALE: u16 = 16;
 
     /// A learned path that import policy accepts, or refuses.
     pub(super) fn learned(accepted: bool) -> Self {
@@ -66,6 +68,21 @@ impl PathFlags {
         self.0 & Self::ACCEPTED != 0
     }
 
+    /// The same with another verdict of import policy.
+    pub(super) fn judged(self, accepted: bool) -> Self {
+        Self(self.0 & !Self::ACCEPTED | Self::learned(accepted).0)
+    }
+
+    /// The same, kept for the return of a peer that is away.
+    pub(super) fn stale(self) -> Self {
+        Self(self.0 | Self::STALE)
+    }
+
+    /// Its peer has not taught it again since it went away.
+    pub(super) fn is_stale(self) -> bool {
+        self.0 & Self::STALE != 0
+    }
+
     /// Nobody is told.
     pub(super) fn is_hidden(self) -> bool {
         self.0 & Self::HIDDEN != 0
@@ -73,7 +90,7 @@ impl PathFlags {
 
     /// Where a route of our own comes from.
     pub(super) fn source(self) -> LocalSource {
-        match self.0 / Self::SOURCE {
+        match (self.0 & Self::SOURCES) / Self::SOURCE {
             0 => LocalSource::Connected,
             1 => LocalSource::Static,
             _ => LocalSource::Kernel,

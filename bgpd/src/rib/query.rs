@@ -200,6 +200,7 @@ impl Rib {
             source,
             attributes,
             local_pref: local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+            stale: path.flags.is_stale(),
             eligibility,
             best: place.is_some() && place == selection.best,
             lost_by: place.and_then(|place| *selection.lost_by.get(place)?),

@@ -52,8 +52,12 @@ impl Session {
         }
     }
 
-    /// Ends whatever there is with this Cease; the phase is Idle then.
+    /// Ends whatever there is with this Cease; the phase is Idle then. It is meant: nothing is kept, and the peer is told so.
     pub(crate) fn cease(&mut self, turn: &mut Turn<'_>, cease: Notification) {
+        if let Phase::Established(it) = &mut self.phase {
+            let goodbye = it.agreed.without_grace(cease.clone());
+            it.connection.close(turn, &mut self.sent, Some(&goodbye));
+        }
         self.close_all(turn, Some(&cease));
         self.ended(turn, DownReason::Ceased(cease));
     }
@@ -376,6 +380,7 @@ impl Session {
             remote: SocketAddr::new(config.address, config.port),
             interface: config.interface.clone(),
             ttl: config.ttl,
+            min_ttl: config.min_ttl,
             md5: config.md5.clone(),
         });
     }
@@ -417,7 +422,12 @@ impl Session {
 
     /// Ends everything because of what a peer did on one connection, and says so on that one.
     pub(crate) fn fail(&mut self, turn: &mut Turn<'_>, conn: ConnId, error: SessionError) {
-        let goodbye = error.notification();
+        let mut goodbye = error.notification();
+        if let (Phase::Established(it), SessionError::MaximumPrefixes { .. }) =
+            (&self.phase, &error)
+        {
+            goodbye = it.agreed.without_grace(goodbye);
+        }
         let Some(connection) = self.phase.connection_mut(conn) else {
             return;
         };
@@ -488,10 +498,12 @@ impl Session {
         let peer = turn.terms.config.name.clone();
         match before {
             Phase::Idle(_) => return,
-            Phase::Established(_) => {
+            Phase::Established(it) => {
                 let after = self.since(turn.now);
                 self.since = turn.now;
-                turn.changes.push(Change::Down);
+                let keep = turn.terms.retention(&it.agreed, &reason);
+                let agreed = it.agreed;
+                turn.changes.push(Change::Down { agreed, keep });
                 turn.outbox.tell(Event::PeerDown {
                     peer,
                     reason: reason.clone(),

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) use negotiate::Terms;
 pub use state::State;
 
+use crate::PeerConfig;
 use crate::event::{Agreed, ConnId, DownReason};
 use crate::outbox::Outbox;
 use crate::view::MessageCounts;
@@ -40,7 +41,12 @@ pub(crate) enum Change {
     /// It is established.
     Up(Agreed),
     /// It is no longer.
-    Down,
+    Down {
+        /// What it had agreed on.
+        agreed: Agreed,
+        /// How long its routes are kept; `None` is not at all.
+        keep: Option<Duration>,
+    },
 }
 
 /// What a peer sent on an established session.
@@ -191,6 +197,14 @@ impl Session {
         }
     }
 
+    /// Whether the peer may connect, and is connected to.
+    pub(crate) fn is_tried(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Idle(Idle::Disabled { .. } | Idle::OverLimit)
+        )
+    }
+
     /// How many more octets the established session may hand to its socket now.
     pub(crate) fn send_room(&self) -> usize {
         match &self.phase {
@@ -289,7 +303,10 @@ impl Session {
                 (None, _) => {
                     let remote = std::net::SocketAddr::new(peer.address, peer.port);
                     match &self.last_dial_failure {
-                        Some(reason) => format!("{remote} cannot be reached: {reason}{}", last()),
+                        Some(reason) => {
+                            let hint = silence(peer);
+                            format!("{remote} cannot be reached: {reason}{hint}{}", last())
+                        }
                         None => format!("connecting to {remote}{}", last()),
                     }
                 }
@@ -319,6 +336,20 @@ impl Opening {
     fn direction_of(&self, conn: ConnId) -> Option<Direction> {
         let handshake = self.handshakes().find(|it| it.connection.id == conn)?;
         Some(handshake.connection.direction)
+    }
+}
+
+/// What else silence may mean: packets that are signed wrongly, or come from too far away, are dropped without a word.
+fn silence(peer: &PeerConfig) -> &'static str {
+    match (&peer.md5, peer.min_ttl) {
+        (Some(_), None) => "; a TCP MD5 key that differs looks like silence too",
+        (None, Some(_)) => {
+            "; a peer that is not on our network looks like silence too (ttl-security)"
+        }
+        (Some(_), Some(_)) => {
+            "; a TCP MD5 key that differs, or a peer that is not on our network (ttl-security), looks like silence too"
+        }
+        (None, None) => "",
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::error::SessionError;
-use crate::event::Agreed;
-use crate::wire::{Capabilities, Capability, Family, Open};
+use crate::event::{Agreed, DownReason, PeerRestart};
+use crate::wire::{Capabilities, Capability, Family, Notification, Open, RestartCapability};
 use crate::{Asn, PeerConfig};
 
 /// Our side of a session.
@@ -17,16 +17,65 @@ pub(crate) struct Terms<'a> {
     pub(crate) router_id: Ipv4Addr,
     /// Packets pass on the peer's interface, as far as we know.
     pub(crate) interface_up: bool,
+    /// We have restarted, and are not done with it (R bit).
+    pub(crate) restarting: bool,
+    /// Our forwarding has survived since the last session (F bit).
+    pub(crate) forwarding_preserved: bool,
 }
+
+/// How long routes are kept for a peer's return at most, whatever it asks for: who never comes back must not attract traffic
+/// for an hour.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(600);
 
 impl Terms<'_> {
     /// What we can do.
     pub(crate) fn capabilities(&self) -> Capabilities {
-        Capabilities(vec![
+        let mut capabilities = vec![
             Capability::Multiprotocol(Family::IPV4_UNICAST),
             Capability::RouteRefresh,
             Capability::FourOctetAs(self.local_asn),
-        ])
+        ];
+        if let Some(ours) = self.config.graceful_restart {
+            let forwarding = (Family::IPV4_UNICAST, self.forwarding_preserved);
+            capabilities.push(Capability::GracefulRestart(RestartCapability {
+                restarted: self.restarting,
+                notification: ours.notification,
+                restart_time: ours.restart_time,
+                families: ours.forwarding.then_some(forwarding).into_iter().collect(),
+            }));
+        }
+        Capabilities(capabilities)
+    }
+
+    /// How both sides take part in graceful restart; `None` if one of them does not.
+    fn graceful_restart(&self, open: &Open) -> Option<PeerRestart> {
+        let ours = self.config.graceful_restart?;
+        let theirs = open.capabilities.graceful_restart()?;
+        let family = theirs.family(Family::IPV4_UNICAST);
+        Some(PeerRestart {
+            restarted: theirs.restarted,
+            restart_time: theirs.restart_time.min(LONGEST_ABSENCE),
+            notification: ours.notification && theirs.notification,
+            forwards: family.is_some(),
+            forwarding_preserved: family == Some(true),
+        })
+    }
+
+    /// How long the routes of a peer are kept whose session ended for this reason; `None` is not at all. Whatever the timers
+    /// say, nothing is kept behind an interface that carries nothing.
+    pub(super) fn retention(&self, agreed: &Agreed, reason: &DownReason) -> Option<Duration> {
+        let restart = agreed.graceful_restart.as_ref()?;
+        let graceful = match reason {
+            // RFC 4724, section 4.2.
+            DownReason::ConnectionLost { .. } => true,
+            // RFC 8538, section 4.
+            DownReason::NotificationReceived(it) => restart.notification && !it.is_hard_reset(),
+            DownReason::Failed(SessionError::MaximumPrefixes { .. }) => false,
+            DownReason::Failed(_) => restart.notification,
+            DownReason::Ceased(_) | DownReason::PathDown => false,
+        };
+        let kept = graceful && restart.forwards && self.interface_up;
+        kept.then_some(restart.restart_time)
     }
 
     /// Our OPEN.
@@ -74,8 +123,19 @@ impl Terms<'_> {
             keepalive: keepalive(hold_time, self.config.keepalive),
             four_octet_as: four_octet_as.is_some(),
             route_refresh: open.capabilities.route_refresh(),
+            graceful_restart: self.graceful_restart(open),
             ipv4_unicast: true,
         })
+    }
+}
+
+impl Agreed {
+    /// A goodbye after which the peer keeps nothing that we taught it (RFC 8538, section 5).
+    pub(super) fn without_grace(&self, goodbye: Notification) -> Notification {
+        match &self.graceful_restart {
+            Some(restart) if restart.notification => goodbye.into_hard_reset(),
+            _ => goodbye,
+        }
     }
 }
 

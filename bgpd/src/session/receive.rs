@@ -1,6 +1,6 @@
 //! What comes in on a connection, and what each state makes of it (RFC 4271, section 8.2.2).
 
-use super::connection::{Connection, Direction, SETTLING, Step, count};
+use super::connection::{Connection, Direction, Handshake, SETTLING, Step, count};
 use super::{Dial, Phase, Received, Session, State, Turn};
 use crate::error::SessionError;
 use crate::event::{ConnId, DownReason, Event};
@@ -279,6 +279,17 @@ impl Session {
         let Some(mut rival) = it.rival.take() else {
             return;
         };
+        if it.agreed.graceful_restart.is_some() && has_restarted(turn, &rival, message) {
+            it.connection.close(turn, &mut self.sent, None);
+            let reason = "the peer has restarted and connected anew".to_owned();
+            self.lost(turn, DownReason::ConnectionLost { reason });
+            if let Phase::Opening(opening) = &mut self.phase {
+                let conn = rival.connection.id;
+                opening.incoming = Some(rival);
+                self.open_received(turn, conn, Direction::Incoming, &message.body);
+            }
+            return;
+        }
         let cease = Notification::cease(Notification::COLLISION);
         let goodbye = (message.kind != MessageKind::Notification).then_some(&cease);
         rival.connection.close(turn, &mut self.sent, goodbye);
@@ -303,6 +314,19 @@ impl super::Opening {
         }
         Some(loser(turn, open))
     }
+}
+
+/// RFC 4724, section 5: whether a second connection is the peer's first after a restart, of which the established one has not
+/// heard.
+fn has_restarted(turn: &Turn<'_>, rival: &Handshake, message: &RawMessage) -> bool {
+    let open = || Open::parse(&message.body).ok();
+    let agreed = |open| turn.terms.judge(&open, rival.connection.local.ip()).ok();
+    (message.kind == MessageKind::Open)
+        .then(open)
+        .flatten()
+        .and_then(agreed)
+        .and_then(|agreed| agreed.graceful_restart)
+        .is_some_and(|restart| restart.restarted)
 }
 
 /// Which of two connections does not live.

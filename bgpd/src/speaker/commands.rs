@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::peer::Peer;
 use super::{Speaker, multipath};
 use crate::config::EffectKind;
-use crate::event::Event;
+use crate::event::{Event, StaleEnd};
 use crate::policy::{PolicyTable, PrefixList};
 use crate::rib::PeerIndex;
 use crate::session::Session;
@@ -36,11 +36,13 @@ impl Speaker {
             Command::DisablePeer { peer, text } => {
                 let index = self.existing(&peer)?;
                 self.session(now, index, |session, turn| session.disable(turn, &text));
+                self.sweep_absent(index, StaleEnd::Ended);
             }
             Command::ResetPeer(name) => {
                 let index = self.existing(&name)?;
                 let cease = Notification::cease(Notification::ADMINISTRATIVE_RESET);
                 self.session(now, index, |session, turn| session.reset(turn, cease));
+                self.sweep_absent(index, StaleEnd::Ended);
             }
             Command::RefreshPeer(name) => {
                 let index = self.existing(&name)?;
@@ -60,10 +62,12 @@ impl Speaker {
             Command::PathDown(name) => {
                 let index = self.existing(&name)?;
                 self.session(now, index, |session, turn| session.path_down(turn));
+                self.sweep_absent(index, StaleEnd::PathDown);
             }
             Command::Shutdown { text } => {
                 for index in self.indices() {
                     self.session(now, index, |session, turn| session.disable(turn, &text));
+                    self.sweep_absent(index, StaleEnd::Ended);
                 }
             }
         }
@@ -88,6 +92,7 @@ impl Speaker {
             if !same_asn || old.router_id != self.config.router_id {
                 let cease = Notification::cease(Notification::CONFIGURATION_CHANGE);
                 self.session(now, index, |session, turn| session.reset(turn, cease));
+                self.sweep_absent(index, StaleEnd::Ended);
             }
         }
         Ok(())
@@ -130,6 +135,7 @@ impl Speaker {
             EffectKind::Reset => {
                 let cease = Notification::cease(Notification::CONFIGURATION_CHANGE);
                 self.session(now, index, |session, turn| session.reset(turn, cease));
+                self.sweep_absent(index, StaleEnd::Ended);
             }
             EffectKind::Refresh | EffectKind::None => {
                 self.session(now, index, |session, turn| session.adjust(turn));
@@ -150,6 +156,7 @@ impl Speaker {
         self.session(now, index, |session, turn| session.cease(turn, cease));
         self.settle();
         self.rib.forget_teacher(index);
+        self.forget_restart(index);
         self.names.remove(name);
         if let Some(place) = self.peers.get_mut(usize::from(index.0)) {
             *place = None;
@@ -171,6 +178,7 @@ impl Speaker {
 
     fn set_local_routes(&mut self, routes: Vec<LocalRoute>) {
         self.rib.set_local(routes);
+        self.local_routes_are_known();
     }
 
     fn set_interface(&mut self, now: Instant, name: String, up: bool) {
@@ -182,6 +190,9 @@ impl Speaker {
             let over = |peer: &Peer| peer.config.interface.as_deref() == Some(name.as_str());
             if self.peer(index).is_some_and(over) {
                 self.session(now, index, |session, turn| session.interface_changed(turn));
+                if !up {
+                    self.sweep_absent(index, StaleEnd::PathDown);
+                }
             }
         }
         self.outbox.tell(Event::InterfaceChanged {

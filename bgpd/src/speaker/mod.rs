@@ -2,12 +2,13 @@
 
 mod commands;
 mod peer;
+mod restart;
 mod routes;
 mod views;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -19,7 +20,8 @@ use crate::rib::{Multipath, PeerIndex, Rib};
 use crate::session::{Change, Received, Session, Turn};
 use crate::wire::Family;
 use crate::{PeerName, SpeakerConfig};
-use peer::Peer;
+use peer::{OwnRestart, Peer};
+use restart::Deferral;
 
 /// A BGP speaker. See the crate's documentation for how to drive it.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub struct Speaker {
     turn_of: usize,
     /// Names the circumstances under which sets of attributes were judged.
     stamp: u32,
+    /// Our own restart, until it is over.
+    deferral: Option<Deferral>,
+    /// A process before this one left routes in the kernel, and they are in use.
+    found_forwarding: bool,
 }
 
 impl Speaker {
@@ -55,6 +61,25 @@ impl Speaker {
             now: None,
             turn_of: 0,
             stamp: 0,
+            deferral: None,
+            found_forwarding: false,
+        }
+    }
+
+    /// A speaker that takes the place of one that died, and finds its routes in the kernel and in use (RFC 4724, section 4.1). Its
+    /// peers are told so; End-of-RIB waits until all of them and the first [`Command::SetLocalRoutes`](crate::Command) have been
+    /// heard, `deferral` at most, which [`Event::RestartOver`] tells.
+    #[must_use]
+    pub fn restarted(
+        now: Instant,
+        config: SpeakerConfig,
+        seed: [u8; 32],
+        deferral: Duration,
+    ) -> Self {
+        Self {
+            deferral: Some(Deferral::new(now + deferral)),
+            found_forwarding: true,
+            ..Self::new(config, seed)
         }
     }
 
@@ -162,6 +187,7 @@ impl Speaker {
         for peer in self.indices() {
             self.session(now, peer, |session, turn| session.handle_timeout(turn));
         }
+        self.sweep_overdue(now);
         self.settle();
     }
 
@@ -171,7 +197,11 @@ impl Speaker {
         self.peers
             .iter()
             .flatten()
-            .filter_map(|peer| peer.session.poll_timeout())
+            .flat_map(|peer| {
+                let kept = peer.kept.as_ref().map(|kept| kept.until);
+                peer.session.poll_timeout().into_iter().chain(kept)
+            })
+            .chain(self.restart_timeout())
             .min()
     }
 
@@ -217,8 +247,15 @@ impl Speaker {
         run: impl FnOnce(&mut Session, &mut Turn<'_>) -> R,
     ) -> Option<R> {
         let mut changes = Vec::new();
+        let restart = self.own_restart();
         let peer = self.peers.get_mut(usize::from(index.0))?.as_mut()?;
-        let terms = peer::terms(&peer.config, &self.config, &self.rib.resolver);
+        let terms = peer::terms(
+            &peer.config,
+            peer.session.established_count(),
+            &self.config,
+            &self.rib.resolver,
+            restart,
+        );
         let outbox = &mut self.outbox;
         let mut turn = Turn {
             now,
@@ -229,11 +266,18 @@ impl Speaker {
         let result = run(&mut peer.session, &mut turn);
         for change in changes {
             match change {
-                Change::Up(agreed) => self.session_up(index, &agreed),
-                Change::Down => self.session_down(index),
+                Change::Up(agreed) => self.session_up(now, index, &agreed),
+                Change::Down { agreed, keep } => self.session_down(now, index, agreed, keep),
             }
         }
         Some(result)
+    }
+
+    fn own_restart(&self) -> OwnRestart {
+        OwnRestart {
+            in_progress: self.deferral.is_some(),
+            found_forwarding: self.found_forwarding,
+        }
     }
 
     fn owner(&self, conn: ConnId) -> Option<PeerIndex> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
+use crate::event::Agreed;
 use crate::policy::{ExportContext, ImportContext, PolicyTable, next_hop_address};
 use crate::rib::{AdjOut, Resolver, Teacher};
 use crate::session::{Session, Terms};
@@ -24,6 +26,28 @@ pub(super) struct Peer {
     pub(super) limit_told: bool,
     pub(super) end_of_rib_received: bool,
     pub(super) update_faults: u64,
+    /// When it last taught or withdrew something on this session, or was established.
+    pub(super) heard: Option<Instant>,
+    /// What it taught on a session that is over, where that is kept.
+    pub(super) kept: Option<Kept>,
+}
+
+/// Routes kept for a peer's return (RFC 4724, section 4.2).
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// How long at most.
+    pub(super) until: Instant,
+    /// On what terms they were taught.
+    pub(super) agreed: Agreed,
+}
+
+/// Where we stand with our own restart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnRestart {
+    /// It is not over.
+    pub(super) in_progress: bool,
+    /// Routes of a process before this one were found in the kernel.
+    pub(super) found_forwarding: bool,
 }
 
 impl Peer {
@@ -38,6 +62,8 @@ impl Peer {
             limit_told: false,
             end_of_rib_received: false,
             update_faults: 0,
+            heard: None,
+            kept: None,
         }
     }
 
@@ -51,8 +77,20 @@ impl Peer {
     }
 
     /// Our side of its session.
-    pub(super) fn terms_of(&self, speaker: &SpeakerConfig, resolver: &Resolver) -> Terms<'_> {
-        terms(&self.config, speaker, resolver)
+    pub(super) fn terms_of(
+        &self,
+        speaker: &SpeakerConfig,
+        resolver: &Resolver,
+        restart: OwnRestart,
+    ) -> Terms<'_> {
+        let sessions = self.session.established_count();
+        terms(&self.config, sessions, speaker, resolver, restart)
+    }
+
+    /// What its session agreed on, or the one whose routes are kept.
+    fn agreed(&self) -> Option<&Agreed> {
+        let kept = self.kept.as_ref().map(|kept| &kept.agreed);
+        self.session.agreed().or(kept)
     }
 
     /// How its UPDATEs are read; `None` without a session.
@@ -64,7 +102,7 @@ impl Peer {
         })
     }
 
-    /// How what it teaches is judged; `None` without a session.
+    /// How what it teaches is judged; `None` without a session whose routes there are.
     pub(super) fn import<'a>(
         &'a self,
         speaker: &SpeakerConfig,
@@ -75,7 +113,7 @@ impl Peer {
             peer: &self.config,
             local_asn: self.local_asn(speaker),
             router_id: speaker.router_id,
-            local_address: self.session.local_address()?,
+            local_address: self.agreed()?.local_address,
         })
     }
 
@@ -88,7 +126,7 @@ impl Peer {
         export_context(&self.config, self.session.local_address()?, speaker, policy)
     }
 
-    /// What the tables have to know of it; `None` without a session.
+    /// What the tables have to know of it; `None` without a session whose routes there are.
     pub(super) fn teacher(&self, speaker: &SpeakerConfig) -> Option<Teacher> {
         Some(Teacher {
             name: self.config.name.clone(),
@@ -97,18 +135,23 @@ impl Peer {
             role: self.config.role,
             internal: self.is_internal(speaker),
             local_pref: self.config.local_pref,
-            router_id: self.session.agreed()?.remote_id,
+            router_id: self.agreed()?.remote_id,
         })
     }
 }
 
-/// Our side of a session with a peer of these parameters.
+/// Our side of a session with a peer of these parameters, which has had so many sessions.
 pub(super) fn terms<'a>(
     config: &'a PeerConfig,
+    sessions: u32,
     speaker: &SpeakerConfig,
     resolver: &Resolver,
+    restart: OwnRestart,
 ) -> Terms<'a> {
     Terms {
+        restarting: restart.in_progress,
+        // While this process lives what it has put into the kernel lives on, whatever becomes of a session.
+        forwarding_preserved: restart.found_forwarding || sessions > 0,
         config,
         local_asn: config.local_asn.unwrap_or(speaker.asn),
         router_id: speaker.router_id,

@@ -1,7 +1,7 @@
 //! Routes between sessions and tables: received UPDATEs in, pending ones out.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -9,7 +9,7 @@ use super::Speaker;
 use super::peer::export_context;
 use crate::OverLimit;
 use crate::error::SessionError;
-use crate::event::{Agreed, Event};
+use crate::event::{Agreed, Event, StaleEnd};
 use crate::policy::{ImportContext, Refusal};
 use crate::rib::{AttrId, PeerIndex};
 use crate::wire::{Treatment, UpdateFault, UpdateFrame};
@@ -19,25 +19,42 @@ const MOST_FAULTS_TOLD: usize = 10;
 
 impl Speaker {
     /// A session is established: its routes will be judged, and everything is to be told.
-    pub(super) fn session_up(&mut self, index: PeerIndex, _agreed: &Agreed) {
+    pub(super) fn session_up(&mut self, now: Instant, index: PeerIndex, agreed: &Agreed) {
+        self.returned(now, index, agreed);
         self.refresh_teacher(index);
+        let is_held = self.holds_end_of_rib();
         let rib = &mut self.rib;
         if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
             peer.refusals_told.clear();
             peer.faults_told = 0;
             peer.limit_told = false;
             peer.end_of_rib_received = false;
+            peer.heard = Some(now);
             peer.adj_out.begin(rib);
+            peer.adj_out.hold_end_of_rib(is_held);
         }
     }
 
-    /// A session is over: what it taught is gone, and what it was told is forgotten.
-    pub(super) fn session_down(&mut self, index: PeerIndex) {
-        self.rib.forget(index);
+    /// A session is over: what it taught is gone, unless the peer is expected back, and what it was told is forgotten.
+    pub(super) fn session_down(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        agreed: Agreed,
+        keep: Option<Duration>,
+    ) {
+        match keep {
+            Some(at_most) => self.keep_stale(now, index, agreed, at_most),
+            None => {
+                self.rib.forget(index);
+                self.sweep(index, StaleEnd::Ended);
+            }
+        }
         let rib = &mut self.rib;
         if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
             peer.adj_out.end(rib);
             peer.end_of_rib_received = false;
+            peer.heard = None;
         }
     }
 
@@ -55,6 +72,9 @@ impl Speaker {
 
     /// An UPDATE came in.
     pub(super) fn update(&mut self, now: Instant, index: PeerIndex, body: &[u8]) {
+        if let Some(peer) = self.peer_mut(index) {
+            peer.heard = Some(now);
+        }
         if let Err(fault) = self.take_update(index, body) {
             self.session(now, index, |session, turn| {
                 session.fail_established(turn, SessionError::Update(fault));
@@ -163,6 +183,7 @@ impl Speaker {
     }
 
     fn end_of_rib(&mut self, index: PeerIndex) {
+        self.sweep(index, StaleEnd::EndOfRib);
         let received = self.rib.received(index);
         let Some(peer) = self.peer_mut(index) else {
             return;
@@ -268,6 +289,7 @@ impl Speaker {
 
     /// Selects anew what has changed, and marks what is to be told.
     pub(super) fn settle(&mut self) {
+        self.follow_restart();
         let changed = self.rib.settle();
         if changed.is_empty() {
             return;

@@ -44,6 +44,7 @@ impl Speaker {
             since: session.since(now),
             received: self.rib.received(index),
             accepted: self.rib.accepted(index),
+            stale: self.rib.stale(index),
             advertised: peer.adj_out.advertised(),
             problem: remarks.into_iter().next(),
         }
@@ -53,10 +54,17 @@ impl Speaker {
     fn remarks(&self, now: Instant, index: PeerIndex, peer: &Peer) -> Vec<String> {
         let config = &peer.config;
         let mut remarks = Vec::new();
-        let terms = peer.terms_of(&self.config, &self.rib.resolver);
+        let terms = peer.terms_of(&self.config, &self.rib.resolver, self.own_restart());
         remarks.extend(peer.session.obstacle(now, &terms));
         if let Some(interface) = config.interface.as_deref().filter(|_| !terms.interface_up) {
             remarks.push(format!("{interface} is down, so its paths are not used"));
+        }
+        if let Some(kept) = &peer.kept {
+            let rest = kept.until.saturating_duration_since(now).as_secs();
+            let stale = self.rib.stale(index);
+            remarks.push(format!(
+                "{stale} of its routes are kept for its return, {rest} s at most (graceful restart)"
+            ));
         }
         if config.import.is_none() {
             remarks.push("no import policy: nothing that it teaches is believed (RFC 8212)".into());
@@ -90,7 +98,7 @@ impl Speaker {
         let peer = self.peer(index)?;
         let (session, config) = (&peer.session, &peer.config);
         let (messages_received, messages_sent) = session.counts();
-        let terms = peer.terms_of(&self.config, &self.rib.resolver);
+        let terms = peer.terms_of(&self.config, &self.rib.resolver, self.own_restart());
         Some(Neighbor {
             summary: self.peer_summary(now, index, peer),
             local_asn: terms.local_asn,

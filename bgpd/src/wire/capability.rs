@@ -1,10 +1,75 @@
 //! Capabilities (RFC 5492): what each side of a session can do.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::Family;
 use super::reader::Reader;
 use crate::Asn;
+
+/// The longest restart time that the capability's twelve bits hold (RFC 4724, section 3).
+pub const MAX_RESTART_TIME: Duration = Duration::from_secs(0xfff);
+
+/// What the graceful restart capability says (RFC 4724, section 3; RFC 8538, section 2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RestartCapability {
+    /// The R bit: the sender has restarted, and is not to be waited for.
+    pub restarted: bool,
+    /// The N bit: a NOTIFICATION, and a hold time that ran out, end a session gracefully too.
+    pub notification: bool,
+    /// How long the sender may take until it is back, in whole seconds, [`MAX_RESTART_TIME`] at most.
+    pub restart_time: Duration,
+    /// The families whose forwarding the sender can keep up while it restarts, each with its F bit: it has been kept up.
+    pub families: Vec<(Family, bool)>,
+}
+
+impl RestartCapability {
+    const RESTARTED: u16 = 0x8000;
+    const NOTIFICATION: u16 = 0x4000;
+    const FORWARDING: u8 = 0x80;
+
+    /// `None` if the length cannot be one.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(value);
+        let head = reader.u16()?;
+        let mut families = Vec::new();
+        while !reader.is_empty() {
+            let (afi, safi, flags) = (reader.u16()?, reader.u8()?, reader.u8()?);
+            families.push((Family { afi, safi }, flags & Self::FORWARDING != 0));
+        }
+        Some(Self {
+            restarted: head & Self::RESTARTED != 0,
+            notification: head & Self::NOTIFICATION != 0,
+            restart_time: Duration::from_secs(u64::from(head & 0xfff)),
+            families,
+        })
+    }
+
+    fn emit(&self) -> Vec<u8> {
+        let seconds = self.restart_time.min(MAX_RESTART_TIME).as_secs();
+        let mut head = u16::try_from(seconds).unwrap_or(0xfff);
+        if self.restarted {
+            head |= Self::RESTARTED;
+        }
+        if self.notification {
+            head |= Self::NOTIFICATION;
+        }
+        let mut value = head.to_be_bytes().to_vec();
+        for (family, forwarding) in &self.families {
+            value.extend(family.afi.to_be_bytes());
+            value.extend([family.safi, if *forwarding { Self::FORWARDING } else { 0 }]);
+        }
+        value
+    }
+
+    /// Whether the sender can keep a family's forwarding up, and if so, its F bit.
+    #[must_use]
+    pub fn family(&self, family: Family) -> Option<bool> {
+        let found = self.families.iter().find(|(it, _)| *it == family);
+        found.map(|(_, forwarding)| *forwarding)
+    }
+}
 
 /// One capability.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,6 +79,8 @@ pub enum Capability {
     Multiprotocol(Family),
     /// Code 2, route refresh (RFC 2918).
     RouteRefresh,
+    /// Code 64, graceful restart (RFC 4724).
+    GracefulRestart(RestartCapability),
     /// Code 65, AS numbers of four octets, with the sender's (RFC 6793).
     FourOctetAs(Asn),
     /// Any other, or one of the above with a length that it cannot have: noted, never used.
@@ -32,6 +99,7 @@ impl Capability {
         match self {
             Self::Multiprotocol(_) => 1,
             Self::RouteRefresh => 2,
+            Self::GracefulRestart(_) => 64,
             Self::FourOctetAs(_) => 65,
             Self::Other { code, .. } => *code,
         }
@@ -66,11 +134,17 @@ impl Capability {
             }),
             (2, []) => Self::RouteRefresh,
             (65, [a, b, c, d]) => Self::FourOctetAs(Asn(u32::from_be_bytes([*a, *b, *c, *d]))),
-            _ => Self::Other {
-                code,
-                value: value.to_vec(),
+            (64, value) => match RestartCapability::parse(value) {
+                Some(restart) => Self::GracefulRestart(restart),
+                None => Self::other(code, value),
             },
+            _ => Self::other(code, value),
         }
+    }
+
+    fn other(code: u8, value: &[u8]) -> Self {
+        let value = value.to_vec();
+        Self::Other { code, value }
     }
 
     fn emit(&self, out: &mut Vec<u8>) {
@@ -80,6 +154,7 @@ impl Capability {
                 vec![high, low, 0, family.safi]
             }
             Self::RouteRefresh => Vec::new(),
+            Self::GracefulRestart(restart) => restart.emit(),
             Self::FourOctetAs(asn) => asn.0.to_be_bytes().to_vec(),
             Self::Other { value, .. } => value.clone(),
         };
@@ -127,6 +202,15 @@ impl Capabilities {
     #[must_use]
     pub fn route_refresh(&self) -> bool {
         self.0.contains(&Capability::RouteRefresh)
+    }
+
+    /// Graceful restart, as the sender means it. Where it names it twice, the last one counts (RFC 4724, section 3).
+    #[must_use]
+    pub fn graceful_restart(&self) -> Option<&RestartCapability> {
+        self.0.iter().rev().find_map(|capability| match capability {
+            Capability::GracefulRestart(restart) => Some(restart),
+            _ => None,
+        })
     }
 
     /// Whether a family can be exchanged: it is named, or no family is named at all and it is IPv4

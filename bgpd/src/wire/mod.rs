@@ -20,7 +20,7 @@ pub use as_path::{AsPath, Segment, SegmentKind};
 pub use attribute::{
     Aggregator, AttributeCode, Community, Origin, PathAttributes, UnknownAttribute,
 };
-pub use capability::{Capabilities, Capability};
+pub use capability::{Capabilities, Capability, MAX_RESTART_TIME, RestartCapability};
 pub use fault::{Problem, Treatment, UpdateFault};
 pub use header::{Framer, HeaderError, MAX_MESSAGE, MessageKind, RawMessage};
 pub use notification::Notification;

@@ -35,6 +35,8 @@ impl Notification {
     pub const CONFIGURATION_CHANGE: u8 = 6;
     /// Cease / Connection Collision Resolution.
     pub const COLLISION: u8 = 7;
+    /// Cease / Hard Reset (RFC 8538, section 3).
+    pub const HARD_RESET: u8 = 9;
 
     /// Without data.
     #[must_use]
@@ -69,6 +71,30 @@ impl Notification {
             subcode,
             data,
         }
+    }
+
+    /// The same inside a Cease / Hard Reset: the receiver keeps nothing that we taught it (RFC 8538, section 3).
+    #[must_use]
+    pub fn into_hard_reset(self) -> Self {
+        let mut data = vec![self.code, self.subcode];
+        data.extend(self.data);
+        Self {
+            code: 6,
+            subcode: Self::HARD_RESET,
+            data,
+        }
+    }
+
+    /// Whether it ends the session without any grace.
+    #[must_use]
+    pub fn is_hard_reset(&self) -> bool {
+        (self.code, self.subcode) == (6, Self::HARD_RESET)
+    }
+
+    /// What a Hard Reset carries, one level deep.
+    fn encapsulated(&self) -> Option<Self> {
+        let inner = Self::parse(&self.data).filter(|_| self.is_hard_reset())?;
+        (!inner.is_hard_reset()).then_some(inner)
     }
 
     /// Reads a message's body; `None` if it has not even its codes, which the framing excludes.
@@ -171,6 +197,9 @@ impl Notification {
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}/{})", self.meaning(), self.code, self.subcode)?;
+        if let Some(inner) = self.encapsulated() {
+            return write!(f, ": {inner}");
+        }
         match (self.text(), self.code, self.subcode, self.data.as_slice()) {
             (Some(text), ..) => write!(f, ": \"{text}\""),
             // RFC 4271, section 6.2: the largest version that the sender speaks.

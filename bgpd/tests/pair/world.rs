@@ -40,6 +40,19 @@ enum Arrival {
     },
 }
 
+impl Arrival {
+    /// Whether it is on its way to a speaker, or begun by it.
+    fn is_for(&self, node: Node) -> bool {
+        match self {
+            Self::Syn { from, .. } => *from == node,
+            Self::Connected { to, .. }
+            | Self::Refused { to, .. }
+            | Self::Bytes { to, .. }
+            | Self::Closed { to, .. } => *to == node,
+        }
+    }
+}
+
 /// All speakers and what is under way between them.
 pub(crate) struct World {
     pub(crate) now: Instant,
@@ -93,6 +106,39 @@ impl World {
             self.addresses.insert(address.parse().unwrap(), node);
         }
         node
+    }
+
+    /// The process of a speaker dies and another one takes its place. With `told` the peers' systems say so at once, as a
+    /// process that dies on a machine that lives does; without, nobody hears of it. With `found` the new one finds the routes of
+    /// the old one in use, and defers for so long at most.
+    pub(crate) fn restart(
+        &mut self,
+        node: Node,
+        config: SpeakerConfig,
+        told: bool,
+        found: Option<Duration>,
+    ) {
+        let ends: Vec<_> = self.ends.iter().map(|(a, b)| (*a, *b)).collect();
+        for ((from, conn), (to, far)) in ends {
+            if from == node {
+                self.ends.remove(&(from, conn));
+                self.ends.remove(&(to, far));
+                if told {
+                    self.arrive(Duration::ZERO, Arrival::Closed { to, conn: far });
+                }
+            }
+        }
+        self.fib.retain(|(it, _), _| *it != node);
+        // Another process has other connections: numbers of the old one must not be met again.
+        let seed = [0x80 | node as u8; 32];
+        let speaker = match found {
+            Some(deferral) => Speaker::restarted(self.now, config, seed, deferral),
+            None => Speaker::new(config, seed),
+        };
+        self.wire.retain(|_, arrival| !arrival.is_for(node));
+        self.last.retain(|(it, _), _| *it != node);
+        self.given_up.retain(|(it, _)| *it != node);
+        self.speakers[node] = speaker;
     }
 
     pub(crate) fn speaker(&self, node: Node) -> &Speaker {

@@ -337,6 +337,15 @@ fn timers(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repor
         let message = format!("neighbor {name}: connect-retry is less than a second");
         drop(report.error(Code::Timers, span.clone(), message));
     }
+    // RFC 4724 §3: twelve bits of seconds.
+    let fits = |time: Duration| time.subsec_nanos() == 0 && (1..=4095).contains(&time.as_secs());
+    if let Some(At { value, span }) = neighbor.restart_time.as_ref().filter(|at| !fits(at.value)) {
+        let text = duration_text(*value);
+        let message = format!(
+            "neighbor {name}: a restart time of {text} is not from 1 to 4095 whole seconds"
+        );
+        drop(report.error(Code::Timers, span.clone(), message));
+    }
 }
 
 fn session(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Report<'_>) {
@@ -352,13 +361,6 @@ fn session(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repo
             report
                 .error(Code::Md5Unsupported, md5.span.clone(), message)
                 .help("leave it out"),
-        );
-    } else if let Some(md5) = &neighbor.md5 {
-        let message = format!("neighbor {name}: TCP MD5 is not available in this version");
-        drop(
-            report
-                .error(Code::NotAvailable, md5.span.clone(), message)
-                .help("leave it out on both sides"),
         );
     }
     if let Some(At {

@@ -4,13 +4,13 @@
 
 mod bgp;
 mod firewall;
+mod plane;
 mod policy;
 mod suite;
 mod tunnel;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::DataPlane;
 use crate::read::{RawSite, is_host};
 use crate::secrets::Secrets;
 
@@ -21,6 +21,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
     for tunnel in &raw.tunnels {
         suite::check(tunnel, report);
     }
+    plane::check(raw, report);
     suite::check_secrets(raw, secrets, report);
     bgp::check(raw, report);
     policy::check(raw, report);
@@ -40,18 +41,6 @@ fn gateway(raw: &RawSite, report: &mut Report<'_>) {
         tunnel::interface_name(&wan.value, wan.span.clone(), report);
     }
     let daemon = &raw.daemon;
-    if let Some(plane) = daemon
-        .data_plane
-        .as_ref()
-        .filter(|plane| plane.value == DataPlane::Kernel)
-    {
-        let message = "the kernel's data plane is not available in this version";
-        drop(
-            report
-                .error(Code::NotAvailable, plane.span.clone(), message)
-                .help("write \"auto\" or \"userspace\", or leave it out"),
-        );
-    }
     let ports = |port: &Option<crate::read::At<u16>>, default| {
         port.as_ref().map_or(default, |port| port.value)
     };

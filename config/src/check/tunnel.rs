@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
+use crate::model::LARGEST_REQID;
 use crate::read::{At, RawSite, RawTunnel, is_host};
 
 pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
@@ -259,6 +260,12 @@ fn unique(raw: &RawSite, report: &mut Report<'_>) {
                     Code::Reqid,
                     span.clone(),
                     format!("tunnel {name}: reqid 0 means none"),
+                ));
+            } else if *value > LARGEST_REQID {
+                drop(report.error(
+                    Code::Reqid,
+                    span.clone(),
+                    format!("tunnel {name}: reqid {value} is larger than {LARGEST_REQID}"),
                 ));
             } else if let Some((other, first)) = insert(&mut reqids, *value, (name, span.clone())) {
                 let message = format!("the tunnels {other} and {name} have the same reqid {value}");

@@ -26,7 +26,10 @@ pub use bgp::{
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,
 };
-pub use tunnel::{Encapsulation, Identity, Inside, Mtu, Pfs, SecretSource, Tunnel};
+pub use tunnel::{
+    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, SecretSource,
+    Tunnel,
+};
 
 /// A whole site, ready to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,6 +115,10 @@ pub struct Gateway {
 pub struct Daemon {
     /// What carries packets.
     pub data_plane: DataPlane,
+    /// What the tunnels' interfaces are on the kernel's data plane, unless a tunnel says otherwise.
+    pub interface_kind: InterfaceKind,
+    /// What the network card does of ESP, unless a tunnel says otherwise.
+    pub offload: Offload,
     /// The control socket.
     pub socket: PathBuf,
     /// What is logged.

@@ -29,7 +29,9 @@ pub struct Tunnel {
     pub inside: Inside,
     /// The tunnel interface's name, at most 15 octets.
     pub interface: String,
-    /// What binds the interface to its CHILD_SAs; unique, not 0.
+    /// What the interface is on the kernel's data plane.
+    pub interface_kind: InterfaceKind,
+    /// What binds the interface to its CHILD_SAs; unique, 1 to 65535.
     pub reqid: u32,
     /// Who we say that we are; `None` is the outer source address.
     pub local_id: Option<Identity>,
@@ -61,11 +63,16 @@ pub struct Tunnel {
     pub mtu: Mtu,
     /// Whether TCP's MSS is clamped to what fits.
     pub mss_clamp: bool,
-    /// The anti-replay window, in packets.
+    /// The anti-replay window, in packets: 128 to 4096, which is what the kernel takes.
     pub replay_window: u32,
+    /// What the network card does of ESP on the kernel's data plane.
+    pub offload: Offload,
     /// The AS at the other end, where the profile knows it.
     pub remote_asn: Option<Asn>,
 }
+
+/// The largest reqid: it is the lower half of an interface's mark or if_id.
+pub const LARGEST_REQID: u32 = 65_535;
 
 /// The two addresses inside a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -179,6 +186,30 @@ pub enum Encapsulation {
     Force,
     /// Never.
     Never,
+}
+
+/// What a tunnel's interface is on the kernel's data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceKind {
+    /// The best that the kernel has.
+    Auto,
+    /// An `xfrm` interface, bound by its `if_id`.
+    Xfrm,
+    /// A `vti` interface, bound by its keys.
+    Vti,
+}
+
+/// What a network card does of ESP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offload {
+    /// Nothing.
+    None,
+    /// Encryption and authentication; the kernel builds the packets.
+    Crypto,
+    /// The whole packet.
+    Packet,
 }
 
 /// The MTU of a tunnel interface, in octets.

@@ -26,7 +26,7 @@ pub(crate) use value::network;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{DataPlane, LogLevel};
+use crate::model::{DataPlane, InterfaceKind, LogLevel, Offload};
 use crate::schema;
 use crate::source::Source;
 
@@ -63,6 +63,8 @@ pub(crate) enum RawAddress {
 #[derive(Debug, Default)]
 pub(crate) struct RawDaemon {
     pub(crate) data_plane: Option<At<DataPlane>>,
+    pub(crate) interface_kind: Option<At<InterfaceKind>>,
+    pub(crate) offload: Option<At<Offload>>,
     pub(crate) socket: Option<At<PathBuf>>,
     pub(crate) log: Option<At<LogLevel>>,
     pub(crate) cleanup: Option<At<bool>>,
@@ -224,6 +226,8 @@ impl RawDaemon {
     fn read(section: &Section<'_>, report: &mut Report<'_>) -> Self {
         Self {
             data_plane: section.get("data-plane", report),
+            interface_kind: section.get("interface-kind", report),
+            offload: section.get("offload", report),
             socket: section.get("socket", report),
             log: section.get("log", report),
             cleanup: section.get("cleanup", report),

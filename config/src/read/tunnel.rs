@@ -12,7 +12,7 @@ use super::section::{At, Read, Section};
 use super::value::{self, InterfaceAddress};
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Encapsulation, Identity, Mtu, Pfs, SecretSource};
+use crate::model::{Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, SecretSource};
 use crate::profile::{Profile, TunnelProfile};
 use crate::proposal::{EspProposal, IkeProposal, ProposalError};
 use crate::schema;
@@ -29,6 +29,7 @@ pub(crate) struct RawTunnel {
     pub(crate) inside: Option<At<Ipv4Net>>,
     pub(crate) peer_inside: Option<At<Ipv4Addr>>,
     pub(crate) interface: Option<At<String>>,
+    pub(crate) interface_kind: Option<At<InterfaceKind>>,
     pub(crate) reqid: Option<At<u32>>,
     pub(crate) local_id: Option<At<Identity>>,
     pub(crate) remote_id: Option<At<Identity>>,
@@ -44,6 +45,7 @@ pub(crate) struct RawTunnel {
     pub(crate) mtu: Option<At<Mtu>>,
     pub(crate) mss_clamp: Option<At<bool>>,
     pub(crate) replay_window: Option<At<u32>>,
+    pub(crate) offload: Option<At<Offload>>,
 }
 
 impl RawTunnel {
@@ -71,6 +73,7 @@ impl RawTunnel {
                 .map(|inside| inside.map(|InterfaceAddress(net)| net)),
             peer_inside: section.get("peer-inside", report),
             interface: section.get("interface", report),
+            interface_kind: section.get("interface-kind", report),
             reqid: section.number("reqid", 0..=i64::from(u32::MAX), report),
             local_id: section.get("local-id", report),
             remote_id: section.get("remote-id", report),
@@ -85,7 +88,8 @@ impl RawTunnel {
             liveness_timeout: section.get("liveness-timeout", report),
             mtu: section.get("mtu", report),
             mss_clamp: section.get("mss-clamp", report),
-            replay_window: section.number("replay-window", 64..=65_536, report),
+            replay_window: section.number("replay-window", 128..=4_096, report),
+            offload: section.get("offload", report),
         })
     }
 

@@ -12,8 +12,8 @@ use super::section::{At, Read, Section, wrong_type};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Action, DataPlane, Encapsulation, Identity, LogLevel, Pfs, PortRange, Redistribute, Role,
-    SecretSource,
+    Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, Pfs, PortRange,
+    Redistribute, Role, SecretSource,
 };
 use crate::profile::{NeighborKind, Profile};
 use crate::{schema, suggest};
@@ -281,6 +281,8 @@ words! {
     Redistribute: "connected" => Self::Connected, "static" => Self::Static, "kernel" => Self::Kernel;
     Action: "accept" => Self::Accept, "drop" => Self::Drop;
     DataPlane: "auto" => Self::Auto, "kernel" => Self::Kernel, "userspace" => Self::Userspace;
+    InterfaceKind: "auto" => Self::Auto, "xfrm" => Self::Xfrm, "vti" => Self::Vti;
+    Offload: "none" => Self::None, "crypto" => Self::Crypto, "packet" => Self::Packet;
     LogLevel: "error" => Self::Error, "warn" => Self::Warn, "info" => Self::Info, "debug" => Self::Debug, "trace" => Self::Trace;
     Pfs: "strict" => Self { ike_group: false, none: false }, "ike-group" => Self { ike_group: true, none: false },
         "any" => Self { ike_group: true, none: true };

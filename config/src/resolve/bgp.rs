@@ -14,6 +14,8 @@ use crate::read::{At, RawBgp, RawList, RawNeighbor};
 const MAXIMUM_PATHS: u16 = 16;
 const MAX_PREFIXES_CLOUD: u32 = 10_000;
 const MAX_PREFIXES_LAN: u32 = 1_000;
+/// A service manager starts us again within seconds; until then, and not much longer, neighbors should wait.
+const RESTART_TIME: Duration = Duration::from_secs(60);
 
 pub(super) fn bgp(
     raw: &RawBgp,
@@ -196,6 +198,19 @@ fn template(
             usual.connect_retry,
             by_profile(),
         ),
+        graceful_restart: settings.choose(
+            "graceful-restart",
+            &raw.graceful_restart,
+            true,
+            Origin::Default,
+        ),
+        restart_time: settings.duration(
+            "restart-time",
+            &raw.restart_time,
+            RESTART_TIME,
+            Origin::Default,
+        ),
+        ttl_security: settings.choose("ttl-security", &raw.ttl_security, false, Origin::Default),
         md5: settings.maybe::<SecretSource>("md5", &raw.md5),
         import: settings.maybe("import", &raw.import)?,
         export: settings.maybe("export", &raw.export)?,

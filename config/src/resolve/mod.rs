@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub(crate) use bgp::{prefix_list, sequence};
 use settings::Settings;
 
-use crate::model::{Daemon, DataPlane, Gateway, LogLevel, Origin, Site};
+use crate::model::{Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Site};
 use crate::read::{RawDaemon, RawGateway, RawSite};
 use crate::source::Source;
 
@@ -18,7 +18,7 @@ use crate::source::Source;
 pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
     let mut settings = Settings::new(source);
     let gateway = gateway(&raw.gateway, &mut settings)?;
-    let tunnels = tunnel::tunnels(&raw.tunnels, &gateway, &mut settings)?;
+    let tunnels = tunnel::tunnels(raw, &gateway, &mut settings)?;
     let bgp = match &raw.bgp {
         Some(bgp) => Some(bgp::bgp(bgp, &gateway, &tunnels, &mut settings)?),
         None => None,
@@ -79,6 +79,13 @@ fn daemon(raw: &RawDaemon, settings: &mut Settings<'_>) -> Daemon {
             DataPlane::Auto,
             Origin::Default,
         ),
+        interface_kind: settings.choose(
+            "interface-kind",
+            &raw.interface_kind,
+            InterfaceKind::Auto,
+            Origin::Default,
+        ),
+        offload: settings.choose("offload", &raw.offload, Offload::None, Origin::Default),
         socket: settings.choose("socket", &raw.socket, socket, Origin::Default),
         log: settings.choose("log", &raw.log, LogLevel::Info, Origin::Default),
         cleanup: settings.choose("cleanup", &raw.cleanup, true, Origin::Default),

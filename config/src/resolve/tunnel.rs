@@ -3,38 +3,44 @@
 use std::collections::BTreeSet;
 
 use super::settings::{Settings, list};
-use crate::model::{Asn, Encapsulation, Gateway, Identity, Inside, Mtu, Origin, Tunnel};
+use crate::model::{
+    Asn, Encapsulation, Gateway, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload,
+    Origin, Tunnel,
+};
 use crate::profile::Profile;
 use crate::proposal::{EspProposal, IkeProposal};
-use crate::read::{At, RawTunnel};
+use crate::read::{At, RawDaemon, RawSite, RawTunnel};
 
 /// In packets; enough for what ECMP and multi-queue senders reorder.
 const REPLAY_WINDOW: u32 = 4_096;
 
 pub(super) fn tunnels(
-    raw: &[RawTunnel],
+    raw: &RawSite,
     gateway: &Gateway,
     settings: &mut Settings<'_>,
 ) -> Option<Vec<Tunnel>> {
     let taken: BTreeSet<u32> = raw
+        .tunnels
         .iter()
         .filter_map(|tunnel| tunnel.reqid.as_ref())
         .map(|reqid| reqid.value)
         .collect();
-    let mut free = (1..=u32::MAX).filter(|reqid| !taken.contains(reqid));
-    raw.iter()
+    let mut free = (1..=LARGEST_REQID).filter(|reqid| !taken.contains(reqid));
+    raw.tunnels
+        .iter()
         .map(|tunnel| {
             let reqid = match &tunnel.reqid {
                 Some(reqid) => reqid.value,
                 None => free.next()?,
             };
-            resolve(tunnel, reqid, gateway, settings)
+            resolve(tunnel, &raw.daemon, reqid, gateway, settings)
         })
         .collect()
 }
 
 fn resolve(
     raw: &RawTunnel,
+    daemon: &RawDaemon,
     reqid: u32,
     gateway: &Gateway,
     settings: &mut Settings<'_>,
@@ -68,6 +74,12 @@ fn resolve(
         Origin::Derived {
             from: "the tunnel's name",
         },
+    );
+    let interface_kind = settings.choose(
+        "interface-kind",
+        &raw.interface_kind,
+        (daemon.interface_kind.as_ref()).map_or(InterfaceKind::Auto, |at| at.value),
+        by_daemon(daemon.interface_kind.is_some(), "daemon.interface-kind"),
     );
     settings.record(
         "reqid",
@@ -123,6 +135,7 @@ fn resolve(
         psk: psk.value.clone(),
         inside,
         interface,
+        interface_kind,
         reqid,
         local_id,
         remote_id,
@@ -175,8 +188,23 @@ fn resolve(
             REPLAY_WINDOW,
             Origin::Default,
         ),
+        offload: settings.choose(
+            "offload",
+            &raw.offload,
+            (daemon.offload.as_ref()).map_or(Offload::None, |at| at.value),
+            by_daemon(daemon.offload.is_some(), "daemon.offload"),
+        ),
         remote_asn: facts.remote_asn.map(Asn),
     })
+}
+
+/// Who chose what a tunnel takes from `[daemon]`.
+const fn by_daemon(is_written: bool, key: &'static str) -> Origin {
+    if is_written {
+        Origin::Derived { from: key }
+    } else {
+        Origin::Default
+    }
 }
 
 fn proposals<T: Clone>(

@@ -38,6 +38,14 @@ impl Endpoint {
                 self.cx.held.insert(id);
                 self.bring_down(now, id);
             }
+            Command::Release(id) => {
+                self.cx.held.remove(&id);
+                let initiates = self.cx.connection(id).is_some_and(|c| c.initiate);
+                if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                    tunnel.wanted = initiates;
+                    tunnel.next_attempt = None;
+                }
+            }
             Command::RekeyChild(id) => self.for_usable(id, |e| {
                 let current = e.children.values().filter(|c| c.is_current());
                 e.queue

@@ -17,7 +17,6 @@ use crate::demo::status::{Status, Tunnel};
 use crate::demo::topology::{Place, Topology, at};
 use crate::demo::workspace::{Workspace, sweep};
 
-const ROOT: &str = "run it as root: sudo causeway demo";
 const CAPABILITIES: &str = "a container needs --privileged, or --cap-add NET_ADMIN,NET_RAW,SYS_ADMIN and a writable /run and /proc/sys";
 const TUN: &str =
     "load the module (modprobe tun), or give the container the device (--device /dev/net/tun)";
@@ -40,7 +39,7 @@ pub(super) fn machine(tour: &mut Tour) -> Result<Verified, Problem> {
     if !geteuid().is_root() {
         return Err(Problem::Missing {
             what: "only root may make network namespaces".into(),
-            how: ROOT,
+            how: as_root().into(),
         });
     }
     let device = File::options().read(true).write(true).open("/dev/net/tun");
@@ -70,13 +69,24 @@ pub(super) fn machine(tour: &mut Tour) -> Result<Verified, Problem> {
     })
 }
 
+/// How to start the demo as root. Somebody who has just built it has no `causeway` in PATH, and sudo has a PATH of its own.
+fn as_root() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    let program = if called.contains('/') {
+        called
+    } else {
+        std::env::current_exe().map_or(called, |path| path.display().to_string())
+    };
+    format!("run it as root: sudo {program} demo")
+}
+
 fn missing<E: std::fmt::Display>(
     what: &'static str,
     how: &'static str,
 ) -> impl FnOnce(E) -> Problem {
     move |error| Problem::Missing {
         what: format!("{what} ({error})"),
-        how,
+        how: how.into(),
     }
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::neighbor::in_full;
 use super::{VERSION, seconds, to_value};
 use crate::control::Refusal;
 use crate::gateway::Gateway;
@@ -36,6 +37,8 @@ pub(super) struct NeighborView {
     seconds_in_state: u64,
     received: u32,
     accepted: u32,
+    /// Received before the neighbor went away, and kept for its return (RFC 4724).
+    stale: u32,
     advertised: u32,
 }
 
@@ -73,6 +76,7 @@ impl Gateway {
             seconds_in_state: seconds(peer.since),
             received: peer.received,
             accepted: peer.accepted,
+            stale: peer.stale,
             advertised: peer.advertised,
         }
     }
@@ -85,7 +89,7 @@ impl Gateway {
             .find(|tunnel| tunnel.plan.peer_inside == peer.address);
         match (tunnel, &peer.problem) {
             (Some(tunnel), _) if !tunnel.is_up() => {
-                let why = tunnel.reason.as_deref().unwrap_or("it is being negotiated");
+                let why = tunnel.why_down().unwrap_or("it is being negotiated");
                 Some(format!("tunnel {} is not up: {why}", tunnel.plan.name))
             }
             (Some(tunnel), Some(problem))
@@ -121,9 +125,13 @@ impl Gateway {
                 names.join(", ")
             )));
         };
+        let neighbor = self.bgp.neighbor(now, peer.name.as_str());
+        let neighbor = neighbor
+            .as_ref()
+            .map(|it| in_full(self.neighbor_view(&it.summary), it));
         Ok(json!({
             "version": VERSION,
-            "neighbor": to_value(&self.bgp.neighbor(now, peer.name.as_str()))?,
+            "neighbor": to_value(&neighbor)?,
             "received": to_value(&self.bgp.received(peer.name.as_str()).into_iter().flatten().map(received).collect::<Vec<_>>())?,
             "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
         }))

@@ -15,6 +15,7 @@ use super::{Gateway, Tunnel};
 use crate::control::Refusal;
 
 mod bgp;
+mod neighbor;
 mod tunnel;
 
 /// The version of the schema.
@@ -24,6 +25,8 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) struct Surroundings {
     pub(crate) plane: String,
     pub(crate) plane_reason: String,
+    /// Why each tunnel's interface is of its kind.
+    pub(crate) interface_reasons: BTreeMap<u32, String>,
     pub(crate) config: String,
     pub(crate) tunnels: BTreeMap<u32, TunnelCounters>,
     pub(crate) stray: StrayCounters,
@@ -145,7 +148,7 @@ impl Gateway {
             let reason = if tunnel.is_up() {
                 tunnel.silence(now)
             } else {
-                tunnel.reason.clone()
+                tunnel.why_down().map(str::to_owned)
             };
             problems.extend(reason.map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name)));
         }
@@ -161,6 +164,12 @@ impl Gateway {
                 .map(|failure| format!("firewall: {failure}")),
         );
         problems.extend(self.firewall.obstacles.iter().cloned());
+        problems.extend(self.facts.hindrances.iter().cloned());
+        problems.extend(
+            self.withheld
+                .iter()
+                .map(|one| format!("route {} is not installed: {}", one.prefix, one.why)),
+        );
         problems.extend(self.concerns.iter().cloned());
         for neighbor in self.bgp_view(now).neighbors {
             let its_tunnel_is_up = self
@@ -203,7 +212,15 @@ impl Gateway {
             .iter()
             .map(|(id, tunnel)| {
                 let connection = ike.connections.iter().find(|one| one.id.0 == *id);
-                view(now, *id, tunnel, connection, around.tunnels.get(id))
+                let interface_reason = around.interface_reasons.get(id).cloned();
+                view(
+                    now,
+                    *id,
+                    tunnel,
+                    connection,
+                    around.tunnels.get(id),
+                    interface_reason.unwrap_or_default(),
+                )
             })
             .collect()
     }

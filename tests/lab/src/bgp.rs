@@ -15,6 +15,8 @@ pub struct Speaker {
     pub neighbors: Vec<Neighbor>,
     /// How many equal paths it puts into the kernel as one route.
     pub multipath: u16,
+    /// It takes part in graceful restart in both roles (RFC 4724), and says at each start that it has restarted.
+    pub graceful: bool,
 }
 
 impl Speaker {
@@ -27,6 +29,7 @@ impl Speaker {
             networks: Vec::new(),
             neighbors: Vec::new(),
             multipath: 16,
+            graceful: false,
         }
     }
 
@@ -34,6 +37,13 @@ impl Speaker {
     #[must_use]
     pub fn network(mut self, prefix: &str) -> Self {
         self.networks.push(prefix.to_owned());
+        self
+    }
+
+    /// The same, taking part in graceful restart.
+    #[must_use]
+    pub fn graceful(mut self) -> Self {
+        self.graceful = true;
         self
     }
 
@@ -58,6 +68,10 @@ pub struct Neighbor {
     pub passive: bool,
     /// Proposed hold time in seconds; keepalives go at a third of what is negotiated.
     pub hold: u16,
+    /// The TCP MD5 key (RFC 2385); empty for none.
+    pub password: String,
+    /// Only packets that no router has touched are taken (RFC 5082).
+    pub ttl_security: bool,
 }
 
 impl Neighbor {
@@ -70,6 +84,8 @@ impl Neighbor {
             local: String::new(),
             passive: false,
             hold: 18,
+            password: String::new(),
+            ttl_security: false,
         }
     }
 
@@ -84,6 +100,20 @@ impl Neighbor {
     #[must_use]
     pub fn hold(mut self, seconds: u16) -> Self {
         self.hold = seconds;
+        self
+    }
+
+    /// The same, signed with this TCP MD5 key.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = password.to_owned();
+        self
+    }
+
+    /// The same, taking only packets that no router has touched.
+    #[must_use]
+    pub fn ttl_security(mut self) -> Self {
+        self.ttl_security = true;
         self
     }
 

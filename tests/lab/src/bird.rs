@@ -33,7 +33,11 @@ impl Bird {
         std::fs::write(&config, render(speaker)).or_fail("write bird.conf");
         let (config, socket) = (config.display().to_string(), socket.display().to_string());
         let pid = dir.join("bird.pid").display().to_string();
-        let program = Program::new(&["bird", "-f", "-c", &config, "-s", &socket, "-P", &pid]);
+        let mut argv = vec!["bird", "-f", "-c", &config, "-s", &socket, "-P", &pid];
+        if speaker.graceful {
+            argv.push("-R");
+        }
+        let program = Program::new(&argv);
         let bird = Self {
             daemon: Daemon::start(ns, "bird", program.own_run()),
             dir,
@@ -94,6 +98,14 @@ impl Bird {
         self.daemon.kill();
     }
 
+    /// Ends it without a word if it runs, and starts it again with these parameters.
+    #[track_caller]
+    pub fn restart_with(&mut self, speaker: &Speaker) {
+        std::fs::write(self.dir.join("bird.conf"), render(speaker)).or_fail("write bird.conf");
+        self.speaker = speaker.clone();
+        self.restart();
+    }
+
     /// Ends it without a word if it runs, and starts it again.
     #[track_caller]
     pub fn restart(&mut self) {
@@ -151,7 +163,7 @@ fn protocol(neighbor: &str) -> String {
 
 fn render(speaker: &Speaker) -> String {
     let mut out = format!(
-        "log stderr all;\nrouter id {};\nprotocol device {{ scan time 1; }}\nprotocol kernel {{\n scan time 10;\n \
+        "log stderr all;\nrouter id {};\ngraceful restart wait 60;\nprotocol device {{ scan time 1; }}\nprotocol kernel {{\n scan time 10;\n \
          merge paths on limit {};\n ipv4 {{ import none; export where source = RTS_BGP; }};\n}}\n\
          protocol static originated {{\n ipv4;\n",
         speaker.router_id, speaker.multipath
@@ -172,11 +184,21 @@ fn render(speaker: &Speaker) -> String {
         } else {
             ""
         };
+        let mut options = String::new();
+        if speaker.graceful {
+            options.push_str(" graceful restart on;\n graceful restart time 60;\n");
+        }
+        if !neighbor.password.is_empty() {
+            let _ = writeln!(options, " password \"{}\";", neighbor.password);
+        }
+        if neighbor.ttl_security {
+            options.push_str(" ttl security on;\n");
+        }
         let _ = write!(
             out,
             "protocol bgp {} {{\n debug {{ states, events }};\n local {local}as {};\n neighbor {} as {};\n \
              direct;\n passive {passive};\n hold time {};\n keepalive time {};\n connect retry time 1;\n \
-             connect delay time 1;\n error wait time 1,2;\n \
+             connect delay time 1;\n error wait time 1,2;\n{options} \
              ipv4 {{ import all; {next_hop}export where source ~ [RTS_STATIC, RTS_BGP]; }};\n}}\n",
             protocol(&neighbor.address),
             speaker.asn,

@@ -2,17 +2,18 @@
 
 use crate::bgp::{Neighbor, Router, Speaker};
 use crate::bird::Bird;
+use crate::connection::Connection;
 use crate::frr::Frr;
 use crate::gobgp::GoBgp;
+use crate::head_end::{HeadEnd, Peers};
 use crate::site::{ReferenceSite, addresses as at};
-use crate::strongswan::{Connection, StrongSwan};
 
-/// The cloud: strongSwan at both head-ends, FRR at the first and BIRD at the second, and BIRD as the VCN's router, which
+/// The cloud: strongSwan (or what [`Peers::asked_for`] says) at both head-ends, FRR at the first and BIRD at the second, and BIRD as the VCN's router, which
 /// hears from both by iBGP what the site announces, so that the way back follows the tunnels that live.
 #[derive(Debug)]
 pub struct Cloud {
-    /// strongSwan at the two head-ends; each connection and child is called `cpe`.
-    pub swan: [StrongSwan; 2],
+    /// The two head-ends; each connection and child is called `cpe`.
+    pub swan: [HeadEnd; 2],
     /// The router at the first head-end.
     pub frr: Frr,
     /// The router at the second head-end.
@@ -36,11 +37,12 @@ impl Cloud {
         site: &ReferenceSite,
         mut change: impl FnMut(usize, &mut Connection),
     ) -> Self {
+        let peers = Peers::asked_for();
         let swan = [0, 1].map(|index| {
             let mut connection = Self::connection(index);
             change(index, &mut connection);
             let inside = format!("{}/31", at::INSIDE_THEIRS[index]);
-            StrongSwan::start(&site.drg[index], &[&inside], vec![connection])
+            HeadEnd::start(peers, &site.drg[index], &inside, connection)
         });
         Self {
             swan,

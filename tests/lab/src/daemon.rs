@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::netns::Ns;
-use crate::wait::OrFail;
+use crate::wait::{OrFail, patience};
 
 /// How long a program may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -183,14 +183,15 @@ impl Daemon {
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         let started = Instant::now();
+        let limit = STOP_LIMIT * patience();
         loop {
             if let Some(status) = self.ended() {
                 self.child = None;
                 return status;
             }
             assert!(
-                started.elapsed() < STOP_LIMIT,
-                "{} has not ended {STOP_LIMIT:?} after SIGTERM",
+                started.elapsed() < limit,
+                "{} has not ended {limit:?} after SIGTERM",
                 self.name
             );
             std::thread::sleep(Duration::from_millis(10));

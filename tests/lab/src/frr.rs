@@ -38,9 +38,7 @@ impl Frr {
             log("zebra")
         );
         std::fs::write(dir.join("zebra.conf"), zebra).or_fail("write zebra.conf");
-        let mut bgpd = format!("log file {} debugging\n", log("bgpd"));
-        render(speaker, &mut bgpd);
-        std::fs::write(dir.join("bgpd.conf"), bgpd).or_fail("write bgpd.conf");
+        write_bgpd(&dir, speaker);
         let start = |name: &str, extra: &[&str]| {
             let file = |suffix: &str| dir.join(format!("{name}.{suffix}")).display().to_string();
             let (program, config, pid) =
@@ -127,6 +125,21 @@ impl Frr {
         self.zebra.kill();
     }
 
+    /// Ends bgpd without a word to its peers; zebra and the kernel's routes live on.
+    pub fn kill_bgpd(&mut self) {
+        self.bgpd.kill();
+    }
+
+    /// Starts bgpd again after [`Frr::kill_bgpd`], with these parameters.
+    #[track_caller]
+    pub fn restart_bgpd(&mut self, speaker: &Speaker) {
+        write_bgpd(&self.dir, speaker);
+        self.bgpd.restart();
+        eventually_true(START_LIMIT, "FRR answers again", || {
+            self.try_vtysh(&["show bgp summary json"]).is_some()
+        });
+    }
+
     /// The bgpd process.
     #[must_use]
     pub fn bgpd(&self) -> &Daemon {
@@ -196,6 +209,13 @@ fn write_group_file(dir: &Path) -> PathBuf {
     path
 }
 
+fn write_bgpd(dir: &Path, speaker: &Speaker) {
+    let log = dir.join("bgpd.log").display().to_string();
+    let mut bgpd = format!("log file {log} debugging\n");
+    render(speaker, &mut bgpd);
+    std::fs::write(dir.join("bgpd.conf"), bgpd).or_fail("write bgpd.conf");
+}
+
 fn render(speaker: &Speaker, out: &mut String) {
     let _ = write!(
         out,
@@ -203,6 +223,11 @@ fn render(speaker: &Speaker, out: &mut String) {
          no bgp network import-check\n",
         speaker.asn, speaker.router_id
     );
+    if speaker.graceful {
+        out.push_str(
+            " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time 60\n",
+        );
+    }
     for neighbor in &speaker.neighbors {
         let address = &neighbor.address;
         let _ = write!(
@@ -218,6 +243,12 @@ fn render(speaker: &Speaker, out: &mut String) {
         }
         if neighbor.passive {
             let _ = writeln!(out, " neighbor {address} passive");
+        }
+        if !neighbor.password.is_empty() {
+            let _ = writeln!(out, " neighbor {address} password {}", neighbor.password);
+        }
+        if neighbor.ttl_security {
+            let _ = writeln!(out, " neighbor {address} ttl-security hops 1");
         }
     }
     let _ = write!(

@@ -28,23 +28,34 @@ impl GoBgp {
         let config = ns.dir().join("gobgpd.toml");
         std::fs::write(&config, render(speaker)).or_fail("write gobgpd.toml");
         let config = config.display().to_string();
-        let program = Program::new(&["gobgpd", "-f", &config, "--api-hosts", "127.0.0.1:50051"]);
-        let gobgp = Self {
-            daemon: Daemon::start(ns, "gobgpd", program),
-        };
-        eventually_true(
-            START_LIMIT,
-            format_args!("GoBGP in {} answers", ns.name()),
-            || {
-                gobgp
-                    .try_run("global")
-                    .is_some_and(|text| text.contains("AS:"))
-            },
-        );
-        for network in &speaker.networks {
-            gobgp.announce(network);
+        let mut argv = vec!["gobgpd", "-f", &config, "--api-hosts", "127.0.0.1:50051"];
+        if speaker.graceful {
+            argv.push("-r");
         }
+        let gobgp = Self {
+            daemon: Daemon::start(ns, "gobgpd", Program::new(&argv)),
+        };
+        gobgp.originate(&speaker.networks);
         gobgp
+    }
+
+    #[track_caller]
+    fn originate(&self, networks: &[String]) {
+        let name = self.daemon.ns().name();
+        eventually_true(START_LIMIT, format_args!("GoBGP in {name} answers"), || {
+            self.try_run("global")
+                .is_some_and(|text| text.contains("AS:"))
+        });
+        for network in networks {
+            self.announce(network);
+        }
+    }
+
+    /// Starts it again after [`GoBgp::kill`], announcing these networks.
+    #[track_caller]
+    pub fn restart(&mut self, networks: &[String]) {
+        self.daemon.restart();
+        self.originate(networks);
     }
 
     fn try_run(&self, command: &str) -> Option<String> {
@@ -136,11 +147,19 @@ fn render(speaker: &Speaker) -> String {
         let _ = write!(
             out,
             "\n[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\n\
-             [neighbors.transport.config]\npassive-mode = {}\n",
-            neighbor.address, neighbor.asn, neighbor.passive
+             auth-password = \"{}\"\n[neighbors.transport.config]\npassive-mode = {}\n",
+            neighbor.address, neighbor.asn, neighbor.password, neighbor.passive
         );
         if !neighbor.local.is_empty() {
             let _ = writeln!(out, "local-address = \"{}\"", neighbor.local);
+        }
+        if neighbor.ttl_security {
+            out.push_str("[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n");
+        }
+        if speaker.graceful {
+            out.push_str(
+                "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 60\ndeferral-time = 30\n",
+            );
         }
         let _ = write!(
             out,
@@ -149,6 +168,9 @@ fn render(speaker: &Speaker) -> String {
             neighbor.hold,
             neighbor.keepalive()
         );
+        if speaker.graceful {
+            out.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
+        }
     }
     out
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::causeway::Gateway;
 use crate::cloud::Cloud;
+use crate::connection::Connection;
+use crate::sa::ChildSa;
 use crate::site::{ReferenceSite, addresses as at};
 use crate::site_file::SiteFile;
-use crate::strongswan::{ChildSa, Connection};
+
 use crate::tools::{Route, kernel_route};
 use crate::traffic::{PingReport, UdpFlow, ping};
 use crate::wait::eventually_true;

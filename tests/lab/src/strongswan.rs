@@ -1,7 +1,7 @@
 //! strongSwan (charon-systemd with swanctl) as a peer, with ESP in its own process (`kernel-libipsec`), because the
-//! kernels that tests run on need not have ESP.
+//! kernels that tests run on need not have ESP; or, inside the virtual machine, with the kernel's.
 //!
-//! What was found out about this plugin (5.9.8), and is handled here:
+//! What was found out about that plugin (5.9.8), and is handled here:
 //! - It puts plain packets on one TUN interface, `ipsec0`, and chooses the CHILD_SA by traffic selectors alone. So one
 //!   daemon serves one tunnel with selectors 0.0.0.0/0; several need selectors that do not overlap.
 //! - `install_routes = no` does not stop it from routing its remote selectors into `ipsec0`, by routing table 220. We put
@@ -14,20 +14,20 @@
 //!   folder are not confined.
 //! - A restarted daemon makes a new `ipsec0`: the inside addresses are put back.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::connection::Connection;
 use crate::daemon::{Daemon, Program};
 use crate::netns::{Finished, Ns};
+use crate::sa::{ChildSa, IkeSa};
 use crate::vici;
 use crate::wait::{OrFail, eventually_true};
 
 /// What is loaded into the daemon; the default set of Debian takes several times as long to start.
-const PLUGINS: &str = "random nonce openssl aes sha1 sha2 hmac kdf gmp curve25519 gcm chapoly kernel-libipsec \
-                       kernel-netlink socket-default vici";
+const PLUGINS: &str = "random nonce openssl aes sha1 sha2 hmac kdf gmp curve25519 gcm chapoly";
 
 /// Folders that swanctl looks into beside its file, and complains about when they are not there.
 const CREDENTIAL_FOLDERS: [&str; 13] = [
@@ -41,181 +41,66 @@ const PROGRAMS: [&str; 2] = ["/usr/sbin/charon-systemd", "/usr/sbin/swanctl"];
 /// How long the daemon may take to answer after its start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// When strongSwan sets a CHILD_SA up by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StartAction {
-    /// Only when asked, by us or by the peer.
-    #[default]
-    None,
-    /// As soon as the connection is loaded.
-    Start,
+/// Where strongSwan's ESP is. Its interface is `ipsec0` on all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPlane {
+    /// In its own process, always encapsulated in UDP.
+    Libipsec,
+    /// In the kernel, its SAs tied to a VTI by marks.
+    Vti,
+    /// In the kernel, its SAs tied to an xfrm interface by their if_id.
+    Xfrm,
 }
 
-/// One connection with one child of the same name.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    /// The name of the connection and of its child.
-    pub name: String,
-    /// Our outer address.
-    pub local: String,
-    /// The peer's outer address, or `%any`.
-    pub remote: String,
-    /// Our identity.
-    pub local_id: String,
-    /// The peer's identity.
-    pub remote_id: String,
-    /// The pre-shared key.
-    pub psk: String,
-    /// IKE proposals in strongSwan's words.
-    pub ike: String,
-    /// ESP proposals in strongSwan's words; with a DH group for PFS.
-    pub esp: String,
-    /// Our traffic selectors.
-    pub local_ts: String,
-    /// The peer's traffic selectors.
-    pub remote_ts: String,
-    /// Seconds after which the IKE_SA is rekeyed; 0 never.
-    pub ike_rekey: u32,
-    /// Seconds after which the CHILD_SA is rekeyed; 0 never.
-    pub child_rekey: u32,
-    /// Seconds between liveness checks of a silent peer (RFC 7296 section 2.4); 0 none.
-    pub dpd_delay: u32,
-    /// When to initiate.
-    pub start: StartAction,
-    /// The reqid of the child; 0 lets strongSwan choose.
-    pub reqid: u32,
-    /// More lines for the connection's section.
-    pub extra: Vec<String>,
-    /// More lines for the child's section.
-    pub child_extra: Vec<String>,
-}
+impl DataPlane {
+    /// The mark, or the if_id.
+    const KEY: &'static str = "42";
 
-impl Connection {
-    /// The reference site's parameters: pre-shared key, aes256-sha1-modp2048 for IKE, Oracle's aes256gcm16 for ESP with
-    /// PFS at rekeys, selectors 0.0.0.0/0, and no rekey of its own within a test.
-    #[must_use]
-    pub fn new(name: &str, local: &str, remote: &str, psk: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            local: local.to_owned(),
-            remote: remote.to_owned(),
-            local_id: local.to_owned(),
-            remote_id: remote.to_owned(),
-            psk: psk.to_owned(),
-            ike: "aes256-sha1-modp2048".to_owned(),
-            esp: "aes256gcm16-ecp384-modp2048,aes256gcm16".to_owned(),
-            local_ts: "0.0.0.0/0".to_owned(),
-            remote_ts: "0.0.0.0/0".to_owned(),
-            ike_rekey: 28_800,
-            child_rekey: 3600,
-            dpd_delay: 0,
-            start: StartAction::None,
-            reqid: 0,
-            extra: Vec::new(),
-            child_extra: Vec::new(),
+    const fn plugins(self) -> &'static str {
+        match self {
+            Self::Libipsec => "kernel-libipsec kernel-netlink socket-default vici",
+            Self::Vti | Self::Xfrm => "kernel-netlink socket-default vici",
         }
     }
 
-    fn render(&self, out: &mut String) {
-        let start = match self.start {
-            StartAction::None => "none",
-            StartAction::Start => "start",
-        };
-        let Self {
-            name,
-            local,
-            remote,
-            local_id,
-            remote_id,
-            ..
-        } = self;
-        let _ = write!(
-            out,
-            "connections {{\n {name} {{\n  version = 2\n  mobike = no\n  keyingtries = 0\n  local_addrs = {local}\n  \
-             remote_addrs = {remote}\n  proposals = {}\n  rekey_time = {}s\n  dpd_delay = {}s\n",
-            self.ike, self.ike_rekey, self.dpd_delay
-        );
-        self.extra.iter().for_each(|line| {
-            let _ = writeln!(out, "  {line}");
-        });
-        let _ = write!(
-            out,
-            "  local {{\n   auth = psk\n   id = {local_id}\n  }}\n  remote {{\n   auth = psk\n   id = {remote_id}\n  }}\n  \
-             children {{\n   {name} {{\n    mode = tunnel\n    local_ts = {}\n    remote_ts = {}\n    \
-             esp_proposals = {}\n    rekey_time = {}s\n    start_action = {start}\n    reqid = {}\n    \
-             replay_window = 1024\n",
-            self.local_ts, self.remote_ts, self.esp, self.child_rekey, self.reqid
-        );
-        self.child_extra.iter().for_each(|line| {
-            let _ = writeln!(out, "    {line}");
-        });
-        let _ = write!(
-            out,
-            "   }}\n  }}\n }}\n}}\nsecrets {{\n ike-{name} {{\n  id-1 = {local_id}\n  id-2 = {remote_id}\n  \
-             secret = \"{}\"\n }}\n}}\n",
-            self.psk
-        );
+    /// The lines of a child's section that tie it to the interface.
+    fn child_lines(self) -> Vec<String> {
+        let key = Self::KEY;
+        match self {
+            Self::Libipsec => vec![],
+            Self::Vti => vec![format!("mark_in = {key}"), format!("mark_out = {key}")],
+            Self::Xfrm => vec![format!("if_id_in = {key}"), format!("if_id_out = {key}")],
+        }
     }
 }
 
-/// An IKE_SA as `swanctl --list-sas` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IkeSa {
-    /// The connection's name.
-    pub name: String,
-    /// strongSwan's number for it: another one after a rekey.
-    pub unique_id: u32,
-    /// `ESTABLISHED`, `CONNECTING`, `REKEYING` …
-    pub state: String,
-    /// Whether strongSwan was the initiator.
-    pub initiator: bool,
-    /// The port that strongSwan uses: 4500 after the float.
-    pub local_port: u16,
-    /// The peer's address, as seen from here.
-    pub remote_host: String,
-    /// The peer's port, as seen from here.
-    pub remote_port: u16,
-    /// The peer's identity.
-    pub remote_id: String,
-    /// Encryption, integrity, PRF and DH group, as strongSwan writes them: `AES_CBC-256/HMAC_SHA1_96/…`.
-    pub suite: String,
-    /// Its children.
-    pub children: Vec<ChildSa>,
-}
-
-/// A CHILD_SA as `swanctl --list-sas` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChildSa {
-    /// The child's name in the configuration.
-    pub name: String,
-    /// strongSwan's number for it: another one after a rekey.
-    pub unique_id: u32,
-    /// The reqid.
-    pub reqid: u32,
-    /// `INSTALLED`, `REKEYING`, `REKEYED` …
-    pub state: String,
-    /// Whether ESP is encapsulated in UDP.
-    pub encap: bool,
-    /// The SPI that the peer sends with, hexadecimal.
-    pub spi_in: String,
-    /// The SPI that strongSwan sends with, hexadecimal.
-    pub spi_out: String,
-    /// Encryption, integrity and, after a rekey with PFS, the DH group.
-    pub suite: String,
-    /// Packets received.
-    pub packets_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-    /// strongSwan's own traffic selectors.
-    pub local_ts: Vec<String>,
-    /// The peer's traffic selectors.
-    pub remote_ts: Vec<String>,
+/// The kernel's interface of a head-end, for SAs with this mark (`vti`) or if_id (`xfrm`).
+#[track_caller]
+pub(crate) fn kernel_link(ns: &Ns, kind: &str, key: &str, connection: &Connection) {
+    let mut argv = vec!["ip", "link", "add", "ipsec0", "type", kind];
+    match kind {
+        "vti" => argv.extend([
+            "local",
+            &connection.local,
+            "remote",
+            &connection.remote,
+            "key",
+            key,
+        ]),
+        _ => argv.extend(["dev", "lo", "if_id", key]),
+    }
+    ns.exec(&argv);
+    // What the kernel decrypts has been judged by its SA; without this a packet would need a policy once more.
+    ns.sysctl("net/ipv4/conf/ipsec0/disable_policy", "1");
+    // As much as fits with any suite, with and without UDP encapsulation, and as `kernel-libipsec` has it.
+    ns.exec(&["ip", "link", "set", "ipsec0", "mtu", "1400", "up"]);
 }
 
 /// A running strongSwan.
 #[derive(Debug)]
 pub struct StrongSwan {
     daemon: Daemon,
+    plane: DataPlane,
     dir: PathBuf,
     connections: Vec<Connection>,
     inside: Vec<String>,
@@ -223,10 +108,22 @@ pub struct StrongSwan {
 
 impl StrongSwan {
     /// Starts strongSwan in a namespace, with these connections, and these inside addresses (`"10.1.0.1/31"`) on its
-    /// `ipsec0`.
+    /// `ipsec0`, with ESP in its own process.
     #[track_caller]
     #[must_use]
     pub fn start(ns: &Ns, inside: &[&str], connections: Vec<Connection>) -> Self {
+        Self::start_on(DataPlane::Libipsec, ns, inside, connections)
+    }
+
+    /// The same on another data plane. The kernel's ones carry the first connection alone.
+    #[track_caller]
+    #[must_use]
+    pub fn start_on(
+        plane: DataPlane,
+        ns: &Ns,
+        inside: &[&str],
+        connections: Vec<Connection>,
+    ) -> Self {
         let dir = ns.dir().join("strongswan");
         for folder in CREDENTIAL_FOLDERS {
             std::fs::create_dir_all(dir.join(folder)).or_fail("create a folder for strongSwan");
@@ -239,11 +136,12 @@ impl StrongSwan {
         let settings = dir.join("strongswan.conf");
         let log = ns.dir().join("charon.log");
         let text = format!(
-            "charon-systemd {{\n load = {PLUGINS}\n install_routes = no\n install_virtual_ip = no\n \
+            "charon-systemd {{\n load = {PLUGINS} {}\n install_routes = no\n install_virtual_ip = no\n \
              routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
              filelog {{\n  log {{\n   path = {}\n   default = 1\n   ike = 2\n   knl = 1\n   esp = 1\n   \
              time_format = %H:%M:%S\n   flush_line = yes\n  }}\n }}\n plugins {{\n  vici {{\n   \
              socket = unix://{}\n  }}\n }}\n}}\nswanctl {{\n load = random openssl pem pkcs1 x509\n}}\n",
+            plane.plugins(),
             log.display(),
             dir.join("vici").display()
         );
@@ -252,8 +150,14 @@ impl StrongSwan {
             .env("STRONGSWAN_CONF", &settings.display().to_string())
             .own_run();
         let daemon = Daemon::start(ns, "charon-stdio", program);
+        match (plane, connections.first()) {
+            (DataPlane::Vti, Some(first)) => kernel_link(ns, "vti", DataPlane::KEY, first),
+            (DataPlane::Xfrm, Some(first)) => kernel_link(ns, "xfrm", DataPlane::KEY, first),
+            (DataPlane::Libipsec, _) | (_, None) => {}
+        }
         let swan = Self {
             daemon,
+            plane,
             dir,
             connections,
             inside: inside.iter().map(ToString::to_string).collect(),
@@ -271,7 +175,8 @@ impl StrongSwan {
             format_args!("strongSwan in {} answers", ns.name()),
             || {
                 self.swanctl(&["--stats"]).ok()
-                    && ns.try_exec(&["ip", "link", "show", "ipsec0"]).ok()
+                    && (self.plane != DataPlane::Libipsec
+                        || ns.try_exec(&["ip", "link", "show", "ipsec0"]).ok())
             },
         );
         for address in &self.inside {
@@ -283,7 +188,11 @@ impl StrongSwan {
     #[track_caller]
     fn load(&self) {
         let mut text = String::new();
-        self.connections.iter().for_each(|c| c.render(&mut text));
+        for connection in &self.connections {
+            let mut connection = connection.clone();
+            connection.child_extra.extend(self.plane.child_lines());
+            connection.swanctl(&mut text);
+        }
         let file = self.dir.join("swanctl.conf");
         std::fs::write(&file, text).or_fail("write swanctl.conf");
         let file = file.display().to_string();
@@ -372,15 +281,21 @@ impl StrongSwan {
         self.swanctl(&["--terminate", "--ike", ike, "--timeout", "10"])
     }
 
-    /// Ends the daemon without a word to its peers.
+    /// Ends the daemon without a word to its peers, and its SAs with it, wherever they are.
+    #[track_caller]
     pub fn kill(&mut self) {
         self.daemon.kill();
+        if self.plane != DataPlane::Libipsec {
+            let ns = self.daemon.ns();
+            ns.exec(&["ip", "xfrm", "state", "flush"]);
+            ns.exec(&["ip", "xfrm", "policy", "flush"]);
+        }
     }
 
     /// Ends the daemon without a word if it runs, and starts it again with the same configuration and no SA.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.daemon.kill();
+        self.kill();
         let _ = std::fs::remove_file(self.dir.join("vici"));
         self.daemon.restart();
         self.configure();

@@ -26,6 +26,18 @@ pub fn require(programs: &[&str]) {
     }
 }
 
+/// Makes sure that this is a kernel with ESP, VTI and xfrm interfaces.
+///
+/// # Panics
+/// Outside the virtual machine: the message says how to run the test inside.
+#[track_caller]
+pub fn require_kernel_esp() {
+    assert!(
+        std::env::var_os("CAUSEWAY_LAB_VM").is_some(),
+        "this test needs a kernel with ESP and runs in the virtual machine: cargo nextest run --test in_vm NAME"
+    );
+}
+
 /// One route of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::{Daemon, Program};
 use crate::netns::Ns;
-use crate::wait::{OrFail, eventually_true};
+use crate::wait::{OrFail, eventually_true, patience};
 
 /// What `ping` counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -224,7 +224,7 @@ fn receive(socket: &UdpSocket, running: &AtomicBool, arrived: &AtomicU64) -> Arr
                 }
             }
             Err(_) if running.load(Ordering::Relaxed) => quiet_since = Instant::now(),
-            Err(_) if quiet_since.elapsed() >= UdpFlow::DRAIN => return arrivals,
+            Err(_) if quiet_since.elapsed() >= UdpFlow::DRAIN * patience() => return arrivals,
             Err(_) => {}
         }
     }
@@ -251,7 +251,7 @@ pub fn tcp_transfer(
     address: Ipv4Addr,
     bytes: u64,
 ) -> Result<TransferReport, String> {
-    const STALL: Duration = Duration::from_secs(10);
+    let stall = Duration::from_secs(10) * patience();
     let listener = to
         .run(move || TcpListener::bind((address, 0)))
         .or_fail("bind a TCP socket");
@@ -261,8 +261,8 @@ pub fn tcp_transfer(
         .or_fail("make a socket non-blocking");
     let started = Instant::now();
     let sender = from.thread(move || -> std::io::Result<()> {
-        let mut stream = TcpStream::connect_timeout(&target, STALL)?;
-        stream.set_write_timeout(Some(STALL))?;
+        let mut stream = TcpStream::connect_timeout(&target, stall)?;
+        stream.set_write_timeout(Some(stall))?;
         let mut source = Sequence::new();
         let mut left = bytes;
         let mut block = [0_u8; 16_384];
@@ -275,8 +275,8 @@ pub fn tcp_transfer(
         }
         stream.shutdown(Shutdown::Write)
     });
-    let received = accept(&listener, STALL)
-        .and_then(|stream| compare(stream, STALL))
+    let received = accept(&listener, stall)
+        .and_then(|stream| compare(stream, stall))
         .map_err(|error| format!("receiving from {}: {error}", from.name()));
     let sent = sender.join().or_fail("the sender's thread");
     sent.map_err(|error| format!("sending from {} to {target}: {error}", from.name()))?;

@@ -55,7 +55,10 @@ fn put_routes(
     interrupted: &BTreeSet<IpAddr>,
     plan: &mut Plan,
 ) {
-    for (&key, target) in targets {
+    // The more specific route goes first: what it keeps out of a wider one's reach must not be caught for a moment.
+    let mut ordered: Vec<(&RouteKey, &RouteTarget)> = targets.iter().collect();
+    ordered.sort_by_key(|(key, _)| std::cmp::Reverse(key.prefix.prefix_len()));
+    for (&key, target) in ordered {
         let prefsrc = wanted.get(&key).and_then(|(_, prefsrc)| *prefsrc);
         let route = RouteObserved {
             target: target.clone(),

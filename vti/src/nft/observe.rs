@@ -122,6 +122,12 @@ impl fmt::Display for Difference {
 }
 
 impl Observed {
+    /// Whether there is no table of ours.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.shape.is_none()
+    }
+
     /// Whether there is a table of our name at all.
     #[must_use]
     pub fn exists(&self) -> bool {

@@ -1,21 +1,50 @@
-//! What IKE sends: its messages and NAT keepalives, from the ports that it shares with the data
-//! plane.
+//! The way of IKE's messages through the ports that it shares with the data plane, and NAT
+//! keepalives.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use esp::{KEEPALIVE, NON_ESP_MARKER};
+use tokio::sync::mpsc;
 
-use super::sockets::Sockets;
+use super::sockets::IkePorts;
+use crate::plane::PlaneEvent;
 use crate::sys::datagrams::{self, Outgoing};
+
+/// Places in the daemon's queue that IKE messages do not take. Anybody can send those, as many as they like; what else the plane
+/// has to say is rare, and some of it is said only once.
+const RESERVED: usize = 128;
+
+/// No IKE message is longer than this, in octets, with room to spare: a queue full of larger ones would cost a lot of memory.
+const LONGEST_IKE: usize = 16 << 10;
+
+/// Hands a received message to the daemon, or counts it as dropped.
+pub(crate) fn deliver(
+    events: &mpsc::Sender<PlaneEvent>,
+    dropped: &AtomicU64,
+    local: SocketAddr,
+    remote: SocketAddr,
+    message: &[u8],
+) {
+    let crowded = events.capacity() <= RESERVED.min(events.max_capacity() / 2);
+    let event = || PlaneEvent::IkeDatagram {
+        local,
+        remote,
+        payload: message.to_vec(),
+    };
+    if message.len() > LONGEST_IKE || crowded || events.try_send(event()).is_err() {
+        dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Sends IKE messages. Cheap to clone, and usable beside the plane's own threads; it never waits. It
 /// keeps the plane's sockets, and so their ports, as long as it lives.
 #[derive(Clone, Debug)]
 pub struct IkeSender {
-    sockets: Arc<Sockets>,
+    sockets: Arc<IkePorts>,
 }
 
 /// Why a datagram could not be sent. IKE retransmits, so this is for the log.
@@ -46,7 +75,7 @@ pub enum SendError {
 }
 
 impl IkeSender {
-    pub(super) const fn new(sockets: Arc<Sockets>) -> Self {
+    pub(crate) const fn new(sockets: Arc<IkePorts>) -> Self {
         Self { sockets }
     }
 

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 use tokio::sync::mpsc;
 
+use super::ike;
 use super::sockets::Sockets;
 use super::state::{InboundEntry, State, Stray};
 use super::tunnel::{Clock, Stamp};
@@ -26,13 +27,6 @@ use crate::sys::datagrams::{self, BATCH, Incoming};
 /// The largest datagram, with its IP header on a raw socket. Pages that no datagram has reached
 /// take no memory.
 const SLOT: usize = 65_536;
-
-/// Places in the daemon's queue that IKE messages do not take. Anybody can send those, as many as they like; what else the plane
-/// has to say is rare, and some of it is said only once.
-const RESERVED: usize = 128;
-
-/// No IKE message is longer than this, in octets, with room to spare: a queue full of larger ones would cost a lot of memory.
-const LONGEST_IKE: usize = 16 << 10;
 
 /// Which socket something came from.
 #[derive(Clone, Copy)]
@@ -189,19 +183,8 @@ impl Delivery {
     }
 
     fn ike(&self, local: SocketAddr, datagram: &Incoming, message: &[u8]) {
-        if message.len() > LONGEST_IKE {
-            self.stray.ike_dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let event = PlaneEvent::IkeDatagram {
-            local,
-            remote: datagram.source,
-            payload: message.to_vec(),
-        };
-        let crowded = self.events.capacity() <= RESERVED.min(self.events.max_capacity() / 2);
-        if crowded || self.events.try_send(event).is_err() {
-            self.stray.ike_dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let dropped = &self.stray.ike_dropped;
+        ike::deliver(&self.events, dropped, local, datagram.source, message);
     }
 
     fn esp(&mut self, state: &State, packet: EspPacket<'_>, now: Instant) {

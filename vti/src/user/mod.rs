@@ -16,13 +16,13 @@
 //! about IKE.
 
 mod holder;
-mod ike;
+pub(crate) mod ike;
 mod inbound;
 mod outbound;
-mod sockets;
+pub(crate) mod sockets;
 mod state;
 mod tunnel;
-mod worker;
+pub(crate) mod worker;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -272,6 +272,6 @@ impl DataPlane for UserPlane {
     }
 
     fn ike_sender(&self) -> IkeSender {
-        IkeSender::new(Arc::clone(&self.sockets))
+        IkeSender::new(Arc::clone(&self.sockets.ports))
     }
 }

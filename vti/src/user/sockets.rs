@@ -9,7 +9,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -29,26 +31,48 @@ const ESP: i32 = 50;
 
 #[derive(Debug)]
 pub(super) struct Sockets {
-    pub(super) config: UserPlaneConfig,
-    pub(super) ike: Socket,
-    pub(super) nat: Socket,
+    pub(super) ports: Arc<IkePorts>,
     pub(super) esp: Socket,
 }
 
 impl Sockets {
     pub(super) fn open(config: &UserPlaneConfig) -> Result<Self, Error> {
         Ok(Self {
-            config: *config,
             // The raw socket comes first: from then on the kernel does not answer ESP with
             // "protocol unreachable".
             esp: open_raw(config.bind)?,
+            ports: Arc::new(IkePorts::open(config)?),
+        })
+    }
+}
+
+impl Deref for Sockets {
+    type Target = IkePorts;
+
+    fn deref(&self) -> &IkePorts {
+        &self.ports
+    }
+}
+
+/// The two UDP ports of IKE, which either plane has.
+#[derive(Debug)]
+pub(crate) struct IkePorts {
+    pub(crate) config: UserPlaneConfig,
+    pub(crate) ike: Socket,
+    pub(crate) nat: Socket,
+}
+
+impl IkePorts {
+    pub(crate) fn open(config: &UserPlaneConfig) -> Result<Self, Error> {
+        Ok(Self {
+            config: *config,
             ike: open_udp(config.bind, config.ike_port, Fragmentation::Allowed)?,
             nat: open_udp(config.bind, config.nat_port, Fragmentation::Forbidden)?,
         })
     }
 
     /// Whether an outer address can be used with these sockets.
-    pub(super) fn check_family(&self, address: IpAddr) -> Result<(), Error> {
+    pub(crate) fn check_family(&self, address: IpAddr) -> Result<(), Error> {
         let bound = self.config.bind;
         if address.is_ipv4() == bound.is_ipv4() {
             Ok(())
@@ -76,7 +100,7 @@ pub(super) fn wait_writable(fd: BorrowedFd<'_>, most: Duration) {
 
 /// What the kernel believes that the path carries, in bytes of IP packets: asked through a socket
 /// of its own, because only connected ones tell.
-pub(super) fn path_mtu(local: IpAddr, remote: IpAddr) -> io::Result<u16> {
+pub(crate) fn path_mtu(local: IpAddr, remote: IpAddr) -> io::Result<u16> {
     let domain = Domain::for_address(SocketAddr::new(remote, 0));
     let socket = Socket::new(domain, Type::DGRAM.cloexec(), None)?;
     if !local.is_unspecified() {

@@ -23,7 +23,7 @@ const SYNCHRONIZE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A thread's side: what wakes it, and how it says that it has looked.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(crate) struct Worker {
     wake: EventFd,
     stop: AtomicBool,
     /// How often it was asked to look.
@@ -46,13 +46,13 @@ impl Worker {
     }
 
     /// Whether the thread has to end.
-    pub(super) fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
     /// To be called when the thread is awake, with a function that lets go of what the published
     /// state no longer has.
-    pub(super) fn look(&self, refresh: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn look(&self, refresh: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let asked = self.asked.load(Ordering::Acquire);
         // Empty already if the thread was awake for another reason.
         let _ = self.wake.read();
@@ -102,13 +102,13 @@ impl AsFd for Worker {
 
 /// All threads of a plane. Dropping this ends them and waits for them.
 #[derive(Debug, Default)]
-pub(super) struct Workers {
+pub(crate) struct Workers {
     threads: Vec<(Arc<Worker>, JoinHandle<()>)>,
 }
 
 impl Workers {
     /// Starts a thread, which runs until it is stopped or fails.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         name: &'static str,
         events: mpsc::Sender<PlaneEvent>,
@@ -139,14 +139,14 @@ impl Workers {
     }
 
     /// Lets all threads look at the published state.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         for (worker, _) in &self.threads {
             worker.ask();
         }
     }
 
     /// Waits until all threads have looked, so that nothing uses what was replaced before.
-    pub(super) fn synchronize(&self) {
+    pub(crate) fn synchronize(&self) {
         self.wake();
         for (worker, _) in &self.threads {
             worker.wait_until_looked();

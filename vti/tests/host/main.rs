@@ -5,8 +5,10 @@
     reason = "what the tests share is test code too"
 )]
 
+mod flapping;
 mod model;
 mod namespaces;
+mod policies;
 mod sandbox;
 mod watching;
 

@@ -60,10 +60,7 @@ fn ours(observed: &Observed) -> Ours {
         let v4 = link.addresses.iter().filter(|net| net.addr().is_ipv4());
         v4.map(ToString::to_string).collect()
     };
-    let links = observed
-        .links
-        .iter()
-        .filter(|(_, link)| link.is_adoptable());
+    let links = observed.links.iter().filter(|(_, link)| link.is_ours());
     let links = links.map(|(dev, link)| {
         (
             *dev,
@@ -80,10 +77,10 @@ fn ours(observed: &Observed) -> Ours {
 }
 
 /// A generator of wishes and mischief (xorshift), so that a seed names a run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -42,18 +42,23 @@ pub(crate) fn tunnels(count: u32) -> (UserPlane, mpsc::Receiver<PlaneEvent>) {
     let (events, received) = mpsc::channel(64);
     let mut plane = UserPlane::new(&UserPlaneConfig::default(), events).unwrap();
     for id in 1..=count {
-        let spec = TunnelSpec {
-            id: TunnelId(id),
-            interface: format!("tun{id}"),
-            mss_clamp: true,
-            replay_window: 1024,
-            outer_mtu: 1500,
-            copy_dscp: false,
-            binding: None,
-        };
-        plane.add_tunnel(&spec).unwrap();
+        plane.add_tunnel(&spec(TunnelId(id))).unwrap();
     }
     (plane, received)
+}
+
+/// The tunnel of that number, on an interface `tun<number>`.
+pub(crate) fn spec(id: TunnelId) -> TunnelSpec {
+    TunnelSpec {
+        id,
+        interface: format!("tun{id}"),
+        mss_clamp: true,
+        replay_window: 1024,
+        outer_mtu: 1500,
+        copy_dscp: false,
+        binding: None,
+        offload: vti::plane::Offload::Off,
+    }
 }
 
 /// A state file of this test's own, in a directory that is gone at the end.

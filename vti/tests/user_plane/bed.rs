@@ -276,6 +276,7 @@ pub(crate) fn spec() -> TunnelSpec {
         outer_mtu: 1500,
         copy_dscp: false,
         binding: None,
+        offload: vti::plane::Offload::Off,
     }
 }
 

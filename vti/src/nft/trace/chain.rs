@@ -309,6 +309,10 @@ fn remedy(by: &Place, flow: &Flow) -> String {
         ..
     } = by;
     let mut flow = flow.clone();
+    // What is followed for one host between here and the cloud holds for all of them.
+    if flow.path == Path::Through {
+        (flow.source, flow.destination) = (None, None);
+    }
     // A chain before routing does not know the outgoing interface, and one after it no incoming one.
     match *hook {
         "prerouting" => flow.outgoing = None,

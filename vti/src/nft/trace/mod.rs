@@ -355,7 +355,10 @@ impl fmt::Display for Passage {
                 write!(f, "{name}: addresses rewritten by {by}; add: {remedy}")
             }
             Outcome::Unclear { by, doubts } => {
-                write!(f, "{name}: perhaps dropped by {by}; it depends on")?;
+                write!(
+                    f,
+                    "{name}: perhaps dropped or rewritten by {by}; it depends on"
+                )?;
                 doubts
                     .iter()
                     .try_for_each(|doubt| write!(f, " {} in {};", doubt.on, doubt.place))

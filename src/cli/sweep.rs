@@ -1,0 +1,153 @@
+//! `sweep`: takes off this host what a daemon left there that does not come back.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use nix::errno::Errno;
+use vti::host::Reconciler;
+use vti::kernel::KernelHost;
+use vti::nft::Firewall;
+use vti::plan::Desired;
+use vti::plane::Binding;
+use vti::xfrm::{Hook, Refusal, Socket};
+
+use super::{Failure, client};
+
+/// How often what did not succeed is tried: clearing away is put off while something else fails.
+const ATTEMPTS: usize = 3;
+
+/// Takes off what is marked as ours, and gives the kernel settings back that the daemon with that control socket changed.
+///
+/// # Errors
+/// When a daemon answers there, which would put everything back; when the kernel refuses.
+pub(super) fn execute(socket: &Path) -> Result<(), Failure> {
+    match client::get(socket, "/v1/status") {
+        Err(Failure::NoDaemon(_)) => {}
+        Ok(_) | Err(_) => {
+            return Err(Failure::Failed(format!(
+                "a daemon runs on {} and would put back what is taken away; stop it first",
+                socket.display()
+            )));
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Interfaces before the policies that are asked for their packets: so nothing leaves unencrypted.
+    let mut taken = runtime.block_on(sweep_host(socket))?;
+    taken.extend(sweep_xfrm()?);
+    if sweep_firewall()? {
+        taken.push(format!("nft delete table inet {}", vti::nft::TABLE));
+    }
+    let mut out = io::stdout().lock();
+    if taken.is_empty() {
+        writeln!(out, "nothing of ours is on this host")?;
+    }
+    for command in taken {
+        writeln!(out, "{command}")?;
+    }
+    Ok(())
+}
+
+/// Interfaces, addresses, routes, nexthop objects and kernel settings. Gives the commands that a person would have typed.
+async fn sweep_host(socket: &Path) -> Result<Vec<String>, Failure> {
+    let failed = |error: vti::host::Error| Failure::Failed(error.to_string());
+    let state = socket.parent().unwrap_or(Path::new("/run/causeway"));
+    let host = KernelHost::open_with_state_in(state.to_owned())
+        .await
+        .map_err(failed)?;
+    let mut reconciler = Reconciler::new(host);
+    let mut taken = Vec::new();
+    let mut left = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let report = reconciler
+            .reconcile(&Desired::default())
+            .await
+            .map_err(failed)?;
+        taken.extend(report.applied.iter().map(ToString::to_string));
+        if report.is_settled() {
+            return Ok(taken);
+        }
+        left = report.failed;
+        reconciler.invalidate();
+    }
+    let reasons: Vec<_> = left.iter().map(|(_, error)| error.to_string()).collect();
+    Err(Failure::Failed(format!(
+        "not everything could be taken away: {}",
+        reasons.join("; ")
+    )))
+}
+
+/// Policies and SAs of the kernel plane.
+fn sweep_xfrm() -> Result<Vec<String>, Failure> {
+    let failed = |refusal: Refusal| Failure::Failed(format!("XFRM: {refusal}"));
+    let Ok(mut kernel) = Socket::open() else {
+        // A kernel without XFRM has none.
+        return Ok(Vec::new());
+    };
+    let mut taken = Vec::new();
+    for policy in kernel.policies().map_err(failed)? {
+        let Some(id) = policy.id().filter(|id| id.binding.is_ours()) else {
+            continue;
+        };
+        gone(kernel.delete_policy(&id)).map_err(failed)?;
+        taken.push(format!(
+            "ip xfrm policy delete dir {} src {} dst {} {}",
+            word(id.hook),
+            id.selector.source,
+            id.selector.destination,
+            bound(id.binding)
+        ));
+    }
+    for state in kernel.states().map_err(failed)? {
+        let Some(binding) = state.binding().filter(|binding| binding.is_ours()) else {
+            continue;
+        };
+        gone(kernel.delete_state(state.id, binding)).map_err(failed)?;
+        taken.push(format!(
+            "ip xfrm state delete src {} dst {} proto esp spi {:#010x} {}",
+            state.source,
+            state.id.destination,
+            state.id.spi,
+            bound(binding)
+        ));
+    }
+    Ok(taken)
+}
+
+/// A deletion, where what went by itself in the meantime is gone as well.
+fn gone(outcome: Result<(), Refusal>) -> Result<(), Refusal> {
+    match outcome {
+        Err(refusal) if matches!(refusal.errno, Errno::ESRCH | Errno::ENOENT) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn word(hook: Hook) -> &'static str {
+    match hook {
+        Hook::In => "in",
+        Hook::Out => "out",
+        Hook::Forward => "fwd",
+    }
+}
+
+fn bound(binding: Binding) -> String {
+    match binding {
+        Binding::IfId(number) => format!("if_id {number:#x}"),
+        Binding::Mark(number) => format!("mark {number:#x}"),
+    }
+}
+
+/// Our table. Says whether there was one.
+fn sweep_firewall() -> Result<bool, Failure> {
+    let failed = |error: vti::nft::Error| Failure::Failed(error.to_string());
+    let Ok(mut firewall) = Firewall::open() else {
+        // A kernel without nf_tables has no table of ours.
+        return Ok(false);
+    };
+    if firewall.observe().map_err(failed)?.is_absent() {
+        return Ok(false);
+    }
+    firewall.remove().map_err(failed)?;
+    Ok(true)
+}

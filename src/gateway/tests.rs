@@ -1,0 +1,409 @@
+//! The gateway against an IKE endpoint in memory, on a virtual clock, with a data plane that does what the test says.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use config::{Source, Unseen};
+use crypto::Secret;
+use ike::{DownReason, Event};
+use vti::plane::{Direction, PlaneEvent, TunnelId};
+
+use super::{Effect, Gateway, HostFacts, Inherited, Input, LocalPath, PlaneChange, Refused};
+use crate::plan::{Keys, Plan};
+
+const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const CLOUD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const TUNNEL: TunnelId = TunnelId(1);
+
+fn site(more: &str) -> Plan {
+    let text = format!(
+        r#"
+[gateway]
+address = "{OURS}"
+networks = ["192.168.2.0/24"]
+
+[tunnel.cloud]
+remote = "{CLOUD}"
+psk = {{ env = "UNUSED" }}
+inside = "10.1.0.0/31"
+ike = ["aes256-sha256-x25519"]
+esp = ["aes256gcm16-x25519"]
+{more}
+[bgp]
+asn = 65000
+
+[bgp.neighbor.cloud]
+tunnel = "cloud"
+remote-asn = 65001
+import = "none"
+export = "none"
+"#
+    );
+    let loaded = config::load(&Source::new("site.toml", &text), &Unseen);
+    let site = loaded
+        .site
+        .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+    let keys = Keys::from([("cloud".to_owned(), key())]);
+    Plan::of(&site, &keys).expect("the plan is made")
+}
+
+fn key() -> Secret {
+    Secret::from_slice(b"a shared secret of some length")
+}
+
+/// Both ends and what is between them.
+struct Bed {
+    now: Instant,
+    gateway: Gateway,
+    cloud: ike::Endpoint,
+    /// What the data plane does not take.
+    refuses: Vec<Refused>,
+    /// What it was asked to take, refused or not.
+    asked: Vec<Refused>,
+    /// Inbound and outbound SPI of the SAs in the data plane.
+    inbound: Vec<u32>,
+    outbound: Option<u32>,
+    /// What the cloud's endpoint said.
+    heard: Vec<Event>,
+    /// How many datagrams we sent.
+    sent: usize,
+}
+
+impl Bed {
+    fn new(more: &str, refuses: &[Refused]) -> Self {
+        let now = Instant::now();
+        let plan = site(more);
+        let ours = plan.tunnels[0].connection.clone();
+        let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
+            .expect("the gateway starts");
+        let mut theirs = ours.clone();
+        theirs.local = CLOUD.into();
+        theirs.remote = OURS.into();
+        theirs.local_id = ours.remote_id.clone();
+        theirs.remote_id = ours.local_id.clone();
+        theirs.initiate = !ours.initiate;
+        let mut cloud = ike::Endpoint::new(ike::EndpointConfig::default(), [3; 32]);
+        cloud.command(now, ike::Command::Add(Box::new(theirs)));
+        let mut bed = Self {
+            now,
+            gateway,
+            cloud,
+            refuses: refuses.to_vec(),
+            asked: Vec::new(),
+            inbound: Vec::new(),
+            outbound: None,
+            heard: Vec::new(),
+            sent: 0,
+        };
+        bed.carry();
+        bed.reach(true);
+        bed
+    }
+
+    /// The way to the cloud is there, or not.
+    fn reach(&mut self, there: bool) {
+        let path = if there {
+            Ok(LocalPath {
+                source: OURS.into(),
+                interface: "wan0".into(),
+                mtu: 1500,
+            })
+        } else {
+            Err(format!("no route to {CLOUD}"))
+        };
+        let links = [("wan0".to_owned(), true), ("cw-cloud".to_owned(), true)];
+        let facts = HostFacts {
+            paths: BTreeMap::from([(IpAddr::from(CLOUD), path)]),
+            links: links.into(),
+            ..HostFacts::default()
+        };
+        self.tell(Input::Host(facts));
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.gateway.handle(self.now, input);
+        self.carry();
+    }
+
+    /// Carries out what both sides want until they are quiet.
+    fn carry(&mut self) {
+        loop {
+            let mut quiet = true;
+            while let Some(effect) = self.gateway.poll_effect() {
+                quiet = false;
+                match effect {
+                    Effect::Send(transmit) => {
+                        self.sent += 1;
+                        let (from, to) = (transmit.local, transmit.remote);
+                        self.cloud
+                            .handle_datagram(self.now, to, from, &transmit.payload);
+                    }
+                    Effect::Plane(change) => self.change_plane(change),
+                    _ => {}
+                }
+            }
+            while let Some(transmit) = self.cloud.poll_transmit() {
+                quiet = false;
+                self.gateway.handle(
+                    self.now,
+                    Input::Plane(PlaneEvent::IkeDatagram {
+                        local: transmit.remote,
+                        remote: transmit.local,
+                        payload: transmit.payload,
+                    }),
+                );
+            }
+            self.heard
+                .extend(std::iter::from_fn(|| self.cloud.poll_event()));
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn change_plane(&mut self, change: PlaneChange) {
+        let what = match &change {
+            PlaneChange::AddTunnel(_) => Refused::Tunnel,
+            PlaneChange::AddInbound(..) | PlaneChange::SetOutbound(..) => Refused::Sa,
+            PlaneChange::UpdatePath(..) => Refused::Path,
+            PlaneChange::RemoveTunnel(_)
+            | PlaneChange::RemoveInbound(..)
+            | PlaneChange::ClearOutbound(_) => Refused::Removal,
+        };
+        self.asked.push(what);
+        if self.refuses.contains(&what) {
+            let reason = "cannot add an SA: Operation not permitted".to_owned();
+            let refused = Input::PlaneRefused {
+                tunnel: TUNNEL,
+                what,
+                reason,
+            };
+            self.gateway.handle(self.now, refused);
+            return;
+        }
+        match change {
+            PlaneChange::AddInbound(_, sa) => self.inbound.push(sa.spi),
+            PlaneChange::SetOutbound(_, sa) => self.outbound = Some(sa.spi),
+            PlaneChange::RemoveInbound(_, spi) => self.inbound.retain(|one| *one != spi),
+            PlaneChange::ClearOutbound(_) => self.outbound = None,
+            _ => {}
+        }
+    }
+
+    /// Lets time go by, event by event.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let next = [self.gateway.poll_timeout(), self.cloud.poll_timeout()];
+            let next = next.into_iter().flatten().min().unwrap_or(end);
+            // A deadline that has come is answered in the same instant, so time has to move by itself.
+            self.now = next.max(self.now + Duration::from_millis(1)).min(end);
+            self.cloud.handle_timeout(self.now);
+            self.tell(Input::Tick);
+            if self.now >= end {
+                return;
+            }
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.gateway.tunnels[&TUNNEL.0].is_up()
+    }
+
+    fn why(&self) -> &str {
+        self.gateway.tunnels[&TUNNEL.0].why_down().unwrap_or("")
+    }
+
+    /// What the cloud heard of us that is a failure of negotiation.
+    fn failures(&self) -> Vec<&Event> {
+        let is_failure = |event: &&Event| match event {
+            Event::Failure(_) => true,
+            Event::TunnelDown { reason, .. } | Event::IkeDown { reason, .. } => {
+                matches!(reason, DownReason::Refused(_) | DownReason::NoAnswer)
+            }
+            _ => false,
+        };
+        self.heard.iter().filter(is_failure).collect()
+    }
+
+    fn was_deleted(&self) -> usize {
+        let deleted = |event: &&Event| {
+            matches!(
+                event,
+                Event::TunnelDown {
+                    reason: DownReason::DeletedByPeer,
+                    ..
+                }
+            )
+        };
+        self.heard.iter().filter(deleted).count()
+    }
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn a_tunnel_comes_up() {
+    let bed = Bed::new("", &[]);
+    assert!(bed.is_up(), "{}", bed.why());
+    assert_eq!((bed.inbound.len(), bed.outbound.is_some()), (1, true));
+}
+
+#[test]
+fn a_peer_whose_sa_our_plane_refuses_is_told_of_a_deletion_and_of_nothing_else() {
+    let mut bed = Bed::new("", &[Refused::Sa]);
+    assert!(!bed.is_up());
+    assert_eq!(bed.failures(), Vec::<&Event>::new());
+    assert_eq!(bed.was_deleted(), 1);
+    assert_eq!(
+        bed.why(),
+        "the data plane refuses: cannot add an SA: Operation not permitted"
+    );
+    bed.pass(secs(300));
+    let tries = bed.was_deleted();
+    // After 2, 4, 8, 16, 32 s, then every 60 s.
+    assert!((7..=10).contains(&tries), "{tries} attempts in 300 s");
+    assert_eq!(bed.failures(), Vec::<&Event>::new());
+    assert!(bed.inbound.is_empty() && bed.outbound.is_none());
+    bed.refuses.clear();
+    bed.pass(secs(61));
+    assert!(bed.is_up(), "{}", bed.why());
+}
+
+#[test]
+fn a_peer_that_initiates_is_not_told_of_our_troubles_either() {
+    let mut bed = Bed::new("initiate = false\n", &[Refused::Sa]);
+    bed.pass(secs(20));
+    assert!(!bed.is_up());
+    assert!(bed.was_deleted() >= 1, "{:?}", bed.heard);
+    // While we are silent it hears no answer, which is true.
+    let others = bed.failures().into_iter().filter(|event| match event {
+        Event::Failure(diagnosis) => !matches!(diagnosis.cause, ike::Cause::NoAnswer { .. }),
+        _ => true,
+    });
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&Event>::new());
+    bed.refuses.clear();
+    bed.pass(secs(90));
+    assert!(bed.is_up(), "{}", bed.why());
+}
+
+#[test]
+fn nothing_is_negotiated_for_an_interface_that_the_plane_refuses() {
+    let mut bed = Bed::new("", &[Refused::Tunnel]);
+    bed.pass(secs(30));
+    assert_eq!((bed.sent, bed.is_up()), (0, false));
+    let asked = |bed: &Bed| {
+        bed.asked
+            .iter()
+            .filter(|one| **one == Refused::Tunnel)
+            .count()
+    };
+    // At once, then after 2, 4, 8 and 16 s.
+    assert_eq!(asked(&bed), 5, "{:?}", bed.asked);
+    bed.refuses.clear();
+    bed.pass(secs(40));
+    assert_eq!(asked(&bed), 6);
+    assert!(bed.is_up(), "{}", bed.why());
+}
+
+#[test]
+fn a_tunnel_that_is_held_down_by_hand_stays_down_when_its_plane_can_again() {
+    let mut bed = Bed::new("", &[Refused::Sa]);
+    let down = crate::control::TunnelCommand::Down;
+    assert!(bed.gateway.tunnel(bed.now, "cloud", down).is_ok());
+    bed.refuses.clear();
+    bed.pass(secs(120));
+    assert!(!bed.is_up());
+    let up = crate::control::TunnelCommand::Up;
+    assert!(bed.gateway.tunnel(bed.now, "cloud", up).is_ok());
+    bed.pass(secs(1));
+    assert!(bed.is_up(), "{}", bed.why());
+}
+
+#[test]
+fn a_tunnel_that_lost_an_sa_is_down_until_ike_has_replaced_it() {
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        let mut bed = Bed::new("", &[]);
+        let before = (bed.inbound[0], bed.outbound);
+        let spi = match direction {
+            Direction::Inbound => bed.inbound[0],
+            Direction::Outbound => bed.outbound.unwrap_or_default(),
+        };
+        let lost = PlaneEvent::SaLost {
+            tunnel: TUNNEL,
+            spi,
+            direction,
+        };
+        bed.gateway.handle(bed.now, Input::Plane(lost));
+        assert!(!bed.is_up(), "packets do not pass now");
+        assert!(bed.why().contains("somebody deleted its"), "{}", bed.why());
+        bed.carry();
+        assert!(bed.is_up(), "{}", bed.why());
+        assert_ne!(before, (bed.inbound[0], bed.outbound));
+        assert_eq!(bed.was_deleted(), 0, "the IKE_SA lives on");
+        assert_eq!(bed.gateway.tunnels[&TUNNEL.0].downs, 1);
+    }
+}
+
+#[test]
+fn an_sa_that_nothing_needs_any_more_may_go() {
+    let mut bed = Bed::new("", &[]);
+    let old = bed.inbound[0];
+    bed.gateway.handle(
+        bed.now,
+        Input::Plane(PlaneEvent::SoftLimit {
+            tunnel: TUNNEL,
+            spi: old,
+            direction: Direction::Inbound,
+        }),
+    );
+    bed.carry();
+    assert_ne!(bed.inbound.last(), Some(&old), "it was rekeyed");
+    let lost = PlaneEvent::SaLost {
+        tunnel: TUNNEL,
+        spi: old,
+        direction: Direction::Inbound,
+    };
+    bed.tell(Input::Plane(lost));
+    assert!(bed.is_up());
+    assert_eq!(bed.gateway.tunnels[&TUNNEL.0].downs, 0);
+}
+
+#[test]
+fn everything_is_negotiated_anew_where_a_lost_sa_gets_no_successor() {
+    let mut bed = Bed::new("", &[]);
+    // The cloud forgets everything, so its IKE_SA cannot rekey.
+    bed.cloud = ike::Endpoint::new(ike::EndpointConfig::default(), [4; 32]);
+    let mut theirs = site("").tunnels[0].connection.clone();
+    (theirs.local, theirs.remote) = (CLOUD.into(), OURS.into());
+    std::mem::swap(&mut theirs.local_id, &mut theirs.remote_id);
+    theirs.initiate = false;
+    bed.cloud
+        .command(bed.now, ike::Command::Add(Box::new(theirs)));
+    let lost = PlaneEvent::SaLost {
+        tunnel: TUNNEL,
+        spi: bed.outbound.unwrap_or_default(),
+        direction: Direction::Outbound,
+    };
+    bed.tell(Input::Plane(lost));
+    assert!(!bed.is_up());
+    bed.pass(secs(60));
+    assert!(bed.is_up(), "{}", bed.why());
+}
+
+#[test]
+fn a_lost_way_is_said_and_takes_nothing_down_by_itself() {
+    let mut bed = Bed::new("", &[]);
+    bed.reach(false);
+    assert!(bed.is_up());
+    assert_eq!(bed.why(), "");
+    let down = crate::control::TunnelCommand::Down;
+    assert!(bed.gateway.tunnel(bed.now, "cloud", down).is_ok());
+    bed.pass(secs(1));
+    assert_eq!(bed.why(), format!("no route to {CLOUD}"));
+    bed.reach(true);
+    assert!(!bed.why().contains("no route"), "{}", bed.why());
+}

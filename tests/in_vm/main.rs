@@ -1,0 +1,142 @@
+//! The tests that run inside the virtual machine with Debian's stock kernel: each is one test here, in a machine of its own.
+//!
+//! Two kinds run:
+//! - [`scenarios::SCENARIOS`]: tests of `tests/e2e_*.rs` that pass natively on the userspace plane, here with the kernel's
+//!   ESP on one side of the tunnels or on both. To add one, add its name to a row, or a row.
+//! - Every test of every binary `tests/kernel_*.rs` and `vti/tests/kernel_*.rs`, which has no meaning outside: the binaries
+//!   are asked for their lists, so that none is forgotten, and no row is needed. Natively they are left out by the
+//!   `default-filter` in `.config/nextest.toml`, and fail with a word that says where they belong.
+//!
+//! `cargo nextest run --test in_vm NAME` runs those whose name contains NAME. `CAUSEWAY_VM_CONSOLE=1` shows what they print
+//! while they run.
+//!
+//! What a test finds inside, beside its own binary and the daemon at the paths that they have here: the `examples` folder, and
+//! - `CAUSEWAY_LAB_VM=1`;
+//! - `CAUSEWAY_LAB_PLANE`: the data plane that [`lab::SiteFile`] writes into the site file;
+//! - `CAUSEWAY_LAB_PEERS`: what [`lab::Cloud`] has at its head-ends;
+//! - `CAUSEWAY_LAB_PATIENCE`: by how much longer everything may take ([`lab::eventually`]).
+
+mod binaries;
+mod scenarios;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use vm::{Boot, Payload, Vm};
+
+use crate::binaries::Binary;
+use crate::scenarios::{Peers, Plane, SCENARIOS};
+
+/// How long one test may take inside, emulated on a busy machine.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// By how much longer a step may take than on the host's own processor.
+const PATIENCE_EMULATED: &str = "6";
+const PATIENCE: &str = "2";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let binaries = wanted(binaries::known(arguments.list));
+    let mut trials = Vec::new();
+    for scenarios in SCENARIOS {
+        for test in scenarios.tests {
+            let job = Job {
+                binary: scenarios.binary.to_owned(),
+                test: (*test).to_owned(),
+                environment: Some((scenarios.plane, scenarios.peers)),
+            };
+            trials.push(job.trial(&binaries));
+        }
+    }
+    for binary in &binaries {
+        for test in &binary.tests {
+            let job = Job {
+                binary: binary.name.clone(),
+                test: test.clone(),
+                environment: None,
+            };
+            trials.push(job.trial(&binaries));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Those of which something runs inside: the drive that carries them has only so much room.
+fn wanted(binaries: Vec<Binary>) -> Vec<Binary> {
+    let in_scenarios = |name: &str| SCENARIOS.iter().any(|scenarios| scenarios.binary == name);
+    binaries
+        .into_iter()
+        .filter(|binary| !binary.tests.is_empty() || in_scenarios(&binary.name))
+        .collect()
+}
+
+/// One test of one binary, in one machine.
+#[derive(Debug, Clone)]
+struct Job {
+    binary: String,
+    test: String,
+    /// What the bench is to use, where the test leaves that open.
+    environment: Option<(Plane, Peers)>,
+}
+
+impl Job {
+    fn trial(self, binaries: &[Binary]) -> Trial {
+        let mut name = format!("{}::{}", self.binary, self.test);
+        if let Some((plane, peers)) = self.environment {
+            name = format!("{name}::{}_with_{}", plane.word(), peers.word());
+        }
+        let binaries = binaries.to_vec();
+        Trial::test(name, move || self.run(&binaries))
+    }
+
+    fn run(&self, binaries: &[Binary]) -> Result<(), Failed> {
+        let binary = binaries.iter().find(|binary| binary.name == self.binary);
+        let binary = binary.ok_or_else(|| format!("there is no test binary {}", self.binary))?;
+        let mut vm = Vm::start(Boot::Bench, &payload(binaries));
+        let patience = if vm.emulated() {
+            PATIENCE_EMULATED
+        } else {
+            PATIENCE
+        };
+        let mut script =
+            format!("export CAUSEWAY_LAB_VM=1 CAUSEWAY_LAB_PATIENCE={patience} RUST_BACKTRACE=1\n");
+        if let Some((plane, peers)) = self.environment {
+            script += &format!(
+                "export CAUSEWAY_LAB_PLANE={} CAUSEWAY_LAB_PEERS={}\n",
+                plane.word(),
+                peers.word()
+            );
+        }
+        script += &format!(
+            "exec '{}' --exact '{}' --nocapture --test-threads 1",
+            binary.path.display(),
+            self.test
+        );
+        let said = vm.run(&script, LIMIT);
+        println!("{}", said.text);
+        if said.code == 0 && said.text.contains("test result: ok. 1 passed") {
+            return Ok(());
+        }
+        let console = vm.console();
+        if !console.trim().is_empty() {
+            println!("--- the machine's console\n{console}");
+        }
+        Err(format!("{} gave {} in the machine", self.test, said.code).into())
+    }
+}
+
+/// One drive for all tests: the daemon, the test binaries, and what they read while they run.
+fn payload(binaries: &[Binary]) -> Payload {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let same = |payload: Payload, path: PathBuf| {
+        let guest = path.display().to_string();
+        payload.file(&path, &guest)
+    };
+    let payload = same(Payload::new(), env!("CARGO_BIN_EXE_causeway").into());
+    let payload = same(payload, root.join("examples"));
+    binaries.iter().fold(payload, |payload, binary| {
+        same(payload, binary.path.clone())
+    })
+}

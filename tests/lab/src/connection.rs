@@ -1,0 +1,121 @@
+//! A tunnel as one peer is told of it, whichever program it is.
+
+use std::fmt::Write as _;
+
+/// When the peer sets a CHILD_SA up by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartAction {
+    /// Only when asked, by us or by the peer.
+    #[default]
+    None,
+    /// As soon as the connection is loaded.
+    Start,
+}
+
+/// One connection with one child of the same name.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The name of the connection and of its child.
+    pub name: String,
+    /// Our outer address.
+    pub local: String,
+    /// The peer's outer address, or `%any`.
+    pub remote: String,
+    /// Our identity.
+    pub local_id: String,
+    /// The peer's identity.
+    pub remote_id: String,
+    /// The pre-shared key.
+    pub psk: String,
+    /// IKE proposals in strongSwan's words.
+    pub ike: String,
+    /// ESP proposals in strongSwan's words; with a DH group for PFS.
+    pub esp: String,
+    /// Our traffic selectors.
+    pub local_ts: String,
+    /// The peer's traffic selectors.
+    pub remote_ts: String,
+    /// Seconds after which the IKE_SA is rekeyed; 0 never.
+    pub ike_rekey: u32,
+    /// Seconds after which the CHILD_SA is rekeyed; 0 never.
+    pub child_rekey: u32,
+    /// Seconds between liveness checks of a silent peer (RFC 7296 section 2.4); 0 none.
+    pub dpd_delay: u32,
+    /// When to initiate.
+    pub start: StartAction,
+    /// The reqid of the child; 0 lets the peer choose.
+    pub reqid: u32,
+    /// More lines for the connection's section, in the peer's own words.
+    pub extra: Vec<String>,
+    /// More lines for the child's section, in strongSwan's words.
+    pub child_extra: Vec<String>,
+}
+
+impl Connection {
+    /// The reference site's parameters: pre-shared key, aes256-sha1-modp2048 for IKE, Oracle's aes256gcm16 for ESP with
+    /// PFS at rekeys, selectors 0.0.0.0/0, and no rekey of its own within a test.
+    #[must_use]
+    pub fn new(name: &str, local: &str, remote: &str, psk: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            local: local.to_owned(),
+            remote: remote.to_owned(),
+            local_id: local.to_owned(),
+            remote_id: remote.to_owned(),
+            psk: psk.to_owned(),
+            ike: "aes256-sha1-modp2048".to_owned(),
+            esp: "aes256gcm16-ecp384-modp2048,aes256gcm16".to_owned(),
+            local_ts: "0.0.0.0/0".to_owned(),
+            remote_ts: "0.0.0.0/0".to_owned(),
+            ike_rekey: 28_800,
+            child_rekey: 3600,
+            dpd_delay: 0,
+            start: StartAction::None,
+            reqid: 0,
+            extra: Vec::new(),
+            child_extra: Vec::new(),
+        }
+    }
+
+    /// Adds it to a file for swanctl.
+    pub(crate) fn swanctl(&self, out: &mut String) {
+        let start = match self.start {
+            StartAction::None => "none",
+            StartAction::Start => "start",
+        };
+        let Self {
+            name,
+            local,
+            remote,
+            local_id,
+            remote_id,
+            ..
+        } = self;
+        let _ = write!(
+            out,
+            "connections {{\n {name} {{\n  version = 2\n  mobike = no\n  keyingtries = 0\n  local_addrs = {local}\n  \
+             remote_addrs = {remote}\n  proposals = {}\n  rekey_time = {}s\n  dpd_delay = {}s\n",
+            self.ike, self.ike_rekey, self.dpd_delay
+        );
+        self.extra.iter().for_each(|line| {
+            let _ = writeln!(out, "  {line}");
+        });
+        let _ = write!(
+            out,
+            "  local {{\n   auth = psk\n   id = {local_id}\n  }}\n  remote {{\n   auth = psk\n   id = {remote_id}\n  }}\n  \
+             children {{\n   {name} {{\n    mode = tunnel\n    local_ts = {}\n    remote_ts = {}\n    \
+             esp_proposals = {}\n    rekey_time = {}s\n    start_action = {start}\n    reqid = {}\n    \
+             replay_window = 1024\n",
+            self.local_ts, self.remote_ts, self.esp, self.child_rekey, self.reqid
+        );
+        self.child_extra.iter().for_each(|line| {
+            let _ = writeln!(out, "    {line}");
+        });
+        let _ = write!(
+            out,
+            "   }}\n  }}\n }}\n}}\nsecrets {{\n ike-{name} {{\n  id-1 = {local_id}\n  id-2 = {remote_id}\n  \
+             secret = \"{}\"\n }}\n}}\n",
+            self.psk
+        );
+    }
+}

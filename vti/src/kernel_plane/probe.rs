@@ -1,0 +1,212 @@
+//! Whether this kernel can be a data plane: asked by trying, because neither a version nor a module's name says what a kernel does.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crypto::{Secret, Suite};
+use esp::Limits;
+
+use super::kernel::gone;
+use super::reason::{About, Reason};
+use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use crate::plane::{BINDINGS, Binding, Direction};
+use crate::xfrm::socket::NETLINK_ROUTE;
+use crate::xfrm::state::UdpPorts;
+use crate::xfrm::{Lifetime, NewState, Refusal, Replay, SaId, Socket};
+
+/// What the kernel can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether states and policies can be read at all.
+    pub xfrm: Result<(), Reason>,
+    /// Whether it makes `xfrm` interfaces.
+    pub xfrm_interface: Result<(), Reason>,
+    /// Whether it makes `vti` interfaces.
+    pub vti: Result<(), Reason>,
+    /// Whether it takes an SA of each suite that was asked for, in that order.
+    pub suites: Vec<(Suite, Result<(), Reason>)>,
+}
+
+/// What an SA will be like, as far as kernels differ in what they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The anti-replay window, in packets.
+    pub replay_window: u32,
+    /// Whether sequence numbers are extended.
+    pub esn: bool,
+}
+
+/// The number that the probe's objects carry: the last of ours, which no tunnel has (its reqid would be 65535).
+const NUMBER: u32 = *BINDINGS.end();
+
+/// Documentation addresses (RFC 5737, TEST-NET-2), which lead nowhere.
+const NOWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 253)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 254)),
+];
+
+/// The name that the probe's interface has for a moment.
+const INTERFACE: &str = "causeway-probe";
+
+/// Tries. Nothing that it makes can carry a packet of anybody's, and nothing of it is left. Needs CAP_NET_ADMIN in the network
+/// namespace of the calling thread; takes a few milliseconds, seconds where the kernel has to load modules.
+#[must_use]
+pub fn probe(suites: &[Suite], wanted: Wanted) -> Probe {
+    let xfrm = Socket::open().and_then(|mut socket| {
+        socket.states()?;
+        socket.policies()?;
+        Ok(socket)
+    });
+    let refused = |refusal: &Refusal| Reason::of("use XFRM", About::Xfrm, refusal);
+    let (xfrm, suites) = match xfrm {
+        Ok(mut socket) => {
+            let tried = suites
+                .iter()
+                .map(|&suite| (suite, try_suite(&mut socket, suite, wanted)))
+                .collect();
+            (Ok(()), tried)
+        }
+        Err(refusal) => {
+            let failed = suites.iter().map(|&suite| (suite, Err(refused(&refusal))));
+            (Err(refused(&refusal)), failed.collect())
+        }
+    };
+    Probe {
+        xfrm,
+        xfrm_interface: try_interface("xfrm"),
+        vti: try_interface("vti"),
+        suites,
+    }
+}
+
+/// One SA for each direction and each kind of encapsulation.
+fn try_suite(socket: &mut Socket, suite: Suite, wanted: Wanted) -> Result<(), Reason> {
+    // Keys that nobody guards, for SAs that nothing can use.
+    let keymat = Secret::new(vec![0x5a; suite.keymat_len()]);
+    let integrity = Secret::new(vec![0xa5; suite.integrity_key_len()]);
+    let udp = UdpPorts {
+        source: 4500,
+        destination: 4500,
+    };
+    for (spi, direction, encap) in [
+        (0x0000_1001, Direction::Inbound, None),
+        (0x0000_1002, Direction::Inbound, Some(udp)),
+        (0x0000_1003, Direction::Outbound, None),
+        (0x0000_1004, Direction::Outbound, Some(udp)),
+    ] {
+        let [here, there] = NOWHERE;
+        let (source, destination) = match direction {
+            Direction::Inbound => (there, here),
+            Direction::Outbound => (here, there),
+        };
+        let mut state = NewState {
+            id: SaId { destination, spi },
+            source,
+            reqid: NUMBER & 0xffff,
+            binding: Binding::Mark(NUMBER),
+            direction,
+            name_direction: true,
+            suite,
+            keymat: &keymat,
+            integrity: &integrity,
+            esn: wanted.esn,
+            window: wanted.replay_window,
+            replay: Replay::default(),
+            encap,
+            lifetime: Lifetime(Limits::default()),
+            copy_dscp: false,
+            output_mark: None,
+            mapping_interval: Some(10),
+            offload: None,
+        };
+        let delete = |socket: &mut Socket, state: &NewState<'_>| {
+            gone(socket.delete_state(state.id, state.binding))
+        };
+        // What a probe left that was interrupted.
+        let _ = delete(socket, &state);
+        let mut added = socket.add_state(&state);
+        if added
+            .as_ref()
+            .is_err_and(|it| it.errno == nix::errno::Errno::EINVAL)
+        {
+            state.name_direction = false;
+            added = socket.add_state(&state);
+        }
+        let outcome = added.and_then(|()| delete(socket, &state));
+        outcome.map_err(|refusal| {
+            Reason::of(
+                format!("add an SA with {suite}"),
+                About::Sa(suite),
+                &refusal,
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes an interface of the kind, down and without addresses, and deletes it.
+fn try_interface(kind: &'static str) -> Result<(), Reason> {
+    let reason = |refusal: Refusal| {
+        let what = format!("make a {kind} interface");
+        Reason::of(what, About::Interface(kind), &refusal)
+    };
+    let mut socket = Socket::open_for(NETLINK_ROUTE).map_err(reason)?;
+    // What a probe left that was interrupted.
+    let _ = socket.execute(link::delete());
+    socket.execute(link::add(kind)).map_err(reason)?;
+    socket.execute(link::delete()).map_err(reason)
+}
+
+/// The few words of route netlink that the probe needs.
+mod link {
+    use super::{INTERFACE, IpAddr, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NOWHERE, NUMBER};
+    use crate::xfrm::Request;
+
+    const RTM_NEWLINK: u16 = 16;
+    const RTM_DELLINK: u16 = 17;
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_LINKINFO: u16 = 18;
+    const IFLA_INFO_KIND: u16 = 1;
+    const IFLA_INFO_DATA: u16 = 2;
+    const IFLA_XFRM_IF_ID: u16 = 2;
+    const IFLA_VTI_IKEY: u16 = 2;
+    const IFLA_VTI_OKEY: u16 = 3;
+    const IFLA_VTI_LOCAL: u16 = 4;
+    const IFLA_VTI_REMOTE: u16 = 5;
+
+    fn message(kind: u16, flags: u16) -> Request {
+        Request::new(kind, flags | NLM_F_ACK)
+            // struct ifinfomsg: found by its name.
+            .fixed(|into| into.extend_from_slice(&[0; 16]))
+            .attribute(IFLA_IFNAME, |into| {
+                into.extend_from_slice(INTERFACE.as_bytes());
+                into.push(0);
+            })
+    }
+
+    pub(super) fn delete() -> Request {
+        message(RTM_DELLINK, 0)
+    }
+
+    pub(super) fn add(kind: &str) -> Request {
+        message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL).attribute(IFLA_LINKINFO, |into| {
+            put(into, IFLA_INFO_KIND, kind.as_bytes());
+            let mut data = Vec::new();
+            if kind == "vti" {
+                put(&mut data, IFLA_VTI_IKEY, &NUMBER.to_be_bytes());
+                put(&mut data, IFLA_VTI_OKEY, &NUMBER.to_be_bytes());
+                for (attribute, address) in [IFLA_VTI_LOCAL, IFLA_VTI_REMOTE].iter().zip(NOWHERE) {
+                    if let IpAddr::V4(address) = address {
+                        put(&mut data, *attribute, &address.octets());
+                    }
+                }
+            } else {
+                put(&mut data, IFLA_XFRM_IF_ID, &NUMBER.to_ne_bytes());
+            }
+            put(into, IFLA_INFO_DATA, &data);
+        })
+    }
+
+    fn put(into: &mut Vec<u8>, kind: u16, value: &[u8]) {
+        crate::netlink::put_attribute(into, kind, value);
+    }
+}
