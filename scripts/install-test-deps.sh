@@ -93,4 +93,6 @@ if ! cargo nextest --version >/dev/null 2>&1; then
         "cargo-nextest@$nextest_version"
 fi
 
+"$(dirname "$0")/package.sh" --prepare
+
 echo "everything that the tests need is there"

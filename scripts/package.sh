@@ -2,6 +2,7 @@
 # Builds the Debian package. The last line of its output is the package's path.
 #
 #   scripts/package.sh [--binary FILE] [--version VERSION] [--output FOLDER] [--fast]
+#   scripts/package.sh --prepare       only installs cargo-deb, if it is not there
 #
 # Without --binary the program is built for release. Manual pages and completions are what that very program prints. --fast
 # makes a larger package in less time.
@@ -26,14 +27,14 @@ given() {
 }
 
 usage="usage: scripts/package.sh [--binary FILE] [--version VERSION] [--output FOLDER] [--fast]"
-binary='' version='' output=target/debian compression=(-Z xz)
+binary='' version='' output=target/debian compression=(-Z xz) prepare=
 while (($#)); do
     option=$1
     shift
-    if [[ $option == --fast ]]; then
-        compression=(-Z gz --compress-system)
-        continue
-    fi
+    case $option in
+    --fast) compression=(-Z gz --compress-system) && continue ;;
+    --prepare) prepare=yes && continue ;;
+    esac
     (($#)) || fail "$option needs a value; $usage"
     case $option in
     --binary) binary=$(given "$1") ;;
@@ -51,6 +52,7 @@ if ! cargo deb --version >/dev/null 2>&1; then
     echo "installing cargo-deb $cargo_deb_version from source: this takes a minute or two" >&2
     CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug "cargo-deb@$cargo_deb_version"
 fi
+if [[ -n $prepare ]]; then exit; fi
 
 if [[ -z $binary ]]; then
     cargo build --release --locked --bin causeway

@@ -46,6 +46,8 @@ pub(crate) enum Query {
     BgpNeighbor(String),
     /// Routes, or those of one prefix.
     BgpRoutes(Option<ipnet::IpNet>),
+    /// What reading the site file again would do.
+    Plan,
     /// Read the site file again.
     Reload,
     /// Act on a tunnel.
@@ -230,6 +232,7 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
             Ok(Query::BgpNeighbor(name.join("/")))
         }
         (&Method::GET, ["v1", "bgp", "routes"]) => prefix(parameters).map(Query::BgpRoutes),
+        (&Method::GET, ["v1", "plan"]) => Ok(Query::Plan),
         (&Method::POST, ["v1", "reload"]) => Ok(Query::Reload),
         (&Method::POST, ["v1", "tunnels", name, action]) => {
             let command = match *action {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   loop ──watch: wishes──► host thread ──netlink──► links, addresses, sysctls, routes, nexthops, nf_tables
-//!        ──counts (16)────►             ◄─multicast─ what others change
+//!        ──questions (16)─►             ◄─multicast─ what others change
 //!        ◄─notices (64)───
 //! ```
 //!
@@ -24,13 +24,18 @@ use vti::ifname::IfName;
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Ruleset};
-use vti::plan::Desired;
+use vti::plan::{Desired, Forward, RouteDesired};
+use vti::plane::TunnelSpec;
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
 use vti::underlay::underlay;
 
+mod plan;
 mod repairs;
 
+#[cfg(test)]
+pub(crate) use self::plan::FirewallPlan;
+pub(crate) use self::plan::HostPlan;
 use self::repairs::Repairs;
 use crate::gateway::view::RuleCount;
 use crate::gateway::{FirewallFacts, HostFacts, Inherited, Input, LocalPath};
@@ -62,8 +67,47 @@ struct Wishes {
     watched: Arc<Outline>,
 }
 
-/// Where the counts of our rules are wanted.
-type CountAnswer = oneshot::Sender<Vec<RuleCount>>;
+/// What the loop wants to know. While the thread is busy there is no answer, which the asker has to live with.
+pub(crate) enum Question {
+    /// What our rules matched.
+    Counts(oneshot::Sender<Vec<RuleCount>>),
+    /// What it would take to bring the host to this.
+    Plan(Box<Imagined>, oneshot::Sender<Result<HostPlan, String>>),
+}
+
+/// A wish that is not carried out.
+pub(crate) struct Imagined {
+    pub(crate) desired: Desired,
+    pub(crate) ruleset: Option<Ruleset>,
+    /// The tunnels, as the data plane would be told of them.
+    pub(crate) tunnels: Vec<TunnelSpec>,
+}
+
+/// What it would take to bring this host to that, where no daemon runs. `state` is where a daemon keeps originals of settings.
+///
+/// # Errors
+/// When the host cannot be looked at.
+pub(crate) async fn plan_here(state: PathBuf, imagined: &Imagined) -> Result<HostPlan, String> {
+    let host = KernelHost::open_with_state_in(state).await;
+    let host = host.map_err(|error| error.to_string())?;
+    let mut firewall = Firewall::open().map_err(|error| error.to_string());
+    plan::plan(
+        &mut Reconciler::new(host),
+        firewall.as_mut().map_err(|error| error.as_str()),
+        imagined,
+    )
+    .await
+}
+
+/// What the gateway has to know of this host, looked at once.
+///
+/// # Errors
+/// When the host cannot be looked at.
+pub(crate) async fn facts_here(outline: &Outline) -> Result<HostFacts, String> {
+    let mut lookup = Lookup::open().map_err(|error| error.to_string())?;
+    let facts = facts(&mut lookup, outline, &[]).await;
+    facts.map_err(|error| error.to_string())
+}
 
 /// The routes that a process before this one left in the kernel.
 ///
@@ -77,7 +121,7 @@ pub(crate) async fn inherited(state: PathBuf) -> Result<Inherited, vti::host::Er
 /// The loop's end of the thread.
 pub(crate) struct Handle {
     wishes: watch::Sender<Wishes>,
-    counts: mpsc::Sender<CountAnswer>,
+    questions: mpsc::Sender<Question>,
     thread: JoinHandle<()>,
 }
 
@@ -88,7 +132,7 @@ impl Handle {
     /// When the thread cannot be started.
     pub(crate) fn start(state: PathBuf, notices: mpsc::Sender<Input>) -> std::io::Result<Self> {
         let (wishes, wished) = watch::channel(Wishes::default());
-        let (counts, counted) = mpsc::channel(16);
+        let (questions, asked) = mpsc::channel(16);
         let thread = std::thread::Builder::new()
             .name("host".into())
             .stack_size(STACK)
@@ -97,13 +141,13 @@ impl Handle {
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(work(state, wished, counted, notices)),
+                    Ok(runtime) => runtime.block_on(work(state, wished, asked, notices)),
                     Err(error) => warn!("the host thread has no runtime: {error}"),
                 }
             })?;
         Ok(Self {
             wishes,
-            counts,
+            questions,
             thread,
         })
     }
@@ -124,19 +168,19 @@ impl Handle {
         self.wishes.send_modify(|wishes| wishes.watched = outline);
     }
 
-    /// Asks what our rules matched. While the thread is busy there is no answer, which the asker has to live with.
-    pub(crate) fn count(&self, answer: CountAnswer) {
-        let _ = self.counts.try_send(answer);
+    /// Asks something.
+    pub(crate) fn ask(&self, question: Question) {
+        let _ = self.questions.try_send(question);
     }
 
     /// Lets the thread carry the last wishes out, and waits for it.
     pub(crate) fn finish(self) {
         let Self {
             wishes,
-            counts,
+            questions,
             thread,
         } = self;
-        drop((wishes, counts));
+        drop((wishes, questions));
         if thread.join().is_err() {
             warn!("the host thread panicked");
         }
@@ -146,11 +190,11 @@ impl Handle {
 async fn work(
     state: PathBuf,
     wishes: watch::Receiver<Wishes>,
-    counts: mpsc::Receiver<CountAnswer>,
+    questions: mpsc::Receiver<Question>,
     notices: mpsc::Sender<Input>,
 ) {
     match Worker::open(state, notices.clone()).await {
-        Ok(worker) => worker.run(wishes, counts).await,
+        Ok(worker) => worker.run(wishes, questions).await,
         Err(error) => {
             let _ = notices.send(Input::Reconciled(Err(error))).await;
         }
@@ -208,7 +252,7 @@ impl Worker {
     async fn run(
         mut self,
         mut wishes: watch::Receiver<Wishes>,
-        mut counts: mpsc::Receiver<CountAnswer>,
+        mut questions: mpsc::Receiver<Question>,
     ) {
         let mut audit = tokio::time::interval(AUDIT);
         let mut peek = tokio::time::interval(PEEK);
@@ -223,7 +267,7 @@ impl Worker {
                         return;
                     }
                 }
-                Some(answer) = counts.recv() => drop(answer.send(self.counts())),
+                Some(question) = questions.recv() => self.answer(question).await,
                 events = self.monitor.events() => match events {
                     Ok(events) => {
                         debug!(?events, "the host changed");
@@ -345,7 +389,9 @@ impl Worker {
     }
 
     async fn tell_facts(&mut self) {
-        match self.facts().await {
+        let site = self.wishes().watched;
+        let routed = self.routed(&site);
+        match facts(&mut self.lookup, &site, &routed).await {
             Ok(facts) => {
                 self.tell(Input::Host(facts)).await;
             }
@@ -353,89 +399,20 @@ impl Worker {
         }
     }
 
-    async fn facts(&mut self) -> Result<HostFacts, vti::host::Error> {
-        let snapshot = self.lookup.snapshot().await?;
-        let connected: Vec<(IpNet, String)> = snapshot
-            .connected
-            .iter()
-            .map(|(prefix, dev)| (*prefix, dev.to_string()))
-            .collect();
-        let routes = snapshot.routes.iter().map(|route| {
-            let source = match route.origin {
-                Origin::Static => LocalSource::Static,
-                Origin::Kernel => LocalSource::Kernel,
-            };
-            (
-                route.prefix,
-                source,
-                route.next_hops.first().map(|(dev, _)| dev.to_string()),
-            )
-        });
-        let local_routes = connected
-            .iter()
-            .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.clone())))
-            .chain(routes)
-            .collect();
-        let links = snapshot
-            .usable
-            .iter()
-            .map(|(name, usable)| (name.to_string(), *usable))
-            .collect();
-        let site = self.wishes().watched;
-        let mut paths = BTreeMap::new();
-        for remote in &site.remotes {
-            let path = self.path(*remote)?;
-            paths.insert(*remote, path);
-        }
-        let ways = site.remotes.iter().filter_map(|remote| {
-            let is_tunnel = |dev: IfName| site.tunnels.contains(dev.as_str());
-            Some((*remote, underlay(&snapshot, *remote, is_tunnel)?))
-        });
-        let addresses: Vec<(IpAddr, String)> = snapshot
-            .addresses
-            .iter()
-            .flat_map(|(dev, nets)| nets.iter().map(|net| (net.addr(), dev.to_string())))
-            .collect();
-        let hindrances = lockout::look(
-            &site,
-            lockout::Host {
-                paths: &paths,
-                connected: &connected,
-                addresses: &addresses,
-            },
-        );
-        Ok(HostFacts {
-            local_routes,
-            underlay: ways.collect(),
-            hindrances,
-            paths,
-            links,
-        })
-    }
-
-    fn path(&mut self, remote: IpAddr) -> Result<Result<LocalPath, String>, vti::host::Error> {
-        let Some(path) = self.lookup.path(remote, None)? else {
-            return Ok(Err(format!(
-                "no route to {remote}: is the WAN interface up, and is there a default route?"
-            )));
+    /// What is routed into the tunnels.
+    fn routed(&self, site: &Outline) -> Vec<IpNet> {
+        let desired = self.known.as_ref().and_then(|it| it.desired.as_ref());
+        let leads_in = |route: &RouteDesired| match &route.forward {
+            Forward::Unicast(hops) => hops
+                .iter()
+                .any(|hop| site.tunnels.contains(hop.hop.dev.as_str())),
+            Forward::Blackhole => false,
         };
-        if path.is_local {
-            return Ok(Err(format!(
-                "{remote} is an address of this host, so it cannot be the peer's"
-            )));
-        }
-        let Some(source) = path.source else {
-            return Ok(Err(format!(
-                "{} has no address to reach {remote} from",
-                path.dev
-            )));
-        };
-        let mtu = u16::try_from(path.mtu).unwrap_or(u16::MAX);
-        Ok(Ok(LocalPath {
-            source,
-            interface: path.dev.to_string(),
-            mtu,
-        }))
+        let routes = desired.into_iter().flat_map(|desired| &desired.routes);
+        routes
+            .filter(|(_, route)| leads_in(route))
+            .map(|(key, _)| key.prefix)
+            .collect()
     }
 
     async fn load_firewall(&mut self, is_repair: bool) {
@@ -506,6 +483,19 @@ impl Worker {
         }
     }
 
+    async fn answer(&mut self, question: Question) {
+        // Who went away does not want the answer.
+        match question {
+            Question::Counts(answer) => drop(answer.send(self.counts())),
+            Question::Plan(imagined, answer) => {
+                let firewall = self.firewall.as_mut().map_err(|error| error.as_str());
+                let reconciler = &mut self.reconciler;
+                let plan = plan::plan(reconciler, firewall, &imagined).await;
+                drop(answer.send(plan));
+            }
+        }
+    }
+
     fn counts(&mut self) -> Vec<RuleCount> {
         let Ok(firewall) = &mut self.firewall else {
             return Vec::new();
@@ -523,4 +513,98 @@ impl Worker {
             })
             .collect()
     }
+}
+
+/// What the gateway has to know of the host, into whose tunnels `routed` is routed.
+async fn facts(
+    lookup: &mut Lookup,
+    site: &Outline,
+    routed: &[IpNet],
+) -> Result<HostFacts, vti::host::Error> {
+    let snapshot = lookup.snapshot().await?;
+    let connected: Vec<(IpNet, String)> = snapshot
+        .connected
+        .iter()
+        .map(|(prefix, dev)| (*prefix, dev.to_string()))
+        .collect();
+    let routes = snapshot.routes.iter().map(|route| {
+        let source = match route.origin {
+            Origin::Static => LocalSource::Static,
+            Origin::Kernel => LocalSource::Kernel,
+        };
+        (
+            route.prefix,
+            source,
+            route.next_hops.first().map(|(dev, _)| dev.to_string()),
+        )
+    });
+    let local_routes = connected
+        .iter()
+        .map(|(prefix, dev)| (*prefix, LocalSource::Connected, Some(dev.clone())))
+        .chain(routes)
+        .collect();
+    let links = snapshot
+        .usable
+        .iter()
+        .map(|(name, usable)| (name.to_string(), *usable))
+        .collect();
+    let mut paths = BTreeMap::new();
+    for remote in &site.remotes {
+        let path = path(lookup, *remote)?;
+        paths.insert(*remote, path);
+    }
+    let ways = site.remotes.iter().filter_map(|remote| {
+        let is_tunnel = |dev: IfName| site.tunnels.contains(dev.as_str());
+        Some((*remote, underlay(&snapshot, *remote, is_tunnel)?))
+    });
+    let addresses: Vec<(IpAddr, String)> = snapshot
+        .addresses
+        .iter()
+        .flat_map(|(dev, nets)| nets.iter().map(|net| (net.addr(), dev.to_string())))
+        .collect();
+    let hindrances = lockout::look(
+        site,
+        lockout::Host {
+            paths: &paths,
+            connected: &connected,
+            addresses: &addresses,
+            routed,
+        },
+    );
+    Ok(HostFacts {
+        local_routes,
+        underlay: ways.collect(),
+        hindrances,
+        paths,
+        links,
+    })
+}
+
+/// The way to a peer, or why there is none.
+fn path(
+    lookup: &mut Lookup,
+    remote: IpAddr,
+) -> Result<Result<LocalPath, String>, vti::host::Error> {
+    let Some(path) = lookup.path(remote, None)? else {
+        return Ok(Err(format!(
+            "no route to {remote}: is the WAN interface up, and is there a default route?"
+        )));
+    };
+    if path.is_local {
+        return Ok(Err(format!(
+            "{remote} is an address of this host, so it cannot be the peer's"
+        )));
+    }
+    let Some(source) = path.source else {
+        return Ok(Err(format!(
+            "{} has no address to reach {remote} from",
+            path.dev
+        )));
+    };
+    let mtu = u16::try_from(path.mtu).unwrap_or(u16::MAX);
+    Ok(Ok(LocalPath {
+        source,
+        interface: path.dev.to_string(),
+        mtu,
+    }))
 }

@@ -16,6 +16,7 @@ mod host;
 mod lockout;
 mod logging;
 mod plan;
+mod plane;
 mod run;
 mod secrets;
 mod site;

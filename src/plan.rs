@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bgpd::policy::PrefixList;
-use bgpd::{Asn, PeerConfig, PeerName, SpeakerConfig};
-use crypto::Suite;
+use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
+use crypto::{Secret, Suite};
 use ike::ConnectionId;
 use ipnet::IpNet;
 use vti::ifname::IfName;
@@ -67,6 +67,11 @@ pub(crate) struct TunnelPlan {
     pub(crate) peer_inside: std::net::IpAddr,
     /// The interface's MTU, where the site file sets it.
     pub(crate) mtu: Option<u16>,
+    /// What the interface is on the kernel's plane.
+    pub(crate) interface_kind: config::model::InterfaceKind,
+    /// What the network card should do on the kernel's plane.
+    pub(crate) offload: config::model::Offload,
+    /// Without what depends on the plane, until that is chosen.
     pub(crate) spec: TunnelSpec,
     /// `local` is filled in when the way to the peer is known.
     pub(crate) connection: ike::Connection,
@@ -80,10 +85,10 @@ impl TunnelPlan {
         &self.spec.interface
     }
 
-    /// The suite that the first ESP proposal names.
-    pub(crate) fn first_suite(&self) -> Option<Suite> {
-        let proposal = self.connection.esp.first()?;
-        Suite::new(proposal.encryption, proposal.integrity).ok()
+    /// The suites of its ESP proposals, the preferred one first.
+    pub(crate) fn suites(&self) -> impl Iterator<Item = Suite> {
+        let proposals = self.connection.esp.iter();
+        proposals.filter_map(|it| Suite::new(it.encryption, it.integrity).ok())
     }
 }
 
@@ -149,6 +154,39 @@ impl Plan {
         }
     }
 
+    /// Tells neighbors over tunnels what they may expect of our restarts, once the data plane is chosen: interfaces and SAs of the kernel's
+    /// plane live on without us.
+    pub(crate) fn promise_forwarding(&mut self) {
+        for tunnel in &self.tunnels {
+            let over =
+                |peer: &&mut PeerConfig| peer.interface.as_deref() == Some(tunnel.interface());
+            for peer in self.peers.iter_mut().filter(over) {
+                if let Some(restart) = &mut peer.graceful_restart {
+                    restart.forwarding = bgp::outlives_us(tunnel);
+                }
+            }
+        }
+    }
+
+    /// Gives a neighbor its TCP MD5 key.
+    ///
+    /// # Errors
+    /// When no key of that length can be used.
+    pub(crate) fn sign(&mut self, neighbor: &str, key: &Secret) -> Result<(), String> {
+        let (octets, most) = (key.expose().len(), vti::tcp::LONGEST_MD5_KEY);
+        if octets == 0 || octets > most {
+            return Err(format!(
+                "its TCP MD5 key has {octets} octets; expected 1 to {most}"
+            ));
+        }
+        for peer in &mut self.peers {
+            if peer.name.as_str() == neighbor {
+                peer.md5 = Some(Md5Key::new(key.expose().to_vec()));
+            }
+        }
+        Ok(())
+    }
+
     /// What the host has to be judged by.
     pub(crate) fn outline(&self) -> Outline {
         let tunnels: BTreeSet<String> = self
@@ -163,7 +201,16 @@ impl Plan {
             networks: self.networks.clone(),
             lan: interfaces.filter(|dev| !tunnels.contains(dev)).collect(),
             tunnels,
+            ports: (self.ike.ports.ike, self.ike.ports.nat),
         }
+    }
+
+    /// The tunnels, as the data plane is told of them.
+    pub(crate) fn specs(&self) -> Vec<TunnelSpec> {
+        self.tunnels
+            .iter()
+            .map(|tunnel| tunnel.spec.clone())
+            .collect()
     }
 
     /// What the site asks of each core.

@@ -20,15 +20,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
-use vti::user::{IkeSender, UserPlane, UserPlaneConfig};
+use vti::user::{IkeSender, UserPlaneConfig};
 
-use crate::cli::{Failure, number};
+use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
-use crate::host;
+use crate::host::{self, Imagined, Question};
+use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
-use crate::transport::{self, Arrival, Dial, Transport};
+use crate::transport::{self, Arrival, Dial, Distance, Transport};
 use crate::{lockout, logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
@@ -36,6 +37,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long the host thread may take to count what our rules matched.
 const COUNTING: Duration = Duration::from_millis(500);
+
+/// How long the host thread may take to compare the host with what is asked of it.
+const COMPARING: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -72,12 +76,17 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut hand_over = signal(SignalKind::user_defined2())?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     systemd::ready();
 
+    let mut all_are_added = false;
     let stopped_by = loop {
         if let Some(reason) = daemon.drain_effects() {
             break Err(reason);
+        }
+        if !std::mem::replace(&mut all_are_added, true) {
+            daemon.sweep();
         }
         let deadline = daemon.gateway.poll_timeout();
         let input = tokio::select! {
@@ -92,6 +101,10 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             _ = hangup.recv() => daemon.reload_by_signal(),
             _ = terminate.recv() => break Ok(Signal::SIGTERM),
             _ = interrupt.recv() => break Ok(Signal::SIGINT),
+            _ = hand_over.recv() => {
+                daemon.hand_over();
+                return Ok(());
+            }
         };
         if let Some(input) = input {
             daemon.gateway.handle(Instant::now(), input);
@@ -133,7 +146,7 @@ struct Daemon {
     gateway: Gateway,
     plane: Box<dyn DataPlane>,
     ike: IkeSender,
-    plane_reason: String,
+    choice: Choice,
     plane_events: mpsc::Receiver<PlaneEvent>,
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
@@ -145,15 +158,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path, loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
+    fn start(config: &Path, mut loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
+            .map_err(Failure::Failed)?;
+        choice.fit(&mut loaded.plan, choice::device_to);
+        info!("{choice}");
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
             nat_port: loaded.nat_port,
             ..Default::default()
         };
-        let plane = UserPlane::new(&ports, events)
+        let plane = choice::open(choice.kind, &ports, events)
             .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
@@ -188,8 +205,8 @@ impl Daemon {
             config: config.to_owned(),
             gateway,
             ike: plane.ike_sender(),
-            plane: Box::new(plane),
-            plane_reason: loaded.plane_reason(),
+            plane,
+            choice,
             plane_events,
             transport,
             connections,
@@ -213,6 +230,7 @@ impl Daemon {
                     }
                 }
                 Effect::Bgp(action) => self.change_connection(action),
+                Effect::Sign(keys) => self.transport.sign(keys),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
@@ -220,6 +238,17 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// Removes what an earlier process left in the data plane for tunnels that are not wanted any more.
+    fn sweep(&mut self) {
+        let swept = self.plane.sweep();
+        if swept > 0 {
+            info!(
+                "{} of an earlier run removed from the data plane",
+                number(swept, "leftover")
+            );
+        }
     }
 
     fn send(&self, transmit: &ike::Transmit) {
@@ -300,6 +329,8 @@ impl Daemon {
                 remote,
                 interface,
                 ttl,
+                min_ttl,
+                md5,
                 ..
             } => {
                 self.transport.dial(Dial {
@@ -307,7 +338,8 @@ impl Daemon {
                     local,
                     interface,
                     remote,
-                    ttl,
+                    distance: Distance { ttl, min_ttl },
+                    md5,
                 });
             }
             bgpd::Action::Send { conn, bytes } => {
@@ -331,11 +363,11 @@ impl Daemon {
 
     fn accept(&mut self, arrival: Arrival) -> Option<Input> {
         // Without a number the stream is dropped, which closes it.
-        if let Some(conn) = self
-            .gateway
-            .accept(Instant::now(), arrival.local, arrival.remote)
+        if let Some((conn, distance)) =
+            self.gateway
+                .accept(Instant::now(), arrival.local, arrival.remote)
         {
-            self.transport.adopt(conn, arrival.stream);
+            self.transport.adopt(conn, arrival.stream, distance);
         }
         None
     }
@@ -371,6 +403,10 @@ impl Daemon {
                 self.count_for(request);
                 return None;
             }
+            Query::Plan => {
+                self.plan_for(request);
+                return None;
+            }
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
@@ -397,7 +433,7 @@ impl Daemon {
     /// out of the answer.
     fn count_for(&self, request: Request) {
         let (answer, answered) = oneshot::channel();
-        self.host.count(answer);
+        self.host.ask(Question::Counts(answer));
         let counted = self.counted_by.clone();
         tokio::spawn(async move {
             let counts = tokio::time::timeout(COUNTING, answered).await;
@@ -405,6 +441,60 @@ impl Daemon {
             // A loop that is gone answers nobody.
             let _ = counted.send((request, counts)).await;
         });
+    }
+
+    /// Has the host compared with what a reload would ask of it. The loop does not wait for the host thread.
+    fn plan_for(&self, request: Request) {
+        let (reload, imagined) = match self.preview() {
+            Ok(preview) => preview,
+            Err(refusal) => {
+                let _ = request.answer.send(Err(refusal));
+                return;
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        self.host.ask(Question::Plan(Box::new(imagined), answer));
+        let (config, plane) = (self.config.clone(), self.plane_words());
+        tokio::spawn(async move {
+            let busy = || "the host thread is busy; try again".to_owned();
+            let compared = tokio::time::timeout(COMPARING, answered).await;
+            let compared = compared.ok().and_then(Result::ok).ok_or_else(busy);
+            let document = compared
+                .flatten()
+                .map(|host| plan::document(&config, &host, &plane, Some(reload)));
+            // A client that went away does not want its answer.
+            let _ = request.answer.send(document.map_err(Refusal::Failed));
+        });
+    }
+
+    /// What a reload would do, and what it would ask of the host.
+    fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
+        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
+        let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        let mut choice = self.choice.clone();
+        choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        choice.fit(&mut loaded.plan, choice::device_to);
+        let preview = self
+            .gateway
+            .preview(Instant::now(), &loaded.plan)
+            .map_err(Refusal::Failed)?;
+        let reload = plan::Reload {
+            touched: preview.touched.into_iter().chain(kept).collect(),
+            tunnels: serde_json::json!(preview.tunnels),
+            neighbors: serde_json::json!(preview.neighbors),
+        };
+        let imagined = Imagined {
+            desired: preview.desired,
+            tunnels: loaded.plan.specs(),
+            ruleset: loaded.plan.firewall,
+        };
+        Ok((reload, imagined))
+    }
+
+    fn plane_words(&self) -> String {
+        self.choice.to_string()
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
@@ -420,7 +510,14 @@ impl Daemon {
         let tunnels = &self.loaded.plan.tunnels;
         Surroundings {
             plane: self.plane.kind().to_string(),
-            plane_reason: self.plane_reason.clone(),
+            plane_reason: self.choice.reason.clone(),
+            interface_reasons: tunnels
+                .iter()
+                .map(|tunnel| {
+                    let reason = self.choice.interface_reason(tunnel.interface_kind);
+                    (tunnel.spec.id.0, reason)
+                })
+                .collect(),
             config: self.config.display().to_string(),
             tunnels: tunnels
                 .iter()
@@ -447,6 +544,10 @@ impl Daemon {
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
         let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
+        self.choice
+            .admit(&loaded.plan.tunnels, choice::probe)
+            .map_err(Refusal::Failed)?;
+        self.choice.fit(&mut loaded.plan, choice::device_to);
         let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())
@@ -454,6 +555,14 @@ impl Daemon {
         touched.extend(kept);
         self.loaded = loaded;
         Ok(touched)
+    }
+
+    /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
+    fn hand_over(self) {
+        info!("ends at once and leaves everything as it is, for the next run");
+        systemd::stopping();
+        // What a destructor would take away or say is what has to stay. The process ends anyway.
+        std::mem::forget(self);
     }
 
     /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host. The neighbors' last
@@ -471,7 +580,11 @@ impl Daemon {
                 Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::Send(_) | Effect::Bgp(_) | Effect::Watch(_) | Effect::Fail(_) => {}
+                Effect::Send(_)
+                | Effect::Bgp(_)
+                | Effect::Sign(_)
+                | Effect::Watch(_)
+                | Effect::Fail(_) => {}
             }
         }
         // The thread must not wait for a loop that waits for it.

@@ -28,7 +28,7 @@ pub(crate) struct Loaded {
     pub(crate) ike_port: u16,
     pub(crate) nat_port: u16,
     pub(crate) bgp_port: u16,
-    data_plane: DataPlane,
+    pub(crate) data_plane: DataPlane,
     /// The control socket by the site file; the command line may have chosen another.
     asked_socket: PathBuf,
 }
@@ -54,7 +54,26 @@ pub(crate) enum Look {
 /// # Errors
 /// [`Failure::Invalid`] when there is no usable site in the file.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
-    let checked = check(path, Look::AtSecrets)?;
+    let site = usable(path, Look::AtSecrets)?;
+    finish(&site, fetch).map_err(|error| wrong(path, &error))
+}
+
+/// Reads a site file for what needs no secrets: every pre-shared key in the plan is empty.
+///
+/// # Errors
+/// [`Failure::Invalid`] when there is no usable site in the file.
+pub(crate) fn load_without_secrets(path: &Path) -> Result<Loaded, Failure> {
+    let site = usable(path, Look::AtTextOnly)?;
+    finish(&site, |_| Ok(Secret::default())).map_err(|error| wrong(path, &error))
+}
+
+fn wrong(path: &Path, error: &str) -> Failure {
+    Failure::Invalid(format!("{}: {error}", path.display()))
+}
+
+/// The site in a file. Diagnostics go to standard error as people read them.
+fn usable(path: &Path, look: Look) -> Result<Site, Failure> {
+    let checked = check(path, look)?;
     let name = path.display().to_string();
     if !checked.diagnostics.is_empty() {
         let colour = if io::stderr().is_terminal() {
@@ -69,10 +88,9 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
         );
         write!(io::stderr(), "{text}")?;
     }
-    let site = checked
+    checked
         .site
-        .ok_or_else(|| Failure::Invalid(format!("{name} cannot be used; nothing was touched")))?;
-    finish(&site).map_err(|error| Failure::Invalid(format!("{name}: {error}")))
+        .ok_or_else(|| Failure::Invalid(format!("{name} cannot be used; nothing was touched")))
 }
 
 /// Reads a site file for a reload. Warnings go to the log.
@@ -98,7 +116,7 @@ pub(crate) fn load_quietly(path: &Path) -> Result<Loaded, String> {
     for line in lines(|severity| severity == Severity::Warning) {
         tracing::warn!("{line}");
     }
-    finish(site).map_err(|error| format!("{name}: {error}"))
+    finish(site, fetch).map_err(|error| format!("{name}: {error}"))
 }
 
 /// Reads and checks a site file.
@@ -137,18 +155,30 @@ fn read(path: &Path) -> Result<String, String> {
     String::from_utf8(octets).map_err(|error| format!("it is not UTF-8: {error}"))
 }
 
-fn finish(site: &Site) -> Result<Loaded, String> {
-    if site.daemon.data_plane == DataPlane::Kernel {
-        return Err("[daemon] data-plane = \"kernel\": this program has no kernel plane".into());
-    }
+fn finish(
+    site: &Site,
+    fetch: fn(&SecretSource) -> Result<Secret, SecretError>,
+) -> Result<Loaded, String> {
     let mut keys = Keys::new();
     for tunnel in &site.tunnels {
         let key = fetch(&tunnel.psk)
             .map_err(|error| format!("line {}: tunnel {}: {error}", tunnel.line, tunnel.name))?;
         keys.insert(tunnel.name.clone(), key);
     }
+    let mut plan = Plan::of(site, &keys)?;
+    for neighbor in site.bgp.iter().flat_map(|bgp| &bgp.neighbors) {
+        let Some(source) = &neighbor.md5 else {
+            continue;
+        };
+        let wrong = |what: &dyn std::fmt::Display| {
+            format!("line {}: neighbor {}: {what}", neighbor.line, neighbor.name)
+        };
+        let key = fetch(source).map_err(|error| wrong(&error))?;
+        plan.sign(&neighbor.name, &key)
+            .map_err(|error| wrong(&error))?;
+    }
     Ok(Loaded {
-        plan: Plan::of(site, &keys)?,
+        plan,
         socket: site.daemon.socket.clone(),
         log: level(site.daemon.log).to_owned(),
         clean_up: site.daemon.cleanup,
@@ -166,19 +196,6 @@ impl Loaded {
         self.socket
             .parent()
             .map_or_else(|| PathBuf::from("/run/causeway"), Path::to_owned)
-    }
-
-    /// Why the data plane is what it is.
-    pub(crate) fn plane_reason(&self) -> String {
-        match self.data_plane {
-            DataPlane::Auto => {
-                "[daemon] data-plane = \"auto\": the kernel plane is not available in this version"
-                    .into()
-            }
-            DataPlane::Kernel | DataPlane::Userspace => {
-                "[daemon] data-plane = \"userspace\"".into()
-            }
-        }
     }
 
     /// Takes over what a running daemon cannot change, and says what that leaves for a restart. Tunnels keep their numbers, whatever the

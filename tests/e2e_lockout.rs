@@ -180,6 +180,31 @@ fn reverse_path_filtering_and_forwarding_are_named_where_they_bite() {
 }
 
 #[test]
+fn a_policy_of_another_ipsec_that_catches_our_packets_is_named() {
+    let scene = Scene::up(CAUSEWAY);
+    let gateway = &scene.site.gateway;
+    let leftover = "src 192.168.2.0/24 dst 10.0.0.0/16 dir fwd";
+    let policy = |verb: &str, rest: &str| {
+        let words = format!("ip xfrm policy {verb} {leftover} {rest}");
+        let words: Vec<&str> = words.split_whitespace().collect();
+        gateway.exec(&words);
+        // Policies have no event of their own; any change of the host is a reason to look.
+        gateway.route("192.0.2.128/25 via 203.0.113.1");
+        gateway.exec(&["ip", "route", "del", "192.0.2.128/25"]);
+    };
+    policy("add", "action block");
+    a_problem_says(
+        &scene,
+        &[
+            "packets from 192.168.2.0/24 to 10.0.0.0/16",
+            &format!("ip xfrm policy delete {leftover}"),
+        ],
+    );
+    policy("delete", "");
+    no_problem_says(&scene, "IPsec policy");
+}
+
+#[test]
 fn another_ike_daemon_is_named_and_nothing_is_touched() {
     let site = ReferenceSite::new();
     let other = lab::StrongSwan::start(&site.gateway, &[], vec![]);

@@ -16,6 +16,7 @@ use crate::wire::TrafficSelector;
 
 /// A pair of ESP SAs. The inbound one is installed as long as this value lives, and a grace longer.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Child {
     pub(crate) sa: ChildSa,
     /// Who sent the request of the exchange that made it.
@@ -105,8 +106,9 @@ impl Child {
 
     /// How well it suits for outbound traffic; the highest wins. One that the peer may not have
     /// installed yet is better than none.
-    pub(crate) fn preference(&self) -> Option<(u64, Instant)> {
-        (!self.doomed).then_some((self.ready.unwrap_or(0), self.created))
+    pub(crate) fn preference(&self) -> Option<(bool, u64, Instant)> {
+        let known = self.ready.is_some() || self.unconfirmed_until.is_none();
+        (!self.doomed).then_some((known, self.ready.unwrap_or(0), self.created))
     }
 
     /// Whether the peer may not know it yet.

@@ -145,7 +145,7 @@ impl Default for Liveness {
 }
 
 /// How requests are repeated: at `first`, then doubling up to `cap`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Retransmission {
     /// Wait before the first repetition.
     pub first: Duration,

@@ -32,7 +32,7 @@ pub(crate) struct Context {
     /// Inbound SPIs in use, those in their grace included.
     spis: BTreeSet<u32>,
     /// Inbound SAs in their grace.
-    graves: BTreeMap<u32, (ConnectionId, Instant)>,
+    pub(crate) graves: BTreeMap<u32, (ConnectionId, Instant)>,
     order: u64,
 }
 
@@ -51,6 +51,25 @@ impl Context {
             spis: BTreeSet::new(),
             graves: BTreeMap::new(),
             order: 0,
+        }
+    }
+
+    /// The same with another generator; nothing may be waiting in the queues that lead out.
+    #[cfg(feature = "explore")]
+    pub(crate) fn fork(&self, rng: Box<dyn CryptoRng + Send>) -> Self {
+        Self {
+            ports: self.ports,
+            rng,
+            connections: self.connections.clone(),
+            held: self.held.clone(),
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            effects: VecDeque::new(),
+            counters: self.counters,
+            reasons: self.reasons.clone(),
+            spis: self.spis.clone(),
+            graves: self.graves.clone(),
+            order: self.order,
         }
     }
 

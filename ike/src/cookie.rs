@@ -12,11 +12,13 @@ const ROTATION: Duration = Duration::from_secs(60);
 
 /// Makes and checks cookies; the secret changes every minute, and the one before stays good.
 #[derive(Default)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Cookies {
     current: Option<Generation>,
     previous: Option<Generation>,
 }
 
+#[cfg_attr(feature = "explore", derive(Clone))]
 struct Generation {
     version: u8,
     since: Instant,

@@ -4,6 +4,8 @@
 //! is in [`settle`]; what a connection wants over time is in [`tunnel`].
 
 mod command;
+#[cfg(feature = "explore")]
+mod explore;
 mod init;
 mod settle;
 mod snapshot;

@@ -42,7 +42,7 @@ pub enum TransmitKind {
 }
 
 /// Who started an exchange or a SA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Role {
     /// We did.
     Initiator,
@@ -51,7 +51,7 @@ pub enum Role {
 }
 
 /// The outer path of an IKE SA and its children.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Path {
     /// Our address and port for IKE.
     pub local: SocketAddr,
@@ -120,7 +120,7 @@ pub struct ChildSa {
 }
 
 /// Why something went down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub enum DownReason {
     /// The operator said so, or we stop.
     Administrative,

@@ -90,20 +90,20 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
             number(summary, "remote_asn"),
             text(summary, "role"),
             state(text(summary, "state"), paint),
-            span(duration(&summary["since"]))
+            span(number(summary, "seconds_in_state"))
         ),
         format!(
             "  our AS      {}, hold time offered {} s",
             number(neighbor, "local_asn"),
-            duration(&neighbor["hold_time"])
+            number(neighbor, "hold_time_seconds")
         ),
     ];
     if neighbor["agreed"].is_object() {
         let agreed = &neighbor["agreed"];
         lines.push(format!(
             "  agreed      hold time {} s, keepalive {} s, router id {}, our address {}",
-            duration(&agreed["hold_time"]),
-            duration(&agreed["keepalive"]),
+            number(agreed, "hold_time_seconds"),
+            number(agreed, "keepalive_seconds"),
             text(agreed, "remote_id"),
             text(agreed, "local_address")
         ));
@@ -190,11 +190,6 @@ fn reason(value: &Value) -> String {
         Value::Array(items) => items.iter().map(reason).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
-}
-
-/// Whole seconds of a span as the speaker's views write it.
-fn duration(value: &Value) -> u64 {
-    value["secs"].as_u64().unwrap_or_default()
 }
 
 fn state(state: &str, paint: Paint) -> String {

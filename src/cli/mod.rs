@@ -6,6 +6,7 @@
 //! | 1 | it was tried and failed |
 //! | 2 | the site file or the command line is wrong; nothing was touched |
 //! | 3 | no daemon answers on the control socket |
+//! | 4 | `plan --exit-code`: there is something to do |
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub(crate) mod client;
 mod completions;
 mod man;
 pub(crate) mod paint;
+pub(crate) mod plan;
 mod status;
 mod sweep;
 
@@ -42,6 +44,11 @@ enum Command {
     Run(RunArguments),
     /// Check a site file and report every problem at once.
     Check(CheckArguments),
+    /// Print what bringing this host to what the site file says would take, as commands, without doing it.
+    ///
+    /// Where a daemon runs with the file it is asked, so its routes count and its answer says what each tunnel and neighbor would notice
+    /// of a reload. Needs no root but for what only root may see, which is named. The pre-shared keys are not read.
+    Plan(PlanArguments),
     /// Say more about a diagnostic's code.
     Explain {
         /// A code such as CW0012.
@@ -117,6 +124,18 @@ pub(crate) struct CheckArguments {
 }
 
 #[derive(Args)]
+pub(crate) struct PlanArguments {
+    /// The site file.
+    #[arg(value_name = "FILE", default_value = "/etc/causeway/site.toml")]
+    pub(crate) file: PathBuf,
+    /// End with status 4 if there is something to do.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
 pub(crate) struct DemoArguments {
     /// Leave everything running after the tour until interrupted, to look around.
     #[arg(long)]
@@ -175,6 +194,7 @@ impl Arguments {
                 crate::run::execute(&arguments.config, self.socket.as_deref())
             }
             Command::Check(arguments) => check::execute(&arguments),
+            Command::Plan(arguments) => plan::execute(&arguments, self.socket.as_deref()),
             Command::Explain { code } => check::explain(&code),
             Command::Status { output, watch } => status::execute(socket, output, watch),
             Command::Tunnels(output) => status::tunnels(socket, output),
@@ -197,6 +217,8 @@ impl Arguments {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+            // What there is to do is printed already.
+            Err(failure @ Failure::Changes) => failure.exit_code(),
             Err(failure) => {
                 // Nothing is left to be told if standard error is gone as well.
                 let _ = writeln!(io::stderr(), "causeway: {failure}");
@@ -218,6 +240,9 @@ pub(crate) enum Failure {
     /// No daemon answers.
     #[error("{0}")]
     NoDaemon(String),
+    /// There is something to do, and the caller wants to know.
+    #[error("there is something to do")]
+    Changes,
     /// The reader of our output is gone, which is its right.
     #[error("the output was closed")]
     BrokenPipe,
@@ -230,6 +255,7 @@ impl Failure {
             Self::Failed(_) => ExitCode::from(1),
             Self::Invalid(_) => ExitCode::from(2),
             Self::NoDaemon(_) => ExitCode::from(3),
+            Self::Changes => ExitCode::from(4),
         }
     }
 }

@@ -56,6 +56,7 @@ fn print(status: &Value) -> Result<(), Failure> {
         text(&status["data_plane"], "kind"),
         text(status, "config"),
     )?;
+    writeln!(out, "{}", paint.dim(text(&status["data_plane"], "reason")))?;
     section(&mut out, paint, "tunnels", &tunnel_table(status, paint))?;
     section(
         &mut out,
@@ -129,13 +130,26 @@ fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!("  reason      {}", paint.bad(reason)));
     }
     lines.push(format!(
-        "  interface   {} {} to {}, mtu {}, reqid {}",
+        "  interface   {} ({}) {} to {}, mtu {}, reqid {}",
         text(tunnel, "interface"),
+        text(tunnel, "interface_kind"),
         text(tunnel, "inside"),
         text(tunnel, "peer_inside"),
         number(tunnel, "mtu"),
         number(tunnel, "reqid"),
     ));
+    let offload = &tunnel["offload"];
+    if offload["wanted"] != "none" {
+        let refused = offload["refused"].as_str();
+        lines.push(format!(
+            "  offload     {} on {}{}",
+            text(offload, "wanted"),
+            text(offload, "device"),
+            refused
+                .map(|why| paint.bad(&format!(", refused: {why}")))
+                .unwrap_or_default()
+        ));
+    }
     lines.push(format!(
         "  outer       {} to {}, profile {}",
         tunnel["local"].as_str().unwrap_or("no route"),

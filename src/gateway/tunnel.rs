@@ -36,6 +36,7 @@ const SILENCE: Duration = Duration::from_secs(8);
 const UNANSWERED: u64 = 3;
 
 /// What has come in, and what has not been answered.
+#[derive(Clone)]
 struct Heard {
     since: Instant,
     packets_in: u64,
@@ -44,6 +45,7 @@ struct Heard {
 }
 
 /// A tunnel.
+#[derive(Clone)]
 pub(crate) struct Tunnel {
     pub(crate) plan: TunnelPlan,
     /// How its peer was reached last; IKE starts when this is known.
@@ -58,6 +60,8 @@ pub(crate) struct Tunnel {
     reason: Option<String>,
     /// The last failure, with when it was.
     pub(crate) failure: Option<(Instant, String)>,
+    /// Why the network card does not do what it was asked for.
+    pub(crate) offload_refused: Option<String>,
     /// How often packets stopped passing.
     pub(crate) downs: u64,
     up: bool,
@@ -80,6 +84,7 @@ pub(crate) struct Tunnel {
 }
 
 /// What the data plane did not take last.
+#[derive(Clone)]
 struct Refusal {
     text: String,
     when: Instant,
@@ -100,6 +105,7 @@ impl Tunnel {
             since: now,
             reason: None,
             failure: None,
+            offload_refused: None,
             downs: 0,
             up: false,
             published: false,
@@ -343,7 +349,7 @@ impl Tunnel {
         let outer_is_v6 = self.plan.connection.remote.is_ipv6();
         let (suite, encapsulated) = self
             .carrier
-            .or_else(|| self.plan.first_suite().map(|suite| (suite, true)))
+            .or_else(|| self.plan.suites().next().map(|suite| (suite, true)))
             .unzip();
         let encapsulation = if encapsulated.unwrap_or(true) {
             esp::Encapsulation::Udp

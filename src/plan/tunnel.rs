@@ -58,6 +58,8 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             Mtu::Auto => None,
             Mtu::Fixed(mtu) => Some(mtu),
         },
+        interface_kind: tunnel.interface_kind,
+        offload: tunnel.offload,
         spec: TunnelSpec {
             id: TunnelId(tunnel.reqid),
             interface: tunnel.interface.clone(),

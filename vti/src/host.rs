@@ -13,10 +13,10 @@ use nix::errno::Errno;
 use crate::{
     diff::{Concern, Plan, diff},
     ifname::IfName,
-    linkinfo::Make,
+    linkinfo::{Fit, Make},
     observed::{LinkObserved, Observed},
     op::Op,
-    plan::Desired,
+    plan::{Desired, LinkKind},
 };
 
 /// A host that can be looked at and changed.
@@ -280,6 +280,39 @@ impl<H: Host> Reconciler<H> {
             None => self.look().await?,
         };
         Ok(diff(self.believed.insert(observed), desired))
+    }
+
+    /// What a person would have to type for it, TUNs included, which otherwise the data plane makes. Looks at the host anew.
+    ///
+    /// # Errors
+    /// The host can't be observed.
+    pub async fn preview(&mut self, desired: &Desired) -> Result<Plan, Error> {
+        let mut imagined = self.look().await?;
+        let mut ops = Vec::new();
+        for (&dev, want) in &desired.links {
+            if want.kind != LinkKind::Tun {
+                continue;
+            }
+            let found = imagined.links.get(&dev);
+            let is_wrong =
+                |link: &LinkObserved| link.is_ours() && link.fit(want.kind) == Fit::Other;
+            if found.is_some_and(is_wrong) {
+                ops.push(Op::DelLink { dev });
+            }
+            if found.is_none_or(is_wrong) {
+                ops.push(Op::AddLink {
+                    dev,
+                    kind: want.kind,
+                });
+            }
+        }
+        for op in &ops {
+            // They were made to fit what is there.
+            let _ = imagined.apply(op);
+        }
+        let mut plan = diff(&imagined, desired);
+        plan.ops.splice(..0, ops);
+        Ok(plan)
     }
 
     async fn look(&mut self) -> Result<Observed, Error> {

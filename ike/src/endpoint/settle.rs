@@ -11,7 +11,7 @@ use crate::event::{ChildSa, DownReason, Event, Note, Role};
 use crate::sa::established::Origin;
 use crate::sa::task::Task;
 use crate::sa::task::collision::{self, Verdict};
-use crate::sa::{Effect, Sa, State, initiator};
+use crate::sa::{Effect, InitialContact, Sa, State, initiator};
 use crate::wire::IkeSpi;
 
 /// Two SAs for one connection may stand side by side so long before we choose one: many peers
@@ -47,11 +47,8 @@ impl Endpoint {
     fn carry_out(&mut self, now: Instant, effect: Effect) {
         match effect {
             Effect::Insert(sa) => _ = self.sas.insert(sa.link.spi, *sa),
-            Effect::Established {
-                spi,
-                initial_contact,
-            } => {
-                self.supersede(now, spi, initial_contact);
+            Effect::Established { spi, contact } => {
+                self.supersede(now, spi, contact);
             }
             Effect::Adopt { into, children } => {
                 let heir = self.sas.get_mut(&into);
@@ -103,7 +100,7 @@ impl Endpoint {
     }
 
     /// A new SA stands: what does it make of the others of its connection?
-    fn supersede(&mut self, now: Instant, spi: IkeSpi, initial_contact: bool) {
+    fn supersede(&mut self, now: Instant, spi: IkeSpi, contact: InitialContact) {
         let Some((new, id)) = self.sas.get(&spi).and_then(|sa| Some((sa, sa.connection?))) else {
             return;
         };
@@ -118,11 +115,21 @@ impl Endpoint {
                 State::InitSent(_) if role == Role::Responder => sa.state = State::Dead,
                 // The peer knows of no other SA, so what was there before its first message is
                 // dead. What came up meanwhile is a crossing, and both may have said the same.
-                State::Established(e) if initial_contact && e.since <= born => {
+                State::Established(e) if contact.received && e.since < born => {
                     restarted |= e.is_usable();
                     sa.discard(&mut self.cx, now, DownReason::PeerRestarted);
                 }
                 _ => {}
+            }
+            // The peer has dropped what it had before we said so; if it has not, it is told.
+            if contact.sent
+                && let Some(e) = sa.established_mut().filter(|e| e.since < born)
+                && e.is_usable()
+            {
+                e.begin_close(DownReason::Duplicate);
+                e.children
+                    .values_mut()
+                    .for_each(|child| child.doomed = true);
             }
         }
         if restarted {
@@ -224,6 +231,7 @@ impl Endpoint {
                 sa.attend(&mut self.cx, now);
             }
         }
+        self.drop_pointless_attempts(now, id);
         self.choose_outbound(now, id);
         let Some(tunnel) = self.tunnels.get(&id) else {
             return;
@@ -247,6 +255,23 @@ impl Endpoint {
                         State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
                     }
             })
+    }
+
+    /// An SA that seemed lost has proved to live: what was begun beside it must not replace it.
+    fn drop_pointless_attempts(&mut self, now: Instant, id: ConnectionId) {
+        let lives = self.sas.values().any(|sa| {
+            sa.connection == Some(id)
+                && sa
+                    .established()
+                    .is_some_and(|e| e.is_usable() && !e.is_suspected(&sa.link))
+        });
+        let attempts = self.sas.values_mut().filter(|sa| {
+            lives && sa.connection == Some(id) && matches!(sa.state, State::InitSent(_))
+        });
+        for sa in attempts {
+            sa.discard(&mut self.cx, now, DownReason::Duplicate);
+        }
+        self.sas.retain(|_, sa| !sa.is_dead());
     }
 
     fn initiate(&mut self, now: Instant, id: ConnectionId) {

@@ -16,6 +16,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// The state of a connection beside its SAs.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(super) struct Tunnel {
     /// We initiate.
     pub(super) wanted: bool,
@@ -26,7 +27,7 @@ pub(super) struct Tunnel {
     /// Attempts since it was last up.
     pub(super) attempts: u32,
     /// Refusals since it last proved itself.
-    failures: u32,
+    pub(super) failures: u32,
     /// Our inbound SPI of the child that carries our traffic.
     pub(super) outbound: Option<u32>,
     pub(super) up_since: Option<Instant>,

@@ -11,6 +11,7 @@ use crate::wire::{Header, Payload};
 
 /// Keys, encryption and fragments.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Channel {
     pub(crate) suite: IkeSuite,
     /// SK_d, from which the keys of children and of the next IKE SA come.

@@ -19,6 +19,7 @@ use crate::wire::{Exchange, IkeSpi, Notify, NotifyType, Payload, Protocol, WireE
 const SUSPICION: Duration = Duration::from_secs(5);
 
 /// Both sides are authenticated.
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Established {
     pub(crate) channel: Channel,
     pub(crate) peer: Authenticated,
@@ -50,12 +51,12 @@ pub(crate) struct Established {
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Instant,
     /// When to choose among several children.
-    choose_child_at: Option<Instant>,
+    pub(crate) choose_child_at: Option<Instant>,
     /// Failures to create a child, in a row.
-    child_failures: u32,
+    pub(crate) child_failures: u32,
     /// Silence after which the peer is asked.
     liveness: Duration,
-    suspected: Option<Instant>,
+    pub(crate) suspected: Option<Instant>,
 }
 
 /// Two children may stand side by side so long before one is chosen.
@@ -72,7 +73,7 @@ pub(crate) struct Birth {
 
 /// The set-up that an IKE SA goes back to. Rekeying hands it on, so that both sides judge two SAs of
 /// one connection alike whatever has become of them meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     /// When its first message was sent or received.
     pub(crate) born: Instant,
@@ -429,7 +430,8 @@ impl Established {
         for spi in self.children.keys() {
             cx.bury(now, connection, *spi);
         }
-        if self.replaced_by.is_none() {
+        // One that lost a crossed rekeying, or may have, was never announced: its end is no event.
+        if self.replaced_by.is_none() && !self.awaits_children {
             cx.reasons.insert(connection, reason.clone());
             cx.events.push_back(Event::IkeDown {
                 connection,

@@ -1,6 +1,7 @@
 //! Setting up an IKE SA as initiator: IKE_SA_INIT, then IKE_AUTH with the first child
 //! (RFC 7296 sections 1.2 and 2.6 to 2.9).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crypto::{Group, KeyPair, ikev2};
@@ -10,7 +11,7 @@ use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::parts::Parts;
 use super::window::Pace;
-use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn};
+use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn};
 use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, Encapsulation, Retransmission};
 use crate::context::Context;
@@ -29,8 +30,9 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const MOST_COOKIES: u8 = 3;
 
 /// Our IKE_SA_INIT request is under way.
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct InitSent {
-    key: KeyPair,
+    key: Arc<KeyPair>,
     nonce: Vec<u8>,
     cookie: Option<Vec<u8>>,
     cookies: u8,
@@ -43,6 +45,7 @@ pub(crate) struct InitSent {
 }
 
 /// Our IKE_AUTH request is under way.
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct AuthSent {
     pub(crate) channel: Channel,
     /// Inbound SPI of the first child.
@@ -57,7 +60,7 @@ pub(crate) struct AuthSent {
 pub(crate) fn initiate(
     cx: &mut Context,
     now: Instant,
-    connection: &std::sync::Arc<Connection>,
+    connection: &Arc<Connection>,
     attempts: u32,
 ) -> Option<Sa> {
     let group = connection
@@ -81,7 +84,7 @@ pub(crate) fn initiate(
         path,
     );
     let mut state = InitSent {
-        key: group.generate(&mut cx.rng),
+        key: Arc::new(group.generate(&mut cx.rng)),
         nonce: cx.nonce(),
         cookie: None,
         cookies: 0,
@@ -248,7 +251,7 @@ impl InitSent {
             match group.filter(|g| !self.tried.contains(g)) {
                 Some(group) => {
                     self.tried.push(group);
-                    self.key = group.generate(&mut turn.cx.rng);
+                    self.key = Arc::new(group.generate(&mut turn.cx.rng));
                     self.send(turn);
                     return State::InitSent(self);
                 }
@@ -356,12 +359,14 @@ impl AuthSent {
                 established.retry_child(turn);
             }
         }
-        let initial_contact = parts.has(NotifyType::INITIAL_CONTACT);
+        let contact = InitialContact {
+            sent: turn.connection.initial_contact,
+            received: parts.has(NotifyType::INITIAL_CONTACT),
+        };
         let spi = turn.link.spi;
-        turn.cx.effects.push_back(Effect::Established {
-            spi,
-            initial_contact,
-        });
+        turn.cx
+            .effects
+            .push_back(Effect::Established { spi, contact });
         State::Established(Box::new(established))
     }
 

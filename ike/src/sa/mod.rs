@@ -47,7 +47,10 @@ pub(crate) enum Effect {
     /// A new SA by rekeying.
     Insert(Box<Sa>),
     /// The SA with this SPI of ours is authenticated.
-    Established { spi: IkeSpi, initial_contact: bool },
+    Established {
+        spi: IkeSpi,
+        contact: InitialContact,
+    },
     /// Children of a rekeyed SA, for the SA that survives.
     Adopt {
         into: IkeSpi,
@@ -64,8 +67,16 @@ pub(crate) enum Effect {
     },
 }
 
+/// Who has said INITIAL_CONTACT in IKE_AUTH: that it knows of no other SA (RFC 7296 section 2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InitialContact {
+    pub(crate) sent: bool,
+    pub(crate) received: bool,
+}
+
 /// What an IKE SA has in every state.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Link {
     /// Our SPI.
     pub(crate) spi: IkeSpi,
@@ -82,6 +93,7 @@ pub(crate) struct Link {
 }
 
 /// An IKE SA.
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Sa {
     pub(crate) link: Link,
     /// Known from the start as initiator, from IKE_AUTH on as responder.
@@ -90,6 +102,7 @@ pub(crate) struct Sa {
 }
 
 /// The stages of an IKE SA's life.
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) enum State {
     /// Our IKE_SA_INIT request is under way.
     InitSent(Box<InitSent>),

@@ -11,7 +11,7 @@ use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::parts::Parts;
 use super::task::child::Answer;
-use super::{Addresses, Effect, LINGER, Link, Sa, State, Turn, answer_to};
+use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn, answer_to};
 use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, ConnectionId, Encapsulation};
 use crate::context::Context;
@@ -27,6 +27,7 @@ use crate::wire::{
 const HALF_OPEN: Duration = Duration::from_secs(30);
 
 /// We have answered IKE_SA_INIT and wait for IKE_AUTH.
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct HalfOpen {
     pub(crate) channel: Channel,
     pub(crate) expires: Instant,
@@ -324,12 +325,14 @@ impl HalfOpen {
         established
             .children
             .extend(child.map(|child| (child.sa.spi_in, child)));
-        let initial_contact = parts.has(NotifyType::INITIAL_CONTACT);
+        let contact = InitialContact {
+            sent: false,
+            received: parts.has(NotifyType::INITIAL_CONTACT),
+        };
         let spi = turn.link.spi;
-        turn.cx.effects.push_back(Effect::Established {
-            spi,
-            initial_contact,
-        });
+        turn.cx
+            .effects
+            .push_back(Effect::Established { spi, contact });
         State::Established(Box::new(established))
     }
 

@@ -9,6 +9,7 @@ use crate::connection::Retransmission;
 
 /// Requests and responses of one IKE SA, in both directions.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "explore", derive(Clone, Hash))]
 pub(crate) struct Window {
     next_request: u32,
     outstanding: Option<Outstanding>,
@@ -17,6 +18,7 @@ pub(crate) struct Window {
 }
 
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone, Hash))]
 struct Outstanding {
     packets: Vec<Vec<u8>>,
     sent: Instant,
@@ -27,7 +29,7 @@ struct Outstanding {
 }
 
 /// How a request is repeated, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Pace {
     pub(crate) retransmission: Retransmission,
     pub(crate) give_up: Duration,

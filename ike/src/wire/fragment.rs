@@ -31,6 +31,7 @@ pub enum Reassembled {
 
 /// A message of which some fragments have arrived.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub struct Reassembly {
     message_id: u32,
     total: u16,

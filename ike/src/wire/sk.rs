@@ -3,6 +3,8 @@
 //! [`Plain`] is the proof of authenticity: only [`Protection::open`] makes one, and only after the
 //! integrity check.
 
+use std::sync::Arc;
+
 use crypto::{CryptoRng, Opener, Sealer, Secret, Suite};
 use thiserror::Error;
 
@@ -39,10 +41,11 @@ pub struct Plain {
 
 /// Both directions of an IKE SA's encryption.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub struct Protection {
     suite: Suite,
-    sealer: Sealer,
-    opener: Opener,
+    sealer: Arc<Sealer>,
+    opener: Arc<Opener>,
     /// Explicit IV of the next AEAD message: a counter never repeats (RFC 5282 section 3).
     next_iv: u64,
 }
@@ -68,8 +71,8 @@ impl Protection {
     ) -> Result<Self, crypto::Error> {
         Ok(Self {
             suite,
-            sealer: Sealer::new(suite, outbound.encryption, outbound.integrity)?,
-            opener: Opener::new(suite, inbound.encryption, inbound.integrity)?,
+            sealer: Arc::new(Sealer::new(suite, outbound.encryption, outbound.integrity)?),
+            opener: Arc::new(Opener::new(suite, inbound.encryption, inbound.integrity)?),
             next_iv: 0,
         })
     }

@@ -15,6 +15,7 @@ use super::{Gateway, Tunnel};
 use crate::control::Refusal;
 
 mod bgp;
+mod neighbor;
 mod tunnel;
 
 /// The version of the schema.
@@ -24,6 +25,8 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) struct Surroundings {
     pub(crate) plane: String,
     pub(crate) plane_reason: String,
+    /// Why each tunnel's interface is of its kind.
+    pub(crate) interface_reasons: BTreeMap<u32, String>,
     pub(crate) config: String,
     pub(crate) tunnels: BTreeMap<u32, TunnelCounters>,
     pub(crate) stray: StrayCounters,
@@ -209,7 +212,15 @@ impl Gateway {
             .iter()
             .map(|(id, tunnel)| {
                 let connection = ike.connections.iter().find(|one| one.id.0 == *id);
-                view(now, *id, tunnel, connection, around.tunnels.get(id))
+                let interface_reason = around.interface_reasons.get(id).cloned();
+                view(
+                    now,
+                    *id,
+                    tunnel,
+                    connection,
+                    around.tunnels.get(id),
+                    interface_reason.unwrap_or_default(),
+                )
             })
             .collect()
     }

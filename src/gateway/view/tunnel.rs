@@ -7,7 +7,7 @@ use std::time::Instant;
 use ike::{ConnectionStatus, IkeSaStatus, Phase};
 use ipnet::IpNet;
 use serde::Serialize;
-use vti::plane::TunnelCounters;
+use vti::plane::{Binding, Offload, TunnelCounters};
 
 use super::seconds;
 use crate::gateway::Tunnel;
@@ -23,6 +23,12 @@ pub(super) struct TunnelView<'a> {
     seconds_in_state: u64,
     profile: &'a str,
     interface: &'a str,
+    /// `tun`, `xfrm` or `vti`.
+    interface_kind: &'static str,
+    interface_reason: String,
+    /// The interface's if_id or key, which is the mark of its SAs.
+    binding: Option<String>,
+    offload: OffloadView<'a>,
     reqid: u32,
     inside: IpNet,
     peer_inside: IpAddr,
@@ -38,6 +44,16 @@ pub(super) struct TunnelView<'a> {
     traffic: Option<TrafficView>,
 }
 
+/// What was asked of the network card, and what became of it.
+#[derive(Serialize)]
+struct OffloadView<'a> {
+    /// `none`, `crypto` or `packet`.
+    wanted: &'static str,
+    device: Option<&'a str>,
+    /// Why the card does not do it.
+    refused: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 struct FailureView {
     text: String,
@@ -48,7 +64,8 @@ struct FailureView {
 struct IkeView {
     initiator_spi: String,
     responder_spi: String,
-    role: ike::Role,
+    /// `initiator` or `responder`.
+    role: &'static str,
     suite: String,
     peer_identity: String,
     local: String,
@@ -90,6 +107,7 @@ pub(super) fn view<'a>(
     tunnel: &'a Tunnel,
     connection: Option<&ConnectionStatus>,
     traffic: Option<&TunnelCounters>,
+    interface_reason: String,
 ) -> TunnelView<'a> {
     let plan = &tunnel.plan;
     let sas = connection
@@ -104,6 +122,16 @@ pub(super) fn view<'a>(
         seconds_in_state: seconds(now.saturating_duration_since(tunnel.since)),
         profile: &plan.profile,
         interface: plan.interface(),
+        interface_kind: match plan.spec.binding {
+            None => "tun",
+            Some(Binding::IfId(_)) => "xfrm",
+            Some(Binding::Mark(_)) => "vti",
+        },
+        interface_reason,
+        binding: plan.spec.binding.map(|binding| match binding {
+            Binding::IfId(number) | Binding::Mark(number) => format!("{number:#010x}"),
+        }),
+        offload: offload(tunnel),
         reqid: id,
         inside: plan.inside,
         peer_inside: plan.peer_inside,
@@ -120,6 +148,19 @@ pub(super) fn view<'a>(
         ike: newest.map(ike_view),
         children: sas.iter().flat_map(children).collect(),
         traffic: traffic.map(traffic_view),
+    }
+}
+
+fn offload(tunnel: &Tunnel) -> OffloadView<'_> {
+    let (wanted, device) = match &tunnel.plan.spec.offload {
+        Offload::Off => ("none", None),
+        Offload::Crypto { device } => ("crypto", Some(device.as_str())),
+        Offload::Packet { device } => ("packet", Some(device.as_str())),
+    };
+    OffloadView {
+        wanted,
+        device,
+        refused: tunnel.offload_refused.as_deref(),
     }
 }
 
@@ -170,7 +211,10 @@ fn ike_view(sa: &IkeSaStatus) -> IkeView {
     IkeView {
         initiator_spi: sa.id.initiator.to_string(),
         responder_spi: sa.id.responder.to_string(),
-        role: sa.role,
+        role: match sa.role {
+            ike::Role::Initiator => "initiator",
+            ike::Role::Responder => "responder",
+        },
         suite: sa.suite.clone(),
         peer_identity: sa.peer.to_string(),
         local: sa.path.local.to_string(),

@@ -1,8 +1,9 @@
-//! Loss and blocks on a path, by nftables rules of their own table, lifted when dropped.
+//! Loss and blocks on a path, by nftables rules of their own table; delay by netem; lifted when dropped.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::netns::Ns;
+use crate::wait::OrFail as _;
 
 /// Where in a namespace a disturbance acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,51 @@ impl Drop for Disturbance {
             let _ = self
                 .ns
                 .try_exec(&["nft", "delete", "table", "inet", &self.table]);
+        }
+    }
+}
+
+/// Delay, jitter, loss, duplicates and reordering of what leaves by one interface (`tc netem`), for as long as this value
+/// lives. Only a kernel with netem has it: the virtual machine's.
+#[derive(Debug)]
+pub struct Netem {
+    ns: Ns,
+    interface: String,
+}
+
+impl Netem {
+    /// Puts netem on an interface, with what it shall do in its own words: `"delay 30ms 5ms loss 1%"`.
+    #[track_caller]
+    #[must_use]
+    pub fn on(ns: &Ns, interface: &str, words: &str) -> Self {
+        let mut argv = vec!["tc", "qdisc", "add", "dev", interface, "root", "netem"];
+        argv.extend(words.split_whitespace());
+        ns.exec(&argv);
+        Self {
+            ns: ns.clone(),
+            interface: interface.to_owned(),
+        }
+    }
+
+    /// How many packets it has dropped.
+    #[track_caller]
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let said = self
+            .ns
+            .exec(&["tc", "-s", "-j", "qdisc", "show", "dev", &self.interface]);
+        let listed: serde_json::Value =
+            serde_json::from_str(&said).or_fail("read what `tc -j` prints");
+        listed[0]["drops"].as_u64().unwrap_or_default()
+    }
+}
+
+impl Drop for Netem {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = self
+                .ns
+                .try_exec(&["tc", "qdisc", "del", "dev", &self.interface, "root"]);
         }
     }
 }

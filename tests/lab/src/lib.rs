@@ -52,7 +52,7 @@ pub use causeway::{Gateway, Launch};
 pub use cloud::{Cloud, Nodes};
 pub use connection::{Connection, StartAction};
 pub use daemon::{Daemon, Program};
-pub use disturbance::{Disturbance, Hook};
+pub use disturbance::{Disturbance, Hook, Netem};
 pub use frr::Frr;
 pub use gobgp::GoBgp;
 pub use head_end::{HeadEnd, Peers};

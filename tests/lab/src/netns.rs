@@ -6,6 +6,7 @@
 //! kernel removes the namespace and every interface in it as soon as no process is left inside.
 
 use std::any::Any;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -99,15 +100,19 @@ impl Net {
 
     /// A cable: an interface in each of two namespaces, up, with an address (`"203.0.113.10/24"`) or none (`""`).
     pub fn veth(&self, a: (&Ns, &str, &str), b: (&Ns, &str, &str)) {
-        let peer = b.0.tid().to_string();
-        a.0.exec(&[
-            "ip", "link", "add", a.1, "type", "veth", "peer", "name", b.1, "netns", &peer,
-        ]);
-        for (ns, link, address) in [a, b] {
+        let add = format!(
+            "link add {} type veth peer name {} netns {}\n",
+            a.1,
+            b.1,
+            b.0.tid()
+        );
+        for (before, (ns, link, address)) in [(add.as_str(), a), ("", b)] {
+            let mut batch = before.to_owned();
             if !address.is_empty() {
-                ns.exec(&["ip", "addr", "add", address, "dev", link]);
+                let _ = writeln!(batch, "addr add {address} dev {link}");
             }
-            ns.exec(&["ip", "link", "set", link, "up"]);
+            let _ = writeln!(batch, "link set {link} up");
+            ns.ip(&batch);
         }
     }
 }
@@ -290,6 +295,21 @@ impl Ns {
         }
     }
 
+    /// Runs a batch of commands of `ip`, a line each, in one process.
+    ///
+    /// # Panics
+    /// When ip refuses one.
+    #[track_caller]
+    pub fn ip(&self, batch: &str) {
+        let finished = self.exec_with_input(&["ip", "-batch", "-"], batch);
+        assert!(
+            finished.ok(),
+            "in {}: ip refused:\n{batch}\n{}",
+            self.name(),
+            finished.stderr
+        );
+    }
+
     /// Loads an nftables script.
     ///
     /// # Panics
@@ -335,14 +355,15 @@ impl Ns {
     /// Makes a bridge of these interfaces, with an address or none (`""`).
     #[track_caller]
     pub fn bridge(&self, name: &str, address: &str, ports: &[&str]) {
-        self.exec(&["ip", "link", "add", name, "type", "bridge"]);
+        let mut batch = format!("link add {name} type bridge\n");
         for port in ports {
-            self.exec(&["ip", "link", "set", port, "master", name, "up"]);
+            let _ = writeln!(batch, "link set {port} master {name} up");
         }
         if !address.is_empty() {
-            self.exec(&["ip", "addr", "add", address, "dev", name]);
+            let _ = writeln!(batch, "addr add {address} dev {name}");
         }
-        self.exec(&["ip", "link", "set", name, "up"]);
+        let _ = writeln!(batch, "link set {name} up");
+        self.ip(&batch);
     }
 }
 

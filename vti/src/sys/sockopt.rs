@@ -1,4 +1,4 @@
-//! Socket options: plain integers, and the filter that chooses among the sockets of a port.
+//! Socket options: plain integers, octets, and the filter that chooses among the sockets of a port.
 #![expect(
     unsafe_code,
     reason = "setsockopt takes a pointer to the option's value"
@@ -22,6 +22,23 @@ pub(crate) fn set(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -
             len,
         )
     };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `setsockopt` of an option whose value is a structure, laid out as the kernel has it.
+pub(crate) fn set_octets(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &[u8],
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(value.len()).unwrap_or(libc::socklen_t::MAX);
+    // SAFETY: the pointer is to `len` live octets, which the call only reads.
+    let rc = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
     if rc == 0 {
         Ok(())
     } else {

@@ -131,7 +131,8 @@ impl NewState<'_> {
                 message.attribute(attr::ENCAP, |into| put_encap(into, ports))
             })
             .maybe(
-                (!self.copy_dscp && !(self.name_direction && self.inbound())).then_some(()),
+                // It is about what is sent, and a kernel that knows the direction says so.
+                (!(self.copy_dscp || self.name_direction && self.inbound())).then_some(()),
                 |message, ()| message.number(attr::SA_EXTRA_FLAGS, XFLAG_DONT_ENCAP_DSCP),
             )
             .maybe(self.output_mark, |message, mark| {

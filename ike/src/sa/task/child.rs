@@ -1,6 +1,8 @@
 //! CREATE_CHILD_SA for a new child (RFC 7296 section 1.3.1), and what rekeying a child shares
 //! with it: groups, proposals, selectors, keys.
 
+use std::sync::Arc;
+
 use crypto::{Group, KeyPair};
 
 use super::{Active, Task};
@@ -18,10 +20,11 @@ use crate::wire::{Exchange, KeyExchange, Notify, NotifyType, Payload};
 
 /// Our request for a child.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Request {
     pub(crate) spi_in: u32,
     nonce: Vec<u8>,
-    key: Option<KeyPair>,
+    key: Option<Arc<KeyPair>>,
     /// What we offer now, and what we try after a refusal.
     offer: GroupOffer,
     fallbacks: Vec<GroupOffer>,
@@ -138,7 +141,7 @@ impl Request {
         Self {
             spi_in: turn.cx.child_spi(),
             nonce: turn.cx.nonce(),
-            key: group.map(|g| g.generate(&mut turn.cx.rng)),
+            key: group.map(|g| Arc::new(g.generate(&mut turn.cx.rng))),
             offer,
             fallbacks: offers,
             tried: group.into_iter().collect(),
@@ -186,7 +189,7 @@ impl Request {
                 self.offer = self.fallbacks.remove(0);
                 let group = first_group(c, self.offer);
                 self.tried.extend(group);
-                self.key = group.map(|g| g.generate(&mut turn.cx.rng));
+                self.key = group.map(|g| Arc::new(g.generate(&mut turn.cx.rng)));
                 return Outcome::Again(self);
             }
             turn.cx.release_spi(self.spi_in);
@@ -222,7 +225,7 @@ impl Request {
             .filter(|g| accepted(turn.connection, ike).contains(g) && !self.tried.contains(g));
         let Some(group) = group else { return false };
         self.tried.push(group);
-        self.key = Some(group.generate(&mut turn.cx.rng));
+        self.key = Some(Arc::new(group.generate(&mut turn.cx.rng)));
         if !turn
             .connection
             .esp

@@ -15,7 +15,7 @@ use crate::child::Child;
 use crate::wire::{Delete, Exchange, Payload, Protocol};
 
 /// What is to be done. The order is that of urgency; equal tasks are one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Task {
     /// Delete the IKE SA.
     DeleteIke,
@@ -33,6 +33,7 @@ pub(crate) enum Task {
 
 /// What our request under way is about.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) enum Active {
     CreateChild(child::Request),
     RekeyChild(rekey_child::Request),

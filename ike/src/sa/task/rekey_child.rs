@@ -13,6 +13,7 @@ use crate::wire::{Exchange, Payload};
 
 /// Our request to replace a child.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Request {
     /// Our inbound SPI of the child to replace.
     pub(crate) old: u32,
@@ -24,8 +25,9 @@ pub(crate) struct Request {
 /// The child from the peer's crossed exchange. Kept here as well as in the SA: the peer may delete
 /// it, or the old one, before our response comes.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Crossed {
-    spi_in: u32,
+    pub(crate) spi_in: u32,
     low_nonce: Vec<u8>,
 }
 

@@ -1,6 +1,8 @@
 //! Rekeying the IKE SA (RFC 7296 sections 1.3.2, 2.8.2 and 2.18): a new SA inherits the children,
 //! the old one is deleted by whoever initiated the exchange that stays.
 
+use std::sync::Arc;
+
 use crypto::{Group, KeyPair, ikev2};
 
 use super::{Active, Task, collision};
@@ -17,10 +19,11 @@ use crate::wire::{Exchange, IkeSpi, KeyExchange, Notify, NotifyType, Payload};
 
 /// Our request to replace the IKE SA.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Request {
-    spi: IkeSpi,
+    pub(crate) spi: IkeSpi,
     nonce: Vec<u8>,
-    key: KeyPair,
+    key: Arc<KeyPair>,
     tried: Vec<Group>,
     /// The peer has replaced it meanwhile.
     pub(crate) crossed: Option<Crossed>,
@@ -28,6 +31,7 @@ pub(crate) struct Request {
 
 /// The SA from the peer's crossed exchange.
 #[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Crossed {
     /// Our SPI of it.
     pub(crate) spi: IkeSpi,
@@ -40,7 +44,7 @@ pub(crate) fn start(sa: &mut Established, turn: &mut Turn<'_>) {
     let request = Request {
         spi: turn.cx.ike_spi(),
         nonce: turn.cx.nonce(),
-        key: group.generate(&mut turn.cx.rng),
+        key: Arc::new(group.generate(&mut turn.cx.rng)),
         tried: vec![group],
         crossed: None,
     };
@@ -191,9 +195,23 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
 pub(crate) fn hand_over(sa: &mut Established, turn: &mut Turn<'_>, into: IkeSpi) {
     sa.replaced_by = Some(into);
     sa.rekey_at = None;
-    sa.queue.clear();
-    sa.postponed.clear();
-    let children = std::mem::take(&mut sa.children);
+    let postponed = std::mem::take(&mut sa.postponed);
+    let pending = std::mem::take(&mut sa.queue).into_iter();
+    let mut children = std::mem::take(&mut sa.children);
+    for task in pending.chain(postponed.into_iter().map(|(_, task)| task)) {
+        // What was to be done with a child is to be done on the new SA.
+        match task {
+            Task::RekeyChild(spi) => {
+                let child = children.get_mut(&spi);
+                child.map(|child| child.rekey_at.insert(turn.now));
+            }
+            Task::DeleteChild(spi) => {
+                let child = children.get_mut(&spi);
+                child.map(|child| child.reap_at.insert(turn.now));
+            }
+            Task::DeleteIke | Task::CreateChild | Task::RekeyIke | Task::Liveness => {}
+        }
+    }
     turn.cx.effects.push_back(Effect::Adopt { into, children });
 }
 
@@ -314,7 +332,7 @@ fn refused(sa: &mut Established, turn: &mut Turn<'_>, mut request: Request, part
             Group::from_id(wanted).filter(|g| ours.contains(g) && !request.tried.contains(g));
         if let Some(group) = group {
             request.tried.push(group);
-            request.key = group.generate(&mut turn.cx.rng);
+            request.key = Arc::new(group.generate(&mut turn.cx.rng));
             return send(sa, turn, request);
         }
         let cause = Cause::invalid_ke(&ours, wanted);

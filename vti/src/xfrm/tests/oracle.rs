@@ -365,13 +365,14 @@ fn notices_that_they_write_are_read() {
         );
     }
 
-    let mut deletion = theirs::state::DelGetMessage::default();
-    deletion.user_sa_id = sa_id;
-    deletion.nlas = vec![
-        XfrmAttrs::SaInfo(info),
-        XfrmAttrs::IfId(0xca05_0007),
-        XfrmAttrs::LastUsed(1_700_000_000),
-    ];
+    let deletion = theirs::state::DelGetMessage {
+        user_sa_id: sa_id,
+        nlas: vec![
+            XfrmAttrs::SaInfo(info),
+            XfrmAttrs::IfId(0xca05_0007),
+            XfrmAttrs::LastUsed(1_700_000_000),
+        ],
+    };
     let Notice::StateDeleted(state) = read(XfrmMessage::DeleteSa(deletion)) else {
         panic!("not a deletion");
     };

@@ -1,0 +1,100 @@
+//! An endpoint's state as a value to copy and to compare, for those who explore what can become
+//! of it. Only with the feature `explore`.
+
+use std::hash::{DefaultHasher, Hash as _};
+
+use crypto::CryptoRng;
+
+use super::Endpoint;
+use super::tunnel::Tunnel;
+use crate::child::Child;
+use crate::sa::established::Established;
+use crate::sa::task::Active;
+use crate::sa::{Sa, State};
+
+impl Endpoint {
+    /// A second endpoint in the same state, to go on from it in another way. Everything that this
+    /// one has to say must have been taken. Never for a real peer: two endpoints would encrypt with
+    /// the same keys and the same counters.
+    #[must_use]
+    pub fn fork(&self, rng: Box<dyn CryptoRng + Send>) -> Self {
+        Self {
+            config: self.config,
+            cx: self.cx.fork(rng),
+            tunnels: self.tunnels.clone(),
+            sas: self.sas.clone(),
+            cookies: self.cookies.clone(),
+            complained: self.complained,
+            stopping: self.stopping,
+        }
+    }
+
+    /// Feeds everything that decides what this endpoint will do, except what it will draw from its
+    /// generator. Keys are left out: the SPIs and messages that go with them are unique.
+    pub fn feed(&self, hasher: &mut DefaultHasher) {
+        (self.complained, self.stopping).hash(hasher);
+        for (id, tunnel) in &self.tunnels {
+            id.hash(hasher);
+            tunnel.feed(hasher);
+        }
+        for sa in self.sas.values() {
+            feed_sa(sa, hasher);
+        }
+        (&self.cx.graves, &self.cx.reasons, &self.cx.held).hash(hasher);
+    }
+}
+
+impl Tunnel {
+    fn feed(&self, hasher: &mut DefaultHasher) {
+        (self.wanted, self.removed, self.next_attempt, self.attempts).hash(hasher);
+        (self.outbound, self.dedupe_at, self.failures).hash(hasher);
+    }
+}
+
+fn feed_sa(sa: &Sa, hasher: &mut DefaultHasher) {
+    let link = &sa.link;
+    (link.spi, link.peer_spi, link.role, link.path, link.born).hash(hasher);
+    (&link.window, sa.connection).hash(hasher);
+    std::mem::discriminant(&sa.state).hash(hasher);
+    match &sa.state {
+        // What these have sent is in the window.
+        State::InitSent(_) | State::Dead => {}
+        State::AuthSent(s) => s.spi_in.hash(hasher),
+        State::HalfOpen(s) => s.expires.hash(hasher),
+        State::Established(s) => feed_established(s, hasher),
+        State::Lingering { until, .. } => until.hash(hasher),
+    }
+}
+
+fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
+    (&e.origin, &e.low_nonce, e.unconfirmed_until).hash(hasher);
+    e.children
+        .values()
+        .for_each(|child| feed_child(child, hasher));
+    (e.awaits_children, &e.queue, &e.postponed).hash(hasher);
+    match &e.active {
+        None => 0.hash(hasher),
+        Some(Active::CreateChild(request)) => (1, request.spi_in).hash(hasher),
+        Some(Active::RekeyChild(request)) => {
+            let crossed = request.crossed.as_ref().map(|crossed| crossed.spi_in);
+            (2, request.old, request.child.spi_in, crossed).hash(hasher);
+        }
+        Some(Active::RekeyIke(request)) => {
+            let crossed = request.crossed.as_ref().map(|crossed| crossed.spi);
+            (3, request.spi, crossed).hash(hasher);
+        }
+        Some(Active::DeleteChild(spi)) => (4, spi).hash(hasher),
+        Some(Active::DeleteIke) => 5.hash(hasher),
+        Some(Active::Liveness) => 6.hash(hasher),
+    }
+    (e.replaced_by, &e.closing, e.reap_at, e.last_heard).hash(hasher);
+    (e.rekey_at, e.expires_at, e.choose_child_at).hash(hasher);
+    (e.child_failures, e.suspected).hash(hasher);
+}
+
+fn feed_child(child: &Child, hasher: &mut DefaultHasher) {
+    (child.sa.spi_in, child.sa.spi_out, child.role).hash(hasher);
+    (child.unconfirmed_until, &child.low_nonce, child.created).hash(hasher);
+    (child.rekey_at, child.expires_at, child.ready).hash(hasher);
+    (child.replaced_by, child.doomed, child.reap_at).hash(hasher);
+}
