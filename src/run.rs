@@ -455,13 +455,15 @@ impl Daemon {
         let (answer, answered) = oneshot::channel();
         self.host.ask(Question::Plan(Box::new(imagined), answer));
         let (config, plane) = (self.config.clone(), self.plane_words());
+        let in_the_way = self.gateway.in_the_way();
         tokio::spawn(async move {
             let busy = || "the host thread is busy; try again".to_owned();
             let compared = tokio::time::timeout(COMPARING, answered).await;
             let compared = compared.ok().and_then(Result::ok).ok_or_else(busy);
-            let document = compared
-                .flatten()
-                .map(|host| plan::document(&config, &host, &plane, Some(reload)));
+            let document = compared.flatten().map(|mut host| {
+                host.concerns.extend(in_the_way);
+                plan::document(&config, &host, &plane, Some(reload))
+            });
             // A client that went away does not want its answer.
             let _ = request.answer.send(document.map_err(Refusal::Failed));
         });

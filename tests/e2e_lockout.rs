@@ -116,6 +116,12 @@ fn a_static_route_that_leads_a_tunnel_into_itself_is_named() {
         ],
     );
     assert!(scene.ping_inside(1).all(), "the other tunnel works");
+    let file = scene.gateway.dir().join("site.toml").display().to_string();
+    let plan = scene.gateway.command(&["plan", &file]).stdout;
+    assert!(
+        plan.contains("leads into our own tunnel interface"),
+        "{plan}"
+    );
     let words: Vec<&str> = "ip route del".split(' ').chain(route.split(' ')).collect();
     scene.site.gateway.exec(&words);
     no_problem_says(&scene, "leads into our own tunnel");

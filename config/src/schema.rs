@@ -329,7 +329,17 @@ pub const NEIGHBOR: Section = Section {
         key(
             "max-prefixes",
             "cloud 10000, lan 1000",
-            "how many prefixes it may send before the session ends",
+            "how many prefixes it may send",
+        ),
+        key(
+            "max-prefixes-action",
+            "\"restart\"",
+            "what happens when it sends more: `restart` ends the session and tries again after a pause, `shutdown` ends it until `max-prefixes` is another one, `warn` only says so",
+        ),
+        key(
+            "max-prefixes-pause",
+            "60s",
+            "the pause before it is tried again, at least 1s",
         ),
         key(
             "allow-default",

@@ -107,6 +107,13 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
             text(agreed, "remote_id"),
             text(agreed, "local_address")
         ));
+        let restart = &agreed["graceful_restart"];
+        if restart["forwards"] == true {
+            lines.push(format!(
+                "  restarts    its routes are kept for {} s while it is away (graceful restart)",
+                number(restart, "restart_time_seconds")
+            ));
+        }
     }
     lines.push(format!(
         "  prefixes    {} received, {} accepted, {} advertised",

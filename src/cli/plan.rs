@@ -77,6 +77,7 @@ fn plan_here(file: &Path, mut loaded: Loaded, unseen: Option<String>) -> Result<
     let plan = loaded.plan;
     let work = async {
         let facts = host::facts_here(&plan.outline()).await?;
+        let in_the_way = facts.hindrances.clone();
         let inherited = match host::inherited(state.clone()).await {
             Ok(inherited) => inherited,
             Err(error) => return Err(error.to_string()),
@@ -88,7 +89,9 @@ fn plan_here(file: &Path, mut loaded: Loaded, unseen: Option<String>) -> Result<
             ruleset,
             tunnels,
         };
-        host::plan_here(state, &imagined).await
+        let mut host = host::plan_here(state, &imagined).await?;
+        host.concerns.extend(in_the_way);
+        Ok::<_, String>(host)
     };
     let mut host = runtime.block_on(work).map_err(Failure::Failed)?;
     host.unseen.extend(unseen);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Decision, PrefixList, Rule};
-use bgpd::{Asn, GracefulRestart, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig};
+use bgpd::{
+    Asn, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig,
+};
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
 
@@ -132,7 +134,13 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     }
     peer.max_prefixes_in = PrefixLimit {
         max: neighbor.max_prefixes,
-        ..peer.max_prefixes_in
+        over: match neighbor.max_prefixes_action {
+            model::OverLimit::Warn => OverLimit::Warn,
+            model::OverLimit::Shutdown => OverLimit::Shutdown { restart: None },
+            model::OverLimit::Restart => OverLimit::Shutdown {
+                restart: Some(neighbor.max_prefixes_pause),
+            },
+        },
     };
     peer.max_prefixes_out = neighbor.max_prefixes_out;
     peer.allow_default = neighbor.allow_default;

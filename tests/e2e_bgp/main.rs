@@ -7,5 +7,6 @@
 //! The nodes have no default route: whatever reaches home from them follows what BGP put there.
 
 mod lan;
+mod limits;
 mod restart;
 mod session;

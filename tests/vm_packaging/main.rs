@@ -117,8 +117,11 @@ fn the_package_installs_starts_upgrades_goes_and_leaves_nothing() {
     host.run("mkdir /etc/systemd/system/causeway.service.d");
     host.write(DROP_IN, "[Service]\nLoadCredential=cloud:/root/cloud.psk");
     let configured = host.run(CONFIGURATION);
+    host.run("setsid ping -i 0.2 -I 192.168.2.1 10.0.0.1 >/root/ping 2>&1 </dev/null & echo $! >/root/pinging");
     host.run("dpkg -i /root/second.deb");
     let upgraded = host.wait_until_it_carries();
+    let pinged = host.run("kill -INT $(cat /root/pinging); sleep 0.5; tail -3 /root/ping");
+    println!("while it was upgraded: {}", pinged.trim());
     assert_ne!(upgraded, again);
     assert_eq!(host.run(CONFIGURATION), configured);
     let version = host.run("dpkg-query -W -f '${Version}' causeway");
@@ -209,6 +212,7 @@ impl Host {
                 && status["bgp"]["neighbors"][0]["state"] == "Established"
                 && !status["routes"][0]["next_hops"].is_null();
             if up && self.carries() {
+                println!("data plane: {}", status["data_plane"]);
                 let problems = &status["problems"];
                 assert_eq!(*problems, Value::Array(Vec::new()), "{}", self.journal());
                 return status["pid"]

@@ -9,6 +9,12 @@
 //! both TCP stacks and the kernel's part). Figures of one run compare with each other and with nothing else. The same
 //! beside other programs is `benches/esp_throughput.rs`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that fails is told by a panic"
+)]
+
 #[path = "../tests/user_plane/bed.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]
 mod bed;
@@ -20,6 +26,7 @@ use std::time::{Duration, Instant};
 use bed::{CBC, GCM, Namespace, Wiring};
 use crypto::{Encryption, Integrity};
 use nix::sys::resource::{UsageWho, getrusage};
+use vti::plane::DataPlane as _;
 
 /// How long one measurement takes, after a quarter of it to warm up.
 const TIME: Duration = Duration::from_secs(2);
@@ -59,11 +66,16 @@ fn main() {
             let (rate, cost) = tcp(near, far, "10.1.0.1", streams);
             println!("{name:<16} {streams:>8} {rate:>8.2} {cost:>10.2}");
         }
-        if std::env::var_os("DROPS").is_some() {
-            for end in &ends {
-                use vti::plane::DataPlane as _;
-                println!("{:?}", end.plane.counters(bed::TUNNEL));
-            }
+        for end in &ends {
+            let drops = end
+                .plane
+                .counters(bed::TUNNEL)
+                .map(|counters| counters.drops);
+            println!(
+                "{:<16} dropped: {}",
+                "",
+                drops.map_or(String::new(), |drops| format!("{drops:?}"))
+            );
         }
     }
 }

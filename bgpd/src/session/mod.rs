@@ -285,7 +285,7 @@ impl Session {
             Phase::Idle(Idle::Disabled { text }) => format!("it is disabled: {text}"),
             Phase::Idle(Idle::OverLimit) => {
                 format!(
-                    "it sent too many prefixes and waits to be enabled{}",
+                    "it sent too many prefixes, and waits for a higher max-prefixes or to be enabled{}",
                     last()
                 )
             }

@@ -12,7 +12,9 @@ use super::section::{At, Read, Section, wrong_type};
 use super::{named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Asn, Policy, PrefixAction, Redistribute, Role, SecretSource, UpdateSource};
+use crate::model::{
+    Asn, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource, UpdateSource,
+};
 use crate::profile::NeighborKind;
 use crate::schema;
 
@@ -53,6 +55,8 @@ pub(crate) struct RawNeighbor {
     pub(crate) graceful_restart: Option<At<bool>>,
     pub(crate) restart_time: Option<At<Duration>>,
     pub(crate) max_prefixes: Option<At<u32>>,
+    pub(crate) max_prefixes_action: Option<At<OverLimit>>,
+    pub(crate) max_prefixes_pause: Option<At<Duration>>,
     pub(crate) allow_default: Option<At<bool>>,
     pub(crate) allow_overlap: Option<At<bool>>,
     pub(crate) local_pref: Option<At<u32>>,
@@ -150,6 +154,8 @@ impl RawNeighbor {
             graceful_restart: section.get("graceful-restart", report),
             restart_time: section.get("restart-time", report),
             max_prefixes: section.number("max-prefixes", 1..=10_000_000, report),
+            max_prefixes_action: section.get("max-prefixes-action", report),
+            max_prefixes_pause: section.get("max-prefixes-pause", report),
             allow_default: section.get("allow-default", report),
             allow_overlap: section.get("allow-overlap", report),
             local_pref: section.number("local-pref", ANY_U32, report),

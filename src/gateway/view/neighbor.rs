@@ -25,7 +25,7 @@ pub(super) struct NeighborInFull<'a> {
     import: Option<String>,
     export: Option<String>,
     max_prefixes: u32,
-    /// `warn` or `shutdown`.
+    /// As the site file writes `max-prefixes-action`.
     over_limit: &'static str,
     refused: &'a BTreeMap<&'static str, u32>,
     end_of_rib_received: bool,
@@ -75,7 +75,8 @@ pub(super) fn in_full(summary: NeighborView, neighbor: &Neighbor) -> NeighborInF
         max_prefixes: neighbor.limit.max,
         over_limit: match neighbor.limit.over {
             OverLimit::Warn => "warn",
-            OverLimit::Shutdown { .. } => "shutdown",
+            OverLimit::Shutdown { restart: Some(_) } => "restart",
+            OverLimit::Shutdown { restart: None } => "shutdown",
         },
         refused: &neighbor.refused,
         end_of_rib_received: neighbor.end_of_rib_received,

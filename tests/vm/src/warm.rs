@@ -30,10 +30,12 @@ pub(crate) fn restore(image: &Image, boot: Boot, payload: &Path) -> Machine {
     };
     let version = Command::new("qemu-system-x86_64").arg("--version").output();
     let version = version.or_fail("start qemu-system-x86_64").stdout;
+    // The guest knows how large the payload's drive is, though not what is on it.
+    let known = Key::new().and(version).and(payload::SIZE.to_be_bytes());
     let key = devices
         .arguments()
         .iter()
-        .fold(Key::new().and(version), |key, argument| key.and(argument));
+        .fold(known, |key, argument| key.and(argument));
     let name = match boot {
         Boot::Bench => "bench",
         Boot::Systemd => "systemd",

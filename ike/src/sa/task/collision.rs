@@ -4,7 +4,7 @@
 //! already agreed upon. The functions here read the SA's state and give a verdict.
 
 use super::{Active, Task};
-use crate::child::Child;
+use crate::child::{Child, MOST_CHILDREN};
 use crate::sa::established::Established;
 use crate::wire::NotifyType;
 
@@ -32,10 +32,13 @@ const fn ike_is_leaving(sa: &Established) -> bool {
     !sa.is_usable() || matches!(sa.active, Some(Active::DeleteIke | Active::RekeyIke(_)))
 }
 
-/// May the peer make a new child? Not while the IKE SA is being rekeyed or closed (2.25.2).
+/// May the peer make a new child? Not while the IKE SA is being rekeyed or closed (2.25.2), nor
+/// without end (section 1.3).
 pub(crate) fn admit_create_child(sa: &Established) -> Result<(), NotifyType> {
     if ike_is_leaving(sa) {
         Err(NotifyType::TEMPORARY_FAILURE)
+    } else if sa.children.len() >= MOST_CHILDREN {
+        Err(NotifyType::NO_ADDITIONAL_SAS)
     } else {
         Ok(())
     }
@@ -55,6 +58,9 @@ pub(crate) fn admit_child_rekey(sa: &Established, old: Option<&Child>) -> Result
         || sa.queue.contains(&Task::DeleteChild(spi));
     if deleting || old.doomed || old.replaced_by.is_some() {
         return Err(NotifyType::TEMPORARY_FAILURE);
+    }
+    if sa.children.len() >= MOST_CHILDREN {
+        return Err(NotifyType::NO_ADDITIONAL_SAS);
     }
     Ok(spi)
 }
