@@ -25,6 +25,7 @@ use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Ruleset};
 use vti::plan::{Desired, Forward, RouteDesired};
+use vti::plane::TunnelSpec;
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
 use vti::underlay::underlay;
@@ -78,6 +79,8 @@ pub(crate) enum Question {
 pub(crate) struct Imagined {
     pub(crate) desired: Desired,
     pub(crate) ruleset: Option<Ruleset>,
+    /// The tunnels, as the data plane would be told of them.
+    pub(crate) tunnels: Vec<TunnelSpec>,
 }
 
 /// What it would take to bring this host to that, where no daemon runs. `state` is where a daemon keeps originals of settings.
@@ -91,8 +94,7 @@ pub(crate) async fn plan_here(state: PathBuf, imagined: &Imagined) -> Result<Hos
     plan::plan(
         &mut Reconciler::new(host),
         firewall.as_mut().map_err(|error| error.as_str()),
-        &imagined.desired,
-        imagined.ruleset.as_ref(),
+        imagined,
     )
     .await
 }
@@ -487,9 +489,8 @@ impl Worker {
             Question::Counts(answer) => drop(answer.send(self.counts())),
             Question::Plan(imagined, answer) => {
                 let firewall = self.firewall.as_mut().map_err(|error| error.as_str());
-                let Imagined { desired, ruleset } = &*imagined;
                 let reconciler = &mut self.reconciler;
-                let plan = plan::plan(reconciler, firewall, desired, ruleset.as_ref()).await;
+                let plan = plan::plan(reconciler, firewall, &imagined).await;
                 drop(answer.send(plan));
             }
         }

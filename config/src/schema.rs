@@ -356,7 +356,16 @@ pub const NEIGHBOR: Section = Section {
             "none",
             "MULTI_EXIT_DISC on what we tell it; lower wins",
         ),
-        key("md5", "none", "where the TCP MD5 key is; not with Oracle"),
+        key(
+            "ttl-security",
+            "false",
+            "take only packets that no router has touched (TTL 255, RFC 5082), and send such; the neighbor needs the same",
+        ),
+        key(
+            "md5",
+            "none",
+            "where the TCP MD5 key is (RFC 2385), 1 to 80 octets; not with Oracle",
+        ),
         key("port", "179", "its TCP port"),
     ],
 };

@@ -3,10 +3,13 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use nix::errno::Errno;
 use vti::host::Reconciler;
 use vti::kernel::KernelHost;
 use vti::nft::Firewall;
 use vti::plan::Desired;
+use vti::plane::Binding;
+use vti::xfrm::{Hook, Refusal, Socket};
 
 use super::{Failure, client};
 
@@ -30,7 +33,9 @@ pub(super) fn execute(socket: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // Interfaces before the policies that are asked for their packets: so nothing leaves unencrypted.
     let mut taken = runtime.block_on(sweep_host(socket))?;
+    taken.extend(sweep_xfrm()?);
     if sweep_firewall()? {
         taken.push(format!("nft delete table inet {}", vti::nft::TABLE));
     }
@@ -71,6 +76,66 @@ async fn sweep_host(socket: &Path) -> Result<Vec<String>, Failure> {
         "not everything could be taken away: {}",
         reasons.join("; ")
     )))
+}
+
+/// Policies and SAs of the kernel plane.
+fn sweep_xfrm() -> Result<Vec<String>, Failure> {
+    let failed = |refusal: Refusal| Failure::Failed(format!("XFRM: {refusal}"));
+    let Ok(mut kernel) = Socket::open() else {
+        // A kernel without XFRM has none.
+        return Ok(Vec::new());
+    };
+    let mut taken = Vec::new();
+    for policy in kernel.policies().map_err(failed)? {
+        let Some(id) = policy.id().filter(|id| id.binding.is_ours()) else {
+            continue;
+        };
+        gone(kernel.delete_policy(&id)).map_err(failed)?;
+        taken.push(format!(
+            "ip xfrm policy delete dir {} src {} dst {} {}",
+            word(id.hook),
+            id.selector.source,
+            id.selector.destination,
+            bound(id.binding)
+        ));
+    }
+    for state in kernel.states().map_err(failed)? {
+        let Some(binding) = state.binding().filter(|binding| binding.is_ours()) else {
+            continue;
+        };
+        gone(kernel.delete_state(state.id, binding)).map_err(failed)?;
+        taken.push(format!(
+            "ip xfrm state delete src {} dst {} proto esp spi {:#010x} {}",
+            state.source,
+            state.id.destination,
+            state.id.spi,
+            bound(binding)
+        ));
+    }
+    Ok(taken)
+}
+
+/// A deletion, where what went by itself in the meantime is gone as well.
+fn gone(outcome: Result<(), Refusal>) -> Result<(), Refusal> {
+    match outcome {
+        Err(refusal) if matches!(refusal.errno, Errno::ESRCH | Errno::ENOENT) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn word(hook: Hook) -> &'static str {
+    match hook {
+        Hook::In => "in",
+        Hook::Out => "out",
+        Hook::Forward => "fwd",
+    }
+}
+
+fn bound(binding: Binding) -> String {
+    match binding {
+        Binding::IfId(number) => format!("if_id {number:#x}"),
+        Binding::Mark(number) => format!("mark {number:#x}"),
+    }
 }
 
 /// Our table. Says whether there was one.

@@ -96,7 +96,7 @@ fn graceful_restart(
     neighbor.graceful_restart.then_some(GracefulRestart {
         restart_time: neighbor.restart_time,
         notification: tunnel.is_some(),
-        forwarding: tunnel.is_none_or(|tunnel| tunnel.spec.binding.is_some()),
+        forwarding: tunnel.is_none_or(outlives_us),
     })
 }
 
@@ -126,6 +126,10 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.local_pref = Some(neighbor.local_pref);
     peer.prepend = neighbor.prepend;
     peer.med = neighbor.med;
+    if neighbor.ttl_security {
+        // RFC 5082, section 3: a neighbor on the same network sends and receives with 255.
+        (peer.ttl, peer.min_ttl) = (Some(u8::MAX), Some(u8::MAX));
+    }
     peer.max_prefixes_in = PrefixLimit {
         max: neighbor.max_prefixes,
         ..peer.max_prefixes_in
@@ -145,6 +149,11 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.own_networks = own_networks(site);
     peer.outer_addresses = outer_addresses(site);
     Ok(peer)
+}
+
+/// Whether what a tunnel carries goes on while this program is away.
+pub(super) fn outlives_us(tunnel: &TunnelPlan) -> bool {
+    tunnel.spec.binding.is_some()
 }
 
 fn policy(policy: &model::Policy) -> Policy {

@@ -380,6 +380,7 @@ impl Session {
             remote: SocketAddr::new(config.address, config.port),
             interface: config.interface.clone(),
             ttl: config.ttl,
+            min_ttl: config.min_ttl,
             md5: config.md5.clone(),
         });
     }

@@ -362,13 +362,6 @@ fn session(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repo
                 .error(Code::Md5Unsupported, md5.span.clone(), message)
                 .help("leave it out"),
         );
-    } else if let Some(md5) = &neighbor.md5 {
-        let message = format!("neighbor {name}: TCP MD5 is not available in this version");
-        drop(
-            report
-                .error(Code::NotAvailable, md5.span.clone(), message)
-                .help("leave it out on both sides"),
-        );
     }
     if let Some(At {
         value: UpdateSource::Interface(interface),

@@ -102,6 +102,8 @@ pub struct Neighbor {
     /// How long the neighbor is asked to keep our routes while we restart.
     #[serde(serialize_with = "serialize_duration")]
     pub restart_time: Duration,
+    /// Take only what no router has touched, because the neighbor is on our network (GTSM, RFC 5082).
+    pub ttl_security: bool,
     /// Where the TCP MD5 key is (RFC 2385), if the session has one.
     pub md5: Option<SecretSource>,
     /// What we believe.

@@ -58,6 +58,7 @@ pub(crate) struct RawNeighbor {
     pub(crate) local_pref: Option<At<u32>>,
     pub(crate) prepend: Option<At<u8>>,
     pub(crate) med: Option<At<u32>>,
+    pub(crate) ttl_security: Option<At<bool>>,
     pub(crate) md5: Option<At<SecretSource>>,
     pub(crate) port: Option<At<u16>>,
 }
@@ -154,6 +155,7 @@ impl RawNeighbor {
             local_pref: section.number("local-pref", ANY_U32, report),
             prepend: section.number("prepend", 0..=10, report),
             med: section.number("med", ANY_U32, report),
+            ttl_security: section.get("ttl-security", report),
             md5: section.get("md5", report),
             port: section.number("port", 1..=65_535, report),
         })

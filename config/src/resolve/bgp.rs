@@ -210,6 +210,7 @@ fn template(
             RESTART_TIME,
             Origin::Default,
         ),
+        ttl_security: settings.choose("ttl-security", &raw.ttl_security, false, Origin::Default),
         md5: settings.maybe::<SecretSource>("md5", &raw.md5),
         import: settings.maybe("import", &raw.import)?,
         export: settings.maybe("export", &raw.export)?,

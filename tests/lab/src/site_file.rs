@@ -11,15 +11,28 @@ pub struct SiteFile {
 
 impl SiteFile {
     /// `examples/reference-site.toml` with its secrets and the control socket in the test's folder, on the data plane that
-    /// `CAUSEWAY_LAB_PLANE` names; without it on the userspace plane, which every machine has.
+    /// `CAUSEWAY_LAB_PLANE` names: `kernel-vti`, `kernel-xfrm`, or `userspace`, which every machine has, and which is what
+    /// there is without a word.
+    ///
+    /// # Panics
+    /// When it is another word.
+    #[track_caller]
     #[must_use]
     pub fn reference() -> Self {
         let plane = std::env::var("CAUSEWAY_LAB_PLANE").unwrap_or_else(|_| "userspace".to_owned());
+        let plane = match plane.as_str() {
+            "userspace" => "data-plane = \"userspace\"",
+            "kernel-vti" => "data-plane = \"kernel\"\ninterface-kind = \"vti\"",
+            "kernel-xfrm" => "data-plane = \"kernel\"\ninterface-kind = \"xfrm\"",
+            other => panic!(
+                "CAUSEWAY_LAB_PLANE is {other:?}: expected userspace, kernel-vti or kernel-xfrm"
+            ),
+        };
         let text = include_str!("../../../examples/reference-site.toml").to_owned();
         Self { text }
             .replace("/etc/causeway/", "{dir}/")
             .append(&format!(
-                "\n[daemon]\ndata-plane = \"{plane}\"\nsocket = \"{{dir}}/control.sock\"\n"
+                "\n[daemon]\n{plane}\nsocket = \"{{dir}}/control.sock\"\n"
             ))
     }
 

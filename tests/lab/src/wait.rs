@@ -3,9 +3,11 @@
 use std::fmt::{Debug, Display};
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at: short beside what the tests measure, long beside what a look costs, which on an
-/// emulated machine is more: see [`patience`].
+/// How often a condition is looked at: short beside what the tests measure.
 const POLL: Duration = Duration::from_millis(25);
+
+/// A look costs the machine that is looked at: between two looks there is this many times what the last one took.
+const REST: u32 = 2;
 
 /// How many times longer than on an idle machine everything may take: `CAUSEWAY_LAB_PATIENCE`, or 1. An emulated machine
 /// needs more.
@@ -21,22 +23,24 @@ pub fn patience() -> u32 {
     })
 }
 
-/// Waits until `look` gives something, looking every 25 ms times the machine's [`patience`].
+/// Waits until `look` gives something, looking every 25 ms, or less often where a look takes long.
 ///
 /// # Panics
-/// When `limit`, times that patience, has passed: the message names `what` was waited for.
+/// When `limit`, times the machine's [`patience`], has passed: the message names `what` was waited for.
 #[track_caller]
 pub fn eventually<T>(
     limit: Duration,
     what: impl Display,
     mut look: impl FnMut() -> Option<T>,
 ) -> T {
-    let (limit, pause) = (limit * patience(), POLL * patience());
+    let limit = limit * patience();
     let started = Instant::now();
     loop {
+        let looked = Instant::now();
         if let Some(found) = look() {
             return found;
         }
+        let pause = POLL.max(looked.elapsed() * REST);
         assert!(
             started.elapsed() < limit,
             "after {:.1} s still not: {what}",

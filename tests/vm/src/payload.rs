@@ -12,7 +12,7 @@ use crate::quote;
 
 /// The drive's size is the same for all payloads, because it is part of the state that a machine goes on from. Only what
 /// is written of it takes room.
-const SIZE: u64 = 1 << 30;
+const SIZE: u64 = 2 << 30;
 
 /// The files and folders of the host that a machine sees, and where.
 #[derive(Debug, Clone, Default)]

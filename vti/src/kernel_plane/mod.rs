@@ -16,6 +16,7 @@ mod adopt;
 mod core;
 mod kernel;
 mod path;
+mod plan;
 mod probe;
 mod reason;
 mod receive;
@@ -36,6 +37,7 @@ use esp::{DropCounts, DropReason};
 use tokio::sync::mpsc;
 
 use self::core::Core;
+pub use self::plan::{plan, plan_blindly};
 pub use self::probe::{Probe, Wanted, probe};
 use self::reason::About;
 pub use self::reason::Reason;

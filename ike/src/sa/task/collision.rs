@@ -1,7 +1,7 @@
 //! Exchanges that cross (RFC 7296 sections 2.8.1, 2.8.2 and 2.25): the one place that decides.
 //!
 //! A collision is a property of a pair: a request of the peer, and what we have under way or have
-//! already agreed upon. The functions here are pure; they read the SA's state and give a verdict.
+//! already agreed upon. The functions here read the SA's state and give a verdict.
 
 use super::{Active, Task};
 use crate::child::Child;
@@ -80,4 +80,16 @@ pub(crate) const fn admit_ike_rekey(sa: &Established) -> Result<(), NotifyType> 
         return Err(NotifyType::TEMPORARY_FAILURE);
     }
     Ok(())
+}
+
+/// The peer deletes a child that it has replaced, while our own request to replace it is open: it
+/// has decided, and its new child is the successor (section 2.8.1).
+pub(crate) fn decided_by_delete(sa: &mut Established, old: u32) {
+    if let Some(Active::RekeyChild(request)) = &sa.active
+        && request.old == old
+        && let Some(theirs) = request.crossed.as_ref().map(|crossed| crossed.spi_in)
+        && let Some(old) = sa.children.get_mut(&old)
+    {
+        old.replaced_by = Some(theirs);
+    }
 }
