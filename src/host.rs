@@ -24,7 +24,8 @@ use vti::ifname::IfName;
 use vti::kernel::KernelHost;
 use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Ruleset};
-use vti::plan::Desired;
+use vti::plan::{Desired, Forward, RouteDesired};
+use vti::plane::TunnelSpec;
 use vti::query::{Lookup, Origin};
 use vti::repair::repairs;
 use vti::underlay::underlay;
@@ -78,6 +79,8 @@ pub(crate) enum Question {
 pub(crate) struct Imagined {
     pub(crate) desired: Desired,
     pub(crate) ruleset: Option<Ruleset>,
+    /// The tunnels, as the data plane would be told of them.
+    pub(crate) tunnels: Vec<TunnelSpec>,
 }
 
 /// What it would take to bring this host to that, where no daemon runs. `state` is where a daemon keeps originals of settings.
@@ -91,8 +94,7 @@ pub(crate) async fn plan_here(state: PathBuf, imagined: &Imagined) -> Result<Hos
     plan::plan(
         &mut Reconciler::new(host),
         firewall.as_mut().map_err(|error| error.as_str()),
-        &imagined.desired,
-        imagined.ruleset.as_ref(),
+        imagined,
     )
     .await
 }
@@ -103,7 +105,7 @@ pub(crate) async fn plan_here(state: PathBuf, imagined: &Imagined) -> Result<Hos
 /// When the host cannot be looked at.
 pub(crate) async fn facts_here(outline: &Outline) -> Result<HostFacts, String> {
     let mut lookup = Lookup::open().map_err(|error| error.to_string())?;
-    let facts = facts(&mut lookup, outline).await;
+    let facts = facts(&mut lookup, outline, &[]).await;
     facts.map_err(|error| error.to_string())
 }
 
@@ -388,12 +390,29 @@ impl Worker {
 
     async fn tell_facts(&mut self) {
         let site = self.wishes().watched;
-        match facts(&mut self.lookup, &site).await {
+        let routed = self.routed(&site);
+        match facts(&mut self.lookup, &site, &routed).await {
             Ok(facts) => {
                 self.tell(Input::Host(facts)).await;
             }
             Err(error) => warn!("cannot look at the host: {error}"),
         }
+    }
+
+    /// What is routed into the tunnels.
+    fn routed(&self, site: &Outline) -> Vec<IpNet> {
+        let desired = self.known.as_ref().and_then(|it| it.desired.as_ref());
+        let leads_in = |route: &RouteDesired| match &route.forward {
+            Forward::Unicast(hops) => hops
+                .iter()
+                .any(|hop| site.tunnels.contains(hop.hop.dev.as_str())),
+            Forward::Blackhole => false,
+        };
+        let routes = desired.into_iter().flat_map(|desired| &desired.routes);
+        routes
+            .filter(|(_, route)| leads_in(route))
+            .map(|(key, _)| key.prefix)
+            .collect()
     }
 
     async fn load_firewall(&mut self, is_repair: bool) {
@@ -470,9 +489,8 @@ impl Worker {
             Question::Counts(answer) => drop(answer.send(self.counts())),
             Question::Plan(imagined, answer) => {
                 let firewall = self.firewall.as_mut().map_err(|error| error.as_str());
-                let Imagined { desired, ruleset } = &*imagined;
                 let reconciler = &mut self.reconciler;
-                let plan = plan::plan(reconciler, firewall, desired, ruleset.as_ref()).await;
+                let plan = plan::plan(reconciler, firewall, &imagined).await;
                 drop(answer.send(plan));
             }
         }
@@ -497,8 +515,12 @@ impl Worker {
     }
 }
 
-/// What the gateway has to know of the host.
-async fn facts(lookup: &mut Lookup, site: &Outline) -> Result<HostFacts, vti::host::Error> {
+/// What the gateway has to know of the host, into whose tunnels `routed` is routed.
+async fn facts(
+    lookup: &mut Lookup,
+    site: &Outline,
+    routed: &[IpNet],
+) -> Result<HostFacts, vti::host::Error> {
     let snapshot = lookup.snapshot().await?;
     let connected: Vec<(IpNet, String)> = snapshot
         .connected
@@ -546,6 +568,7 @@ async fn facts(lookup: &mut Lookup, site: &Outline) -> Result<HostFacts, vti::ho
             paths: &paths,
             connected: &connected,
             addresses: &addresses,
+            routed,
         },
     );
     Ok(HostFacts {

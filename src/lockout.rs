@@ -12,6 +12,7 @@ use vti::nft::{Flow, Outcome, Passage, Ruleset};
 use crate::gateway::LocalPath;
 
 mod ike_daemon;
+mod policies;
 mod settings;
 
 pub(crate) use ike_daemon::explain_port;
@@ -29,6 +30,8 @@ pub(crate) struct Outline {
     pub(crate) networks: Vec<IpNet>,
     /// The interfaces of neighbors that are reached without a tunnel.
     pub(crate) lan: BTreeSet<String>,
+    /// The UDP ports of IKE, and of IKE and ESP behind a NAT.
+    pub(crate) ports: (u16, u16),
 }
 
 /// The host, as far as it is judged.
@@ -40,6 +43,8 @@ pub(crate) struct Host<'a> {
     pub(crate) connected: &'a [(IpNet, String)],
     /// The interface of each of its addresses.
     pub(crate) addresses: &'a [(IpAddr, String)],
+    /// What is routed into the tunnels.
+    pub(crate) routed: &'a [IpNet],
 }
 
 /// Everything that is in the way, in words.
@@ -47,6 +52,7 @@ pub(crate) fn look(site: &Outline, host: Host<'_>) -> Vec<String> {
     let settings = settings::Conf::read();
     let mut found = into_tunnels(site, host);
     found.extend(settings::judge(site, host, &settings));
+    found.extend(policies::judge(site, host, &policies::Database::read()));
     found
 }
 
@@ -133,7 +139,8 @@ mod tests {
             wan: Some("wan0".into()),
             tunnels: ["cw-a".to_owned()].into(),
             networks: vec!["192.168.2.0/24".parse().unwrap()],
-            lan: BTreeSet::new(),
+            ports: (500, 4500),
+            ..Outline::default()
         }
     }
 
@@ -145,6 +152,7 @@ mod tests {
                 paths: &paths,
                 connected: &[],
                 addresses: &[],
+                routed: &[],
             };
             let said = into_tunnels(&site(), host);
             assert_eq!(said.len(), found, "{dev}");

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bgpd::policy::PrefixList;
-use bgpd::{Asn, PeerConfig, PeerName, SpeakerConfig};
-use crypto::Suite;
+use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
+use crypto::{Secret, Suite};
 use ike::ConnectionId;
 use ipnet::IpNet;
 use vti::ifname::IfName;
@@ -154,6 +154,39 @@ impl Plan {
         }
     }
 
+    /// Tells neighbors over tunnels what they may expect of our restarts, once the data plane is chosen: interfaces and SAs of the kernel's
+    /// plane live on without us.
+    pub(crate) fn promise_forwarding(&mut self) {
+        for tunnel in &self.tunnels {
+            let over =
+                |peer: &&mut PeerConfig| peer.interface.as_deref() == Some(tunnel.interface());
+            for peer in self.peers.iter_mut().filter(over) {
+                if let Some(restart) = &mut peer.graceful_restart {
+                    restart.forwarding = bgp::outlives_us(tunnel);
+                }
+            }
+        }
+    }
+
+    /// Gives a neighbor its TCP MD5 key.
+    ///
+    /// # Errors
+    /// When no key of that length can be used.
+    pub(crate) fn sign(&mut self, neighbor: &str, key: &Secret) -> Result<(), String> {
+        let (octets, most) = (key.expose().len(), vti::tcp::LONGEST_MD5_KEY);
+        if octets == 0 || octets > most {
+            return Err(format!(
+                "its TCP MD5 key has {octets} octets; expected 1 to {most}"
+            ));
+        }
+        for peer in &mut self.peers {
+            if peer.name.as_str() == neighbor {
+                peer.md5 = Some(Md5Key::new(key.expose().to_vec()));
+            }
+        }
+        Ok(())
+    }
+
     /// What the host has to be judged by.
     pub(crate) fn outline(&self) -> Outline {
         let tunnels: BTreeSet<String> = self
@@ -168,7 +201,16 @@ impl Plan {
             networks: self.networks.clone(),
             lan: interfaces.filter(|dev| !tunnels.contains(dev)).collect(),
             tunnels,
+            ports: (self.ike.ports.ike, self.ike.ports.nat),
         }
+    }
+
+    /// The tunnels, as the data plane is told of them.
+    pub(crate) fn specs(&self) -> Vec<TunnelSpec> {
+        self.tunnels
+            .iter()
+            .map(|tunnel| tunnel.spec.clone())
+            .collect()
     }
 
     /// What the site asks of each core.

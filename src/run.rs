@@ -29,7 +29,7 @@ use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, R
 use crate::host::{self, Imagined, Question};
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
-use crate::transport::{self, Arrival, Dial, Transport};
+use crate::transport::{self, Arrival, Dial, Distance, Transport};
 use crate::{lockout, logging, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
@@ -76,6 +76,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut hand_over = signal(SignalKind::user_defined2())?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     systemd::ready();
 
@@ -100,6 +101,10 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             _ = hangup.recv() => daemon.reload_by_signal(),
             _ = terminate.recv() => break Ok(Signal::SIGTERM),
             _ = interrupt.recv() => break Ok(Signal::SIGINT),
+            _ = hand_over.recv() => {
+                daemon.hand_over();
+                return Ok(());
+            }
         };
         if let Some(input) = input {
             daemon.gateway.handle(Instant::now(), input);
@@ -158,7 +163,7 @@ impl Daemon {
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
         choice.fit(&mut loaded.plan, choice::device_to);
-        info!("{} data plane: {}", choice.kind, choice.reason);
+        info!("{choice}");
         let (events, plane_events) = mpsc::channel(1024);
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
@@ -225,6 +230,7 @@ impl Daemon {
                     }
                 }
                 Effect::Bgp(action) => self.change_connection(action),
+                Effect::Sign(keys) => self.transport.sign(keys),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
@@ -323,6 +329,8 @@ impl Daemon {
                 remote,
                 interface,
                 ttl,
+                min_ttl,
+                md5,
                 ..
             } => {
                 self.transport.dial(Dial {
@@ -330,7 +338,8 @@ impl Daemon {
                     local,
                     interface,
                     remote,
-                    ttl,
+                    distance: Distance { ttl, min_ttl },
+                    md5,
                 });
             }
             bgpd::Action::Send { conn, bytes } => {
@@ -354,11 +363,11 @@ impl Daemon {
 
     fn accept(&mut self, arrival: Arrival) -> Option<Input> {
         // Without a number the stream is dropped, which closes it.
-        if let Some(conn) = self
-            .gateway
-            .accept(Instant::now(), arrival.local, arrival.remote)
+        if let Some((conn, distance)) =
+            self.gateway
+                .accept(Instant::now(), arrival.local, arrival.remote)
         {
-            self.transport.adopt(conn, arrival.stream);
+            self.transport.adopt(conn, arrival.stream, distance);
         }
         None
     }
@@ -446,13 +455,15 @@ impl Daemon {
         let (answer, answered) = oneshot::channel();
         self.host.ask(Question::Plan(Box::new(imagined), answer));
         let (config, plane) = (self.config.clone(), self.plane_words());
+        let in_the_way = self.gateway.in_the_way();
         tokio::spawn(async move {
             let busy = || "the host thread is busy; try again".to_owned();
             let compared = tokio::time::timeout(COMPARING, answered).await;
             let compared = compared.ok().and_then(Result::ok).ok_or_else(busy);
-            let document = compared
-                .flatten()
-                .map(|host| plan::document(&config, &host, &plane, Some(reload)));
+            let document = compared.flatten().map(|mut host| {
+                host.concerns.extend(in_the_way);
+                plan::document(&config, &host, &plane, Some(reload))
+            });
             // A client that went away does not want its answer.
             let _ = request.answer.send(document.map_err(Refusal::Failed));
         });
@@ -478,6 +489,7 @@ impl Daemon {
         };
         let imagined = Imagined {
             desired: preview.desired,
+            tunnels: loaded.plan.specs(),
             ruleset: loaded.plan.firewall,
         };
         Ok((reload, imagined))
@@ -547,6 +559,14 @@ impl Daemon {
         Ok(touched)
     }
 
+    /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
+    fn hand_over(self) {
+        info!("ends at once and leaves everything as it is, for the next run");
+        systemd::stopping();
+        // What a destructor would take away or say is what has to stay. The process ends anyway.
+        std::mem::forget(self);
+    }
+
     /// Takes leave of the peers and, unless the site file says otherwise, takes everything that is ours off the host. The neighbors' last
     /// words need the tunnels, and the peers' last words need the interfaces, so each goes after what needs it.
     async fn stop(mut self) {
@@ -562,7 +582,11 @@ impl Daemon {
                 Effect::Plane(change) => drop(self.change_plane(change)),
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
-                Effect::Send(_) | Effect::Bgp(_) | Effect::Watch(_) | Effect::Fail(_) => {}
+                Effect::Send(_)
+                | Effect::Bgp(_)
+                | Effect::Sign(_)
+                | Effect::Watch(_)
+                | Effect::Fail(_) => {}
             }
         }
         // The thread must not wait for a loop that waits for it.

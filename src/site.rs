@@ -165,8 +165,20 @@ fn finish(
             .map_err(|error| format!("line {}: tunnel {}: {error}", tunnel.line, tunnel.name))?;
         keys.insert(tunnel.name.clone(), key);
     }
+    let mut plan = Plan::of(site, &keys)?;
+    for neighbor in site.bgp.iter().flat_map(|bgp| &bgp.neighbors) {
+        let Some(source) = &neighbor.md5 else {
+            continue;
+        };
+        let wrong = |what: &dyn std::fmt::Display| {
+            format!("line {}: neighbor {}: {what}", neighbor.line, neighbor.name)
+        };
+        let key = fetch(source).map_err(|error| wrong(&error))?;
+        plan.sign(&neighbor.name, &key)
+            .map_err(|error| wrong(&error))?;
+    }
     Ok(Loaded {
-        plan: Plan::of(site, &keys)?,
+        plan,
         socket: site.daemon.socket.clone(),
         log: level(site.daemon.log).to_owned(),
         clean_up: site.daemon.cleanup,

@@ -7,17 +7,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bgpd::ConnId;
+use bgpd::{ConnId, Md5Key};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// How many octets may wait for one slow peer.
 const MOST_QUEUED: usize = 64 << 20;
@@ -67,7 +68,17 @@ pub(crate) struct Dial {
     pub(crate) local: Option<IpAddr>,
     pub(crate) interface: Option<String>,
     pub(crate) remote: SocketAddr,
+    pub(crate) distance: Distance,
+    pub(crate) md5: Option<Md5Key>,
+}
+
+/// How far away a peer may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Distance {
+    /// The TTL of our packets; the system's default if `None`.
     pub(crate) ttl: Option<u8>,
+    /// The least TTL that its packets may arrive with (RFC 5082).
+    pub(crate) min_ttl: Option<u8>,
 }
 
 /// All connections.
@@ -75,7 +86,9 @@ pub(crate) struct Transport {
     inputs: mpsc::Sender<Event>,
     arrivals: mpsc::Sender<Arrival>,
     connections: BTreeMap<ConnId, Connection>,
-    listener: Option<JoinHandle<()>>,
+    listener: Option<(Socket, JoinHandle<()>)>,
+    /// Whose connections must be signed, and with what (RFC 2385).
+    keys: BTreeMap<IpAddr, Md5Key>,
 }
 
 struct Connection {
@@ -92,6 +105,7 @@ impl Transport {
             arrivals,
             connections: BTreeMap::new(),
             listener: None,
+            keys: BTreeMap::new(),
         }
     }
 
@@ -105,9 +119,27 @@ impl Transport {
         socket.set_nonblocking(true)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
         socket.listen(128)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        self.listener = Some(tokio::spawn(accept(listener, self.arrivals.clone())));
+        let listener = TcpListener::from_std(socket.try_clone()?.into())?;
+        let task = tokio::spawn(accept(listener, self.arrivals.clone()));
+        self.listener = Some((socket, task));
         Ok(())
+    }
+
+    /// Takes connections from these peers only where they are signed with their keys; from then on no others are signed.
+    pub(crate) fn sign(&mut self, keys: BTreeMap<IpAddr, Md5Key>) {
+        let before = std::mem::replace(&mut self.keys, keys);
+        let Some((listener, _)) = &self.listener else {
+            return;
+        };
+        for peer in before.keys().filter(|peer| !self.keys.contains_key(peer)) {
+            // One that the kernel has no key of is what is wanted.
+            let _ = vti::tcp::sign(listener, *peer, None);
+        }
+        for (peer, key) in &self.keys {
+            if let Err(error) = vti::tcp::sign(listener, *peer, Some(key.expose())) {
+                warn!("connections from {peer} cannot be signed, so none will come about: {error}");
+            }
+        }
     }
 
     /// Dials; the outcome is an input.
@@ -157,8 +189,11 @@ impl Transport {
     }
 
     /// Takes over an accepted connection under its number.
-    pub(crate) fn adopt(&mut self, conn: ConnId, stream: TcpStream) {
+    pub(crate) fn adopt(&mut self, conn: ConnId, stream: TcpStream, distance: Distance) {
         prepare(&stream);
+        if let Err(error) = keep_distance(&stream, distance) {
+            debug!(%error, "cannot set how far away the peer may be");
+        }
         let (writer, writes) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(carry(
@@ -219,7 +254,7 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        if let Some(listener) = &self.listener {
+        if let Some((_, listener)) = &self.listener {
             listener.abort();
         }
     }
@@ -262,8 +297,9 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
     if let Some(interface) = &dial.interface {
         SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
     }
-    if let (Some(ttl), true) = (dial.ttl, dial.remote.is_ipv4()) {
-        SockRef::from(&socket).set_ttl_v4(u32::from(ttl))?;
+    keep_distance(&socket, dial.distance)?;
+    if let Some(key) = &dial.md5 {
+        vti::tcp::sign(&socket, dial.remote.ip(), Some(key.expose()))?;
     }
     if let Some(local) = dial.local {
         socket.bind(SocketAddr::new(local, 0))?;
@@ -271,6 +307,17 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
     let stream = socket.connect(dial.remote).await?;
     prepare(&stream);
     Ok(stream)
+}
+
+/// Sends with the TTL that is wanted, and hears nobody from farther away than is allowed.
+fn keep_distance(socket: &impl AsFd, distance: Distance) -> io::Result<()> {
+    if let Some(ttl) = distance.ttl {
+        SockRef::from(socket).set_ttl_v4(u32::from(ttl))?;
+    }
+    match distance.min_ttl {
+        Some(least) => vti::tcp::demand_ttl(socket, least),
+        None => Ok(()),
+    }
 }
 
 /// Low delay, and precedence "internetwork control" as RFC 4271 appendix E says.

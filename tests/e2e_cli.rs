@@ -121,7 +121,7 @@ fn a_reload_of_a_wrong_file_changes_nothing_and_says_what_is_wrong() {
 }
 
 /// What may have any name: counters by reason.
-const COUNTED_BY_REASON: [&str; 2] = ["drops", "counters"];
+const COUNTED_BY_REASON: [&str; 3] = ["drops", "counters", "refused"];
 
 /// The names of all fields of a JSON value.
 fn field_names(value: &Value, names: &mut BTreeSet<String>) {
@@ -147,6 +147,20 @@ fn named(cell: &str) -> impl Iterator<Item = &str> {
         .filter_map(|path| path.trim_end_matches("[]").rsplit('.').next())
 }
 
+/// Empties every field of this name.
+fn without(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(field) = fields.get_mut(name) {
+                *field = Value::Null;
+            }
+            fields.values_mut().for_each(|value| without(value, name));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| without(value, name)),
+        _ => {}
+    }
+}
+
 #[test]
 fn each_field_of_the_status_is_documented_and_each_documented_one_is_there() {
     let scene = Scene::up(CAUSEWAY);
@@ -154,6 +168,19 @@ fn each_field_of_the_status_is_documented_and_each_documented_one_is_there() {
     scene.gateway.wait_for_bgp(&at::NODES, Scene::SOON);
     let mut there = BTreeSet::new();
     field_names(&scene.gateway.status(), &mut there);
+    let file = scene.gateway.dir().join("site.toml").display().to_string();
+    for words in [
+        &["bgp", "neighbor", "oci-1", "--json"][..],
+        &["bgp", "routes", "--json"],
+        &["check", "--json", &file],
+    ] {
+        let answer = scene.gateway.command(words);
+        let mut answer: Value = serde_json::from_str(&answer.stdout).unwrap_or_default();
+        assert!(answer.is_object(), "{words:?}: {answer}");
+        // RFC 4271 has the names of attributes.
+        without(&mut answer, "attributes");
+        field_names(&answer, &mut there);
+    }
     drop(nodes);
 
     let text = include_str!("../docs/status.md");

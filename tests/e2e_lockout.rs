@@ -116,6 +116,12 @@ fn a_static_route_that_leads_a_tunnel_into_itself_is_named() {
         ],
     );
     assert!(scene.ping_inside(1).all(), "the other tunnel works");
+    let file = scene.gateway.dir().join("site.toml").display().to_string();
+    let plan = scene.gateway.command(&["plan", &file]).stdout;
+    assert!(
+        plan.contains("leads into our own tunnel interface"),
+        "{plan}"
+    );
     let words: Vec<&str> = "ip route del".split(' ').chain(route.split(' ')).collect();
     scene.site.gateway.exec(&words);
     no_problem_says(&scene, "leads into our own tunnel");
@@ -177,6 +183,31 @@ fn reverse_path_filtering_and_forwarding_are_named_where_they_bite() {
     gateway.sysctl("net/ipv4/conf/lan0/forwarding", "1");
     gateway.exec(&["ip", "route", "del", "198.51.100.1/32"]);
     no_problem_says(&scene, "net.ipv4.conf.");
+}
+
+#[test]
+fn a_policy_of_another_ipsec_that_catches_our_packets_is_named() {
+    let scene = Scene::up(CAUSEWAY);
+    let gateway = &scene.site.gateway;
+    let leftover = "src 192.168.2.0/24 dst 10.0.0.0/16 dir fwd";
+    let policy = |verb: &str, rest: &str| {
+        let words = format!("ip xfrm policy {verb} {leftover} {rest}");
+        let words: Vec<&str> = words.split_whitespace().collect();
+        gateway.exec(&words);
+        // Policies have no event of their own; any change of the host is a reason to look.
+        gateway.route("192.0.2.128/25 via 203.0.113.1");
+        gateway.exec(&["ip", "route", "del", "192.0.2.128/25"]);
+    };
+    policy("add", "action block");
+    a_problem_says(
+        &scene,
+        &[
+            "packets from 192.168.2.0/24 to 10.0.0.0/16",
+            &format!("ip xfrm policy delete {leftover}"),
+        ],
+    );
+    policy("delete", "");
+    no_problem_says(&scene, "IPsec policy");
 }
 
 #[test]

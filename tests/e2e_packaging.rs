@@ -6,6 +6,8 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 
+use nix::sys::signal::Signal;
+
 use lab::{Gateway, OrFail as _, ReferenceSite, Scene, SiteFile, addresses as at};
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -140,17 +142,59 @@ fn a_sweep_takes_off_what_a_killed_daemon_left_and_nothing_while_one_runs() {
 
     scene.gateway.kill9();
     assert_ne!(host_state(&scene.site.gateway), before);
+    let policy = |mark: &str| {
+        let words = format!(
+            "ip xfrm policy add dir out src 0.0.0.0/0 dst 0.0.0.0/0 mark {mark} mask 0xffffffff action block"
+        );
+        let words: Vec<_> = words.split(' ').collect();
+        scene.site.gateway.exec(&words);
+    };
+    // As the kernel plane's, and somebody else's.
+    policy("0xca050001");
+    policy("0x5");
     let swept = scene.gateway.command(&["sweep"]);
     assert!(
         swept.ok() && swept.stdout.contains("nft delete table inet causeway"),
         "{swept:?}"
     );
     assert_eq!(host_state(&scene.site.gateway), before);
+    let left = scene.site.gateway.exec(&["ip", "xfrm", "policy"]);
+    assert!(
+        left.contains("mark 0x5/") && !left.contains("0xca05"),
+        "{left}"
+    );
     let again = scene.gateway.command(&["sweep"]);
     assert_eq!(
         again.stdout, "nothing of ours is on this host\n",
         "{again:?}"
     );
+}
+
+#[test]
+fn a_restart_by_the_service_manager_leaves_everything_to_the_next_run() {
+    assert_eq!(setting("RestartKillSignal"), "SIGUSR2");
+    let site = ReferenceSite::new();
+    let before = host_state(&site.gateway);
+    let mut scene = Scene::start_with(site, CAUSEWAY, &SiteFile::reference(), |_, _| {});
+    scene.wait_until_up();
+    let kept = |gateway: &lab::Ns| {
+        let firewall = gateway.exec(&["nft", "-s", "list", "ruleset"]);
+        (firewall, gateway.read_sysctl("net/ipv4/ip_forward"))
+    };
+    let running = kept(&scene.site.gateway);
+    assert!(running.0.contains("table inet causeway") && running.1 == "1");
+
+    scene.gateway.daemon().signal(Signal::SIGUSR2);
+    let ended = lab::eventually(Scene::SOON, "the daemon has ended", || {
+        scene.gateway.ended()
+    });
+    assert!(ended.success(), "{ended}: {}", scene.gateway.log());
+    assert_eq!(kept(&scene.site.gateway), running);
+
+    scene.gateway.restart();
+    scene.wait_until_up();
+    assert!(scene.gateway.stop().success());
+    assert_eq!(host_state(&scene.site.gateway), before);
 }
 
 /// What the daemon tells the service manager, one message after the other, until one of them has `word` in it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::{Asn, PeerName};
 
@@ -71,15 +72,15 @@ pub struct PrefixLimit {
     pub over: OverLimit,
 }
 
-/// A TCP MD5 signature key (RFC 2385). It shows itself to nobody but the socket.
+/// A TCP MD5 signature key (RFC 2385). It shows itself to nobody but the socket, and is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Md5Key(Vec<u8>);
+pub struct Md5Key(Zeroizing<Vec<u8>>);
 
 impl Md5Key {
     /// Takes the key's octets; Linux accepts 1 to 80 of them.
     #[must_use]
     pub fn new(key: Vec<u8>) -> Self {
-        Self(key)
+        Self(Zeroizing::new(key))
     }
 
     /// The octets, for the socket option.
@@ -147,6 +148,8 @@ pub struct PeerConfig {
     pub graceful_restart: Option<GracefulRestart>,
     /// The TTL of our packets; `None` leaves the system's default.
     pub ttl: Option<u8>,
+    /// The least TTL that its packets may arrive with; 255 takes only what no router has touched (GTSM, RFC 5082). `None` takes any.
+    pub min_ttl: Option<u8>,
     /// The TCP MD5 key, where the session is signed.
     pub md5: Option<Md5Key>,
     /// What we believe of what it says. `None` is no policy: nothing is imported (RFC 8212).
@@ -195,6 +198,7 @@ impl PeerConfig {
             connect_retry: Duration::from_secs(5),
             graceful_restart: None,
             ttl: None,
+            min_ttl: None,
             md5: None,
             import: None,
             export: None,
@@ -245,6 +249,7 @@ impl PeerConfig {
             self.graceful_restart != new.graceful_restart,
         );
         differs("ttl", Reset, self.ttl != new.ttl);
+        differs("min_ttl", Reset, self.min_ttl != new.min_ttl);
         differs("md5", Reset, self.md5 != new.md5);
         differs("role", Refresh, self.role != new.role);
         differs("import", Refresh, self.import != new.import);

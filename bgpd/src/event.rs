@@ -34,6 +34,8 @@ pub enum Action {
         interface: Option<String>,
         /// The TTL of our packets; the system's default if `None`.
         ttl: Option<u8>,
+        /// The least TTL that packets may arrive with; any if `None`.
+        min_ttl: Option<u8>,
         /// The TCP MD5 key.
         md5: Option<Md5Key>,
     },

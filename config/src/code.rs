@@ -59,9 +59,6 @@ codes! {
     HostBits = 8, "host bits set in a network",
         "A network's address ends in zeros beyond its length: 192.168.2.5/24 is either the network 192.168.2.0/24 or the host 192.168.2.5/32, and a list that means one and gets the other passes the wrong routes.";
 
-    /// Something that a later version will do.
-    NotAvailable = 9, "not available in this version",
-        "The key is known and what it asks for is not there yet: it is refused rather than accepted and ignored. TCP MD5 signatures are such.";
     /// The inside network is no point-to-point network.
     InsideNotPointToPoint = 101, "inside address is not in a /30 or /31",
         "A tunnel's two inside addresses live in a /31 (RFC 3021: both addresses are usable, the even one too) or in a /30 (its first and last address are not usable). Clouds take nothing else. The value is our own address with the length, such as 10.1.0.0/31.";

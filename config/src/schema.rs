@@ -329,7 +329,17 @@ pub const NEIGHBOR: Section = Section {
         key(
             "max-prefixes",
             "cloud 10000, lan 1000",
-            "how many prefixes it may send before the session ends",
+            "how many prefixes it may send",
+        ),
+        key(
+            "max-prefixes-action",
+            "\"restart\"",
+            "what happens when it sends more: `restart` ends the session and tries again after a pause, `shutdown` ends it until `max-prefixes` is another one, `warn` only says so",
+        ),
+        key(
+            "max-prefixes-pause",
+            "60s",
+            "the pause before it is tried again, at least 1s",
         ),
         key(
             "allow-default",
@@ -356,7 +366,16 @@ pub const NEIGHBOR: Section = Section {
             "none",
             "MULTI_EXIT_DISC on what we tell it; lower wins",
         ),
-        key("md5", "none", "where the TCP MD5 key is; not with Oracle"),
+        key(
+            "ttl-security",
+            "false",
+            "take only packets that no router has touched (TTL 255, RFC 5082), and send such; the neighbor needs the same",
+        ),
+        key(
+            "md5",
+            "none",
+            "where the TCP MD5 key is (RFC 2385), 1 to 80 octets; not with Oracle",
+        ),
         key("port", "179", "its TCP port"),
     ],
 };

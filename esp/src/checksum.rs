@@ -3,18 +3,27 @@
 /// The one's complement sum of some bytes, not yet complemented, added to `sum`. An odd last byte
 /// counts as the high half of a word, so only the last of several calls may have one.
 pub(crate) fn add(sum: u32, bytes: &[u8]) -> u32 {
-    let (words, last) = bytes.as_chunks::<2>();
-    let mut sum = words.iter().fold(u64::from(sum), |sum, word| {
-        sum + u64::from(u16::from_be_bytes(*word))
-    });
-    if let [last] = last {
-        sum += u64::from(u16::from_be_bytes([*last, 0]));
+    // The sum does not care for the order of bytes (RFC 1071 section 2 (B)), nor for the size of the words if the carries
+    // come back in the end ((A), (C)): four bytes at a time, as they lie in memory.
+    let (words, rest) = bytes.as_chunks::<4>();
+    let native: u64 = words
+        .iter()
+        .map(|word| u64::from(u32::from_ne_bytes(*word)))
+        .sum();
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
     }
-    while sum > u64::from(u16::MAX) {
+    let native = fold(native + u64::from(u32::from_ne_bytes(last)));
+    u32::from(fold(u64::from(sum) + u64::from(u16::from_be(native))))
+}
+
+/// 16 bits, with all carries.
+const fn fold(mut sum: u64) -> u16 {
+    while sum > u16::MAX as u64 {
         sum = (sum >> 16) + (sum & 0xffff);
     }
-    // At most 16 bits by now.
-    sum as u32
+    sum as u16
 }
 
 /// The checksum that belongs to a sum.

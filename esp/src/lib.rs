@@ -20,6 +20,7 @@
 //! A packet that cannot be handled is not an error but a [`DropReason`], which is a counter.
 
 mod checksum;
+mod coalesce;
 mod ecn;
 mod fragment;
 mod inner;
@@ -33,12 +34,14 @@ mod rate;
 mod reason;
 mod replay;
 mod seal;
+mod segment;
 mod table;
 #[cfg(test)]
 mod tests;
 mod too_big;
 mod udp;
 
+pub use coalesce::{Coalesced, Flow, Headers, Mergeable};
 pub use ecn::{decapsulate_ecn, outer_tos};
 pub use fragment::{Fragment, fragments};
 pub use inner::{InnerPacket, IpVersion};
@@ -52,6 +55,7 @@ pub use rate::TokenBucket;
 pub use reason::{DropCounters, DropCounts, DropReason};
 pub use replay::ReplayWindow;
 pub use seal::{OutboundSa, Sealed};
+pub use segment::{Gso, Segments, Transport, complete_checksum};
 pub use table::SaTable;
 pub use too_big::{MAX_TOO_BIG_LEN, too_big};
 pub use udp::{Datagram, KEEPALIVE, NON_ESP_MARKER};

@@ -116,6 +116,12 @@ impl Child {
         self.unconfirmed_until.is_some_and(|until| now < until)
     }
 
+    /// The peer has replaced it, and has to delete it. Not every peer does.
+    pub(crate) fn replaced_by_peer(&mut self, now: Instant, heir: u32) {
+        self.replaced_by = Some(heir);
+        self.reap_at.get_or_insert(now + REAP_AFTER);
+    }
+
     /// Whether it is the one to keep, for all that we know.
     pub(crate) const fn is_current(&self) -> bool {
         !self.doomed && self.replaced_by.is_none()
@@ -138,6 +144,9 @@ impl Child {
         }
     }
 }
+
+/// Children of one IKE SA; a tunnel has one, and a few more while things cross.
+pub(crate) const MOST_CHILDREN: usize = 16;
 
 /// How long the peer may take to delete what it has to delete after a crossing or a rekeying. Longer
 /// than any peer of ours repeats a request (strongSwan does so for 165 s): until then it may still be

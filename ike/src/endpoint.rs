@@ -39,8 +39,12 @@ pub struct EndpointConfig {
     pub ports: Ports,
     /// From so many half-open handshakes on, a cookie is demanded (RFC 7296 section 2.6).
     pub cookie_threshold: usize,
+    /// The same for those of one address.
+    pub cookie_threshold_per_source: usize,
     /// With so many half-open handshakes, further ones are dropped.
     pub half_open_limit: usize,
+    /// The same for those of one address, which have then brought cookies.
+    pub half_open_limit_per_source: usize,
 }
 
 impl Default for EndpointConfig {
@@ -48,7 +52,9 @@ impl Default for EndpointConfig {
         Self {
             ports: Ports::default(),
             cookie_threshold: 30,
+            cookie_threshold_per_source: 5,
             half_open_limit: 1000,
+            half_open_limit_per_source: 20,
         }
     }
 }

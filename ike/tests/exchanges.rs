@@ -235,7 +235,8 @@ fn a_flood_of_handshakes_is_bounded() {
             .handle_datagram(pair.now, to, from, &flood);
         while pair.sides[B].endpoint.poll_transmit().is_some() {}
     }
-    assert_eq!(pair.status()[B].half_open, 30);
+    // All of them come from one address, and none brings a cookie.
+    assert_eq!(pair.status()[B].half_open, 5);
     assert_eq!(pair.phase(B), Phase::Up);
     pair.run_for(secs(31));
     assert_eq!(pair.status()[B].half_open, 0);

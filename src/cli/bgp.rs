@@ -90,23 +90,30 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
             number(summary, "remote_asn"),
             text(summary, "role"),
             state(text(summary, "state"), paint),
-            span(duration(&summary["since"]))
+            span(number(summary, "seconds_in_state"))
         ),
         format!(
             "  our AS      {}, hold time offered {} s",
             number(neighbor, "local_asn"),
-            duration(&neighbor["hold_time"])
+            number(neighbor, "hold_time_seconds")
         ),
     ];
     if neighbor["agreed"].is_object() {
         let agreed = &neighbor["agreed"];
         lines.push(format!(
             "  agreed      hold time {} s, keepalive {} s, router id {}, our address {}",
-            duration(&agreed["hold_time"]),
-            duration(&agreed["keepalive"]),
+            number(agreed, "hold_time_seconds"),
+            number(agreed, "keepalive_seconds"),
             text(agreed, "remote_id"),
             text(agreed, "local_address")
         ));
+        let restart = &agreed["graceful_restart"];
+        if restart["forwards"] == true {
+            lines.push(format!(
+                "  restarts    its routes are kept for {} s while it is away (graceful restart)",
+                number(restart, "restart_time_seconds")
+            ));
+        }
     }
     lines.push(format!(
         "  prefixes    {} received, {} accepted, {} advertised",
@@ -190,11 +197,6 @@ fn reason(value: &Value) -> String {
         Value::Array(items) => items.iter().map(reason).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
-}
-
-/// Whole seconds of a span as the speaker's views write it.
-fn duration(value: &Value) -> u64 {
-    value["secs"].as_u64().unwrap_or_default()
 }
 
 fn state(state: &str, paint: Paint) -> String {

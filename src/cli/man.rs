@@ -141,6 +141,10 @@ fn about_the_program(roff: &mut Roff) {
             "SIGTERM, SIGINT",
             "The daemon takes leave of its peers and takes what is its own off the host.",
         ),
+        (
+            "SIGUSR2",
+            "The daemon ends at once and leaves everything as it is, for the next run to go on with. A restart by systemd does this.",
+        ),
     ] {
         item(roff, &[bold(signal)], meaning);
     }

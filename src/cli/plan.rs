@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use config::model::DataPlane;
 use serde_json::{Value, json};
 
 use super::{Failure, PlanArguments, client, print_json};
@@ -64,22 +65,42 @@ fn plan_here(file: &Path, mut loaded: Loaded, unseen: Option<String>) -> Result<
         .enable_all()
         .build()?;
     let state = loaded.runtime_folder();
-    let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
-        .map_err(Failure::Failed)?;
+    let wish = loaded.data_plane;
+    let may_try = nix::unistd::geteuid().is_root();
+    let ask = if may_try {
+        choice::probe
+    } else {
+        choice::assume
+    };
+    let choice = choice::choose(wish, &loaded.plan.tunnels, ask).map_err(Failure::Failed)?;
     choice.fit(&mut loaded.plan, choice::device_to);
     let plan = loaded.plan;
     let work = async {
         let facts = host::facts_here(&plan.outline()).await?;
+        let in_the_way = facts.hindrances.clone();
         let inherited = match host::inherited(state.clone()).await {
             Ok(inherited) => inherited,
             Err(error) => return Err(error.to_string()),
         };
-        let ruleset = plan.firewall.clone();
+        let (ruleset, tunnels) = (plan.firewall.clone(), plan.specs());
         let desired = Gateway::first_wish(Instant::now(), plan, inherited, facts)?;
-        host::plan_here(state, &Imagined { desired, ruleset }).await
+        let imagined = Imagined {
+            desired,
+            ruleset,
+            tunnels,
+        };
+        let mut host = host::plan_here(state, &imagined).await?;
+        host.concerns.extend(in_the_way);
+        Ok::<_, String>(host)
     };
     let mut host = runtime.block_on(work).map_err(Failure::Failed)?;
     host.unseen.extend(unseen);
+    if !may_try && wish != DataPlane::Userspace {
+        host.unseen.push(
+            "what this kernel's own data plane can do: only root may try, so it is taken for able"
+                .into(),
+        );
+    }
     Ok(document(file, &host, &choice.to_string(), None))
 }
 

@@ -30,7 +30,10 @@ pub(super) fn execute(socket: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // Interfaces before the policies that are asked for their packets: so nothing leaves unencrypted.
     let mut taken = runtime.block_on(sweep_host(socket))?;
+    let failed = |reason: vti::kernel_plane::Reason| Failure::Failed(reason.to_string());
+    taken.extend(vti::kernel_plane::clear().map_err(failed)?);
     if sweep_firewall()? {
         taken.push(format!("nft delete table inet {}", vti::nft::TABLE));
     }

@@ -1,5 +1,6 @@
 //! What BGP says, carried to the sockets, the routes and the journal.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bgpd::{Event, LocalRoute, LocalSource, Speaker};
@@ -7,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::{Effect, Gateway, Inherited};
 use crate::plan::Plan;
+use crate::transport::Distance;
 
 /// How long neighbors are waited for after a restart where none has been asked to wait for us.
 const DEFERRAL: Duration = Duration::from_secs(60);
@@ -50,6 +52,15 @@ impl Gateway {
             any = true;
         }
         any
+    }
+
+    /// How far away the neighbor at an address may be.
+    pub(super) fn distance(&self, address: IpAddr) -> Distance {
+        let neighbor = self.plan.peers.iter().find(|it| it.address == address);
+        neighbor.map_or_else(Distance::default, |it| Distance {
+            ttl: it.ttl,
+            min_ttl: it.min_ttl,
+        })
     }
 
     /// What our predecessor's routes are still good for.

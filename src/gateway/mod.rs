@@ -122,6 +122,8 @@ pub(crate) enum Effect {
     Send(ike::Transmit),
     /// Change the data plane.
     Plane(PlaneChange),
+    /// Take BGP connections from these addresses only where they are signed with their keys (RFC 2385), from others as they are.
+    Sign(BTreeMap<IpAddr, bgpd::Md5Key>),
     /// Change a BGP connection.
     Bgp(bgpd::Action),
     /// Bring the host to this.
@@ -252,11 +254,11 @@ impl Gateway {
         now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
-    ) -> Option<bgpd::ConnId> {
+    ) -> Option<(bgpd::ConnId, transport::Distance)> {
         let accepted = self.bgp.handle_accepted(now, remote, local);
         self.settle(now);
         match accepted {
-            Ok(conn) => Some(conn),
+            Ok(conn) => Some((conn, self.distance(remote.ip()))),
             Err(refused) => {
                 tracing::debug!(%remote, "a BGP connection was turned away: {refused}");
                 None

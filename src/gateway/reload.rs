@@ -1,6 +1,7 @@
 //! From one plan to another, touching only what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -184,6 +185,10 @@ impl Gateway {
             .iter()
             .map(|peer| (peer.name.clone(), peer))
             .collect();
+        let keys = md5_keys(new.values().copied());
+        if keys != md5_keys(old.values()) {
+            self.effects.push_back(Effect::Sign(keys));
+        }
         for name in old.keys().filter(|name| !new.contains_key(*name)) {
             touched.push(format!("{name}: neighbor removed"));
             self.try_bgp(now, bgpd::Command::RemovePeer(name.clone()))?;
@@ -247,4 +252,11 @@ impl Gateway {
             .command(now, command)
             .map_err(|error| format!("BGP: {error}"))
     }
+}
+
+/// Whose connections are signed, and with what.
+fn md5_keys<'a>(peers: impl Iterator<Item = &'a PeerConfig>) -> BTreeMap<IpAddr, bgpd::Md5Key> {
+    peers
+        .filter_map(|peer| Some((peer.address, peer.md5.clone()?)))
+        .collect()
 }

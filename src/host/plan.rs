@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 use vti::host::{Host, Reconciler};
+use vti::kernel_plane;
 use vti::nft::{self, Firewall, Ruleset};
-use vti::plan::Desired;
+
+use super::Imagined;
 
 /// What would be done to the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct HostPlan {
-    /// The commands for interfaces, addresses, kernel settings and routes, in order.
+    /// The commands for interfaces, addresses, kernel settings, routes and the policies of the kernel's data plane, in order.
     pub(crate) commands: Vec<String>,
     /// What would be done to our firewall's table, if anything.
     pub(crate) firewall: Option<FirewallPlan>,
@@ -41,21 +43,28 @@ impl HostPlan {
 pub(super) async fn plan<H: Host>(
     reconciler: &mut Reconciler<H>,
     firewall: Result<&mut Firewall, &str>,
-    desired: &Desired,
-    ruleset: Option<&Ruleset>,
+    imagined: &Imagined,
 ) -> Result<HostPlan, String> {
-    let outcome = reconciler.preview(desired).await;
+    let outcome = reconciler.preview(&imagined.desired).await;
     let plan = outcome.map_err(|error| error.to_string())?;
     let mut unseen = Vec::new();
     let firewall = match firewall {
-        Ok(firewall) => compare(firewall, ruleset)?,
+        Ok(firewall) => compare(firewall, imagined.ruleset.as_ref())?,
         Err(reason) => {
             unseen.push(format!("the firewall: {reason}"));
             None
         }
     };
+    let mut commands: Vec<String> = plan.ops.iter().map(ToString::to_string).collect();
+    let tunnels = &imagined.tunnels;
+    if tunnels.iter().any(|spec| spec.binding.is_some()) {
+        commands.extend(kernel_plane::plan(tunnels).unwrap_or_else(|reason| {
+            unseen.push(format!("XFRM policies, taken for absent: {reason}"));
+            kernel_plane::plan_blindly(tunnels)
+        }));
+    }
     Ok(HostPlan {
-        commands: plan.ops.iter().map(ToString::to_string).collect(),
+        commands,
         firewall,
         concerns: plan.concerns.iter().map(ToString::to_string).collect(),
         unseen,

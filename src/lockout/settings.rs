@@ -159,6 +159,7 @@ mod tests {
                 ("172.31.0.0/24".parse().unwrap(), "mgmt0".into()),
             ],
             addresses: &[("203.0.113.10".parse().unwrap(), home.into())],
+            routed: &[],
         };
         judge(site, host, conf)
     }
@@ -169,7 +170,7 @@ mod tests {
             wan: wan.map(str::to_owned),
             tunnels: tunnels.iter().map(|name| (*name).to_owned()).collect(),
             networks: vec!["192.168.2.0/24".parse().unwrap()],
-            lan: BTreeSet::new(),
+            ..Outline::default()
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Decision, PrefixList, Rule};
-use bgpd::{Asn, GracefulRestart, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig};
+use bgpd::{
+    Asn, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig,
+};
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
 
@@ -96,7 +98,7 @@ fn graceful_restart(
     neighbor.graceful_restart.then_some(GracefulRestart {
         restart_time: neighbor.restart_time,
         notification: tunnel.is_some(),
-        forwarding: tunnel.is_none_or(|tunnel| tunnel.spec.binding.is_some()),
+        forwarding: tunnel.is_none_or(outlives_us),
     })
 }
 
@@ -126,9 +128,19 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.local_pref = Some(neighbor.local_pref);
     peer.prepend = neighbor.prepend;
     peer.med = neighbor.med;
+    if neighbor.ttl_security {
+        // RFC 5082, section 3: a neighbor on the same network sends and receives with 255.
+        (peer.ttl, peer.min_ttl) = (Some(u8::MAX), Some(u8::MAX));
+    }
     peer.max_prefixes_in = PrefixLimit {
         max: neighbor.max_prefixes,
-        ..peer.max_prefixes_in
+        over: match neighbor.max_prefixes_action {
+            model::OverLimit::Warn => OverLimit::Warn,
+            model::OverLimit::Shutdown => OverLimit::Shutdown { restart: None },
+            model::OverLimit::Restart => OverLimit::Shutdown {
+                restart: Some(neighbor.max_prefixes_pause),
+            },
+        },
     };
     peer.max_prefixes_out = neighbor.max_prefixes_out;
     peer.allow_default = neighbor.allow_default;
@@ -145,6 +157,11 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.own_networks = own_networks(site);
     peer.outer_addresses = outer_addresses(site);
     Ok(peer)
+}
+
+/// Whether what a tunnel carries goes on while this program is away.
+pub(super) fn outlives_us(tunnel: &TunnelPlan) -> bool {
+    tunnel.spec.binding.is_some()
 }
 
 fn policy(policy: &model::Policy) -> Policy {

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::id_table::{HashKey, IdTable};
 use crate::Asn;
-use crate::wire::{Origin, PathAttributes, UpdateContext};
+use crate::wire::{Community, Origin, PathAttributes, UpdateContext};
 
 /// The number of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,8 @@ pub(crate) struct AttrId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DecisionKey {
     pub(crate) local_pref: Option<u32>,
+    /// It carries [`Community::GRACEFUL_SHUTDOWN`].
+    pub(crate) is_leaving: bool,
     pub(crate) hops: u32,
     pub(crate) origin: Origin,
     pub(crate) first_as: Option<Asn>,
@@ -152,6 +154,7 @@ impl AttributeStore {
             .for_each(|asn| path.extend(asn.0.to_le_bytes()));
         DecisionKey {
             local_pref: set.local_pref,
+            is_leaving: set.communities.contains(&Community::GRACEFUL_SHUTDOWN),
             hops: set.as_path.hops(),
             origin: set.origin,
             first_as: set.as_path.first(),

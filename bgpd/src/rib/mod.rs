@@ -53,6 +53,17 @@ pub(crate) struct Teacher {
     pub(crate) router_id: Ipv4Addr,
 }
 
+impl Teacher {
+    /// The degree of preference of what it teaches with this LOCAL_PREF. What another AS is about to take away is the last that is
+    /// wanted, whatever the operator prefers otherwise (RFC 8326, section 4).
+    fn preference(&self, received: Option<u32>, is_leaving: bool) -> u32 {
+        if is_leaving && !self.internal {
+            return 0;
+        }
+        self.local_pref.or(received).unwrap_or(DEFAULT_LOCAL_PREF)
+    }
+}
+
 /// A teacher and the sizes of its Adj-RIB-In.
 #[derive(Clone, Debug)]
 struct Taught {
@@ -381,10 +392,7 @@ impl Rib {
         let teacher = self.teacher(path.peer)?;
         Some(Candidate {
             local_rank: None,
-            local_pref: teacher
-                .local_pref
-                .or(key.local_pref)
-                .unwrap_or(DEFAULT_LOCAL_PREF),
+            local_pref: teacher.preference(key.local_pref, key.is_leaving),
             hops: key.hops,
             origin: key.origin,
             neighbor_as: key.first_as.unwrap_or(Asn::ZERO),

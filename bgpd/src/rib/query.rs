@@ -189,9 +189,10 @@ impl Rib {
             None => self.why_not_eligible(path.hop, refusal(&attributes)),
         };
         let teacher = self.teacher(path.peer);
-        let local_pref = teacher
-            .and_then(|it| it.local_pref)
-            .or(attributes.local_pref);
+        let is_leaving = self.attributes.key(path.attributes)?.is_leaving;
+        let local_pref = teacher.map_or(DEFAULT_LOCAL_PREF, |it| {
+            it.preference(attributes.local_pref, is_leaving)
+        });
         let source = match teacher {
             Some(teacher) => PathSource::Peer(teacher.name.clone()),
             None => PathSource::Local(path.flags.source()),
@@ -199,7 +200,7 @@ impl Rib {
         Some(PathView {
             source,
             attributes,
-            local_pref: local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+            local_pref,
             stale: path.flags.is_stale(),
             eligibility,
             best: place.is_some() && place == selection.best,

@@ -33,6 +33,20 @@ impl Session {
         }
     }
 
+    /// The peer may send more prefixes than before, or what happens beyond that is another thing: one that is kept waiting for having
+    /// sent too many is tried anew.
+    pub(crate) fn limit_changed(&mut self, turn: &mut Turn<'_>) {
+        let for_limit = matches!(
+            self.last_error,
+            Some(DownReason::Failed(SessionError::MaximumPrefixes { .. }))
+        );
+        match self.phase {
+            Phase::Idle(Idle::OverLimit) => self.start(turn),
+            Phase::Idle(Idle::BackOff { .. }) if for_limit => self.start(turn),
+            _ => {}
+        }
+    }
+
     /// Ends whatever there is with Cease and stays down.
     pub(crate) fn disable(&mut self, turn: &mut Turn<'_>, text: &str) {
         let subcode = Notification::ADMINISTRATIVE_SHUTDOWN;
@@ -380,6 +394,7 @@ impl Session {
             remote: SocketAddr::new(config.address, config.port),
             interface: config.interface.clone(),
             ttl: config.ttl,
+            min_ttl: config.min_ttl,
             md5: config.md5.clone(),
         });
     }

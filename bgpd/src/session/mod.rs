@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) use negotiate::Terms;
 pub use state::State;
 
+use crate::PeerConfig;
 use crate::event::{Agreed, ConnId, DownReason};
 use crate::outbox::Outbox;
 use crate::view::MessageCounts;
@@ -284,7 +285,7 @@ impl Session {
             Phase::Idle(Idle::Disabled { text }) => format!("it is disabled: {text}"),
             Phase::Idle(Idle::OverLimit) => {
                 format!(
-                    "it sent too many prefixes and waits to be enabled{}",
+                    "it sent too many prefixes, and waits for a higher max-prefixes or to be enabled{}",
                     last()
                 )
             }
@@ -302,7 +303,10 @@ impl Session {
                 (None, _) => {
                     let remote = std::net::SocketAddr::new(peer.address, peer.port);
                     match &self.last_dial_failure {
-                        Some(reason) => format!("{remote} cannot be reached: {reason}{}", last()),
+                        Some(reason) => {
+                            let hint = silence(peer);
+                            format!("{remote} cannot be reached: {reason}{hint}{}", last())
+                        }
                         None => format!("connecting to {remote}{}", last()),
                     }
                 }
@@ -332,6 +336,20 @@ impl Opening {
     fn direction_of(&self, conn: ConnId) -> Option<Direction> {
         let handshake = self.handshakes().find(|it| it.connection.id == conn)?;
         Some(handshake.connection.direction)
+    }
+}
+
+/// What else silence may mean: packets that are signed wrongly, or come from too far away, are dropped without a word.
+fn silence(peer: &PeerConfig) -> &'static str {
+    match (&peer.md5, peer.min_ttl) {
+        (Some(_), None) => "; a TCP MD5 key that differs looks like silence too",
+        (None, Some(_)) => {
+            "; a peer that is not on our network looks like silence too (ttl-security)"
+        }
+        (Some(_), Some(_)) => {
+            "; a TCP MD5 key that differs, or a peer that is not on our network (ttl-security), looks like silence too"
+        }
+        (None, None) => "",
     }
 }
 

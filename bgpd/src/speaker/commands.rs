@@ -139,6 +139,9 @@ impl Speaker {
             }
             EffectKind::Refresh | EffectKind::None => {
                 self.session(now, index, |session, turn| session.adjust(turn));
+                if effect.fields.contains(&"max_prefixes_in") {
+                    self.session(now, index, |session, turn| session.limit_changed(turn));
+                }
                 if effect.kind == EffectKind::Refresh {
                     self.refresh_teacher(index);
                     self.rejudge(index);

@@ -100,6 +100,8 @@ pub enum Origin {
 pub struct Community(pub u32);
 
 impl Community {
+    /// Soon to be withdrawn, so that others are to be used where there are any (RFC 8326).
+    pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
     /// Not to another AS.
     pub const NO_EXPORT: Self = Self(0xffff_ff01);
     /// Not to anybody.
@@ -111,6 +113,7 @@ impl Community {
 impl fmt::Display for Community {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::GRACEFUL_SHUTDOWN => f.write_str("graceful-shutdown"),
             Self::NO_EXPORT => f.write_str("no-export"),
             Self::NO_ADVERTISE => f.write_str("no-advertise"),
             Self::NO_EXPORT_SUBCONFED => f.write_str("no-export-subconfed"),

@@ -273,6 +273,53 @@ fn too_many_prefixes_end_the_session_and_it_is_tried_again_after_the_pause() {
 }
 
 #[test]
+fn a_peer_down_for_its_prefixes_is_tried_anew_when_its_limit_is_another_one() {
+    for restart in [None, Some(600 * SECOND)] {
+        let (mut world, a, b) = pair(1);
+        let limited = |max| {
+            let mut limited = peer_b();
+            let over = OverLimit::Shutdown { restart };
+            limited.max_prefixes_in = PrefixLimit { max, over };
+            limited
+        };
+        world.command(a, add(limited(1)));
+        world.command(b, add(peer_a()));
+        world.command(b, announce(&["10.1.0.0/16", "10.2.0.0/16"]));
+        world.run(60 * SECOND);
+        assert!(!world.is_up(a, "b"));
+        world.command(a, replace(limited(2)));
+        world.run_until(10 * SECOND, |world| world.is_up(a, "b"));
+        world.run(5 * SECOND);
+        assert_eq!(world.received(a, "b").len(), 2);
+    }
+}
+
+#[test]
+fn too_many_prefixes_may_be_worth_a_word_and_no_more() {
+    let (mut world, a, b) = pair(1);
+    let mut limited = peer_b();
+    let over = OverLimit::Warn;
+    limited.max_prefixes_in = PrefixLimit { max: 1, over };
+    world.command(a, add(limited));
+    world.command(b, add(peer_a()));
+    world.command(b, announce(&["10.1.0.0/16", "10.2.0.0/16"]));
+    world.run(60 * SECOND);
+    assert!(world.is_up(a, "b"));
+    assert_eq!(world.received(a, "b").len(), 2);
+    let told = |_, event: &Event| {
+        matches!(
+            event,
+            Event::PrefixLimit {
+                received: 2,
+                limit: 1,
+                ..
+            }
+        )
+    };
+    assert_eq!(world.count(told), 1, "{:#?}", world.events);
+}
+
+#[test]
 fn replacing_a_peer_has_the_smallest_effect() {
     let old = peer_b();
     let effect = |change: fn(&mut bgpd::PeerConfig)| {

@@ -337,6 +337,14 @@ fn timers(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repor
         let message = format!("neighbor {name}: connect-retry is less than a second");
         drop(report.error(Code::Timers, span.clone(), message));
     }
+    if let Some(At { span, .. }) = neighbor
+        .max_prefixes_pause
+        .as_ref()
+        .filter(|at| at.value < Duration::from_secs(1))
+    {
+        let message = format!("neighbor {name}: max-prefixes-pause is less than a second");
+        drop(report.error(Code::Timers, span.clone(), message));
+    }
     // RFC 4724 §3: twelve bits of seconds.
     let fits = |time: Duration| time.subsec_nanos() == 0 && (1..=4095).contains(&time.as_secs());
     if let Some(At { value, span }) = neighbor.restart_time.as_ref().filter(|at| !fits(at.value)) {
@@ -361,13 +369,6 @@ fn session(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repo
             report
                 .error(Code::Md5Unsupported, md5.span.clone(), message)
                 .help("leave it out"),
-        );
-    } else if let Some(md5) = &neighbor.md5 {
-        let message = format!("neighbor {name}: TCP MD5 is not available in this version");
-        drop(
-            report
-                .error(Code::NotAvailable, md5.span.clone(), message)
-                .help("leave it out on both sides"),
         );
     }
     if let Some(At {

@@ -102,6 +102,8 @@ pub struct Neighbor {
     /// How long the neighbor is asked to keep our routes while we restart.
     #[serde(serialize_with = "serialize_duration")]
     pub restart_time: Duration,
+    /// Take only what no router has touched, because the neighbor is on our network (GTSM, RFC 5082).
+    pub ttl_security: bool,
     /// Where the TCP MD5 key is (RFC 2385), if the session has one.
     pub md5: Option<SecretSource>,
     /// What we believe.
@@ -110,6 +112,11 @@ pub struct Neighbor {
     pub export: Policy,
     /// How many prefixes it may send.
     pub max_prefixes: u32,
+    /// What happens when it sends more.
+    pub max_prefixes_action: OverLimit,
+    /// The pause before it is tried again, where it is.
+    #[serde(serialize_with = "serialize_duration")]
+    pub max_prefixes_pause: Duration,
     /// How many prefixes it bears, where the profile knows it.
     pub max_prefixes_out: Option<u32>,
     /// Believe a default route from it, where its list permits it.
@@ -133,6 +140,28 @@ pub enum Role {
     Cloud,
     /// A node or router of our own.
     Lan,
+}
+
+/// What happens when a neighbor sends more prefixes than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverLimit {
+    /// The session ends, and is tried again after a pause.
+    Restart,
+    /// The session ends, and stays down until the limit is another one.
+    Shutdown,
+    /// The session stays, and the status says so.
+    Warn,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Restart => "restart",
+            Self::Shutdown => "shutdown",
+            Self::Warn => "warn",
+        })
+    }
 }
 
 /// What a session's connections come from.

@@ -20,8 +20,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use bgp::{
-    Asn, Bgp, Neighbor, Policy, PrefixAction, PrefixList, PrefixRule, Redistribute, Role,
-    UpdateSource,
+    Asn, Bgp, Neighbor, OverLimit, Policy, PrefixAction, PrefixList, PrefixRule, Redistribute,
+    Role, UpdateSource,
 };
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,

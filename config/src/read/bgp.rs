@@ -12,7 +12,9 @@ use super::section::{At, Read, Section, wrong_type};
 use super::{named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Asn, Policy, PrefixAction, Redistribute, Role, SecretSource, UpdateSource};
+use crate::model::{
+    Asn, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource, UpdateSource,
+};
 use crate::profile::NeighborKind;
 use crate::schema;
 
@@ -53,11 +55,14 @@ pub(crate) struct RawNeighbor {
     pub(crate) graceful_restart: Option<At<bool>>,
     pub(crate) restart_time: Option<At<Duration>>,
     pub(crate) max_prefixes: Option<At<u32>>,
+    pub(crate) max_prefixes_action: Option<At<OverLimit>>,
+    pub(crate) max_prefixes_pause: Option<At<Duration>>,
     pub(crate) allow_default: Option<At<bool>>,
     pub(crate) allow_overlap: Option<At<bool>>,
     pub(crate) local_pref: Option<At<u32>>,
     pub(crate) prepend: Option<At<u8>>,
     pub(crate) med: Option<At<u32>>,
+    pub(crate) ttl_security: Option<At<bool>>,
     pub(crate) md5: Option<At<SecretSource>>,
     pub(crate) port: Option<At<u16>>,
 }
@@ -149,11 +154,14 @@ impl RawNeighbor {
             graceful_restart: section.get("graceful-restart", report),
             restart_time: section.get("restart-time", report),
             max_prefixes: section.number("max-prefixes", 1..=10_000_000, report),
+            max_prefixes_action: section.get("max-prefixes-action", report),
+            max_prefixes_pause: section.get("max-prefixes-pause", report),
             allow_default: section.get("allow-default", report),
             allow_overlap: section.get("allow-overlap", report),
             local_pref: section.number("local-pref", ANY_U32, report),
             prepend: section.number("prepend", 0..=10, report),
             med: section.number("med", ANY_U32, report),
+            ttl_security: section.get("ttl-security", report),
             md5: section.get("md5", report),
             port: section.number("port", 1..=65_535, report),
         })

@@ -12,8 +12,8 @@ use super::section::{At, Read, Section, wrong_type};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, Pfs, PortRange,
-    Redistribute, Role, SecretSource,
+    Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, OverLimit, Pfs,
+    PortRange, Redistribute, Role, SecretSource,
 };
 use crate::profile::{NeighborKind, Profile};
 use crate::{schema, suggest};
@@ -277,6 +277,7 @@ words! {
     Profile: "oci" => Self::Oci, "generic" => Self::Generic;
     NeighborKind: "cilium" => Self::Cilium, "metallb" => Self::Metallb, "generic" => Self::Generic;
     Encapsulation: "auto" => Self::Auto, "force" => Self::Force, "never" => Self::Never;
+    OverLimit: "restart" => Self::Restart, "shutdown" => Self::Shutdown, "warn" => Self::Warn;
     Role: "cloud" => Self::Cloud, "lan" => Self::Lan;
     Redistribute: "connected" => Self::Connected, "static" => Self::Static, "kernel" => Self::Kernel;
     Action: "accept" => Self::Accept, "drop" => Self::Drop;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Bgp, Gateway, Neighbor, Origin, PrefixList, PrefixRule, Redistribute, Role, SecretSource,
-    Tunnel, UpdateSource,
+    Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, PrefixList, PrefixRule, Redistribute, Role,
+    SecretSource, Tunnel, UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
 use crate::read::{At, RawBgp, RawList, RawNeighbor};
@@ -14,6 +14,7 @@ use crate::read::{At, RawBgp, RawList, RawNeighbor};
 const MAXIMUM_PATHS: u16 = 16;
 const MAX_PREFIXES_CLOUD: u32 = 10_000;
 const MAX_PREFIXES_LAN: u32 = 1_000;
+const MAX_PREFIXES_PAUSE: Duration = Duration::from_secs(60);
 /// A service manager starts us again within seconds; until then, and not much longer, neighbors should wait.
 const RESTART_TIME: Duration = Duration::from_secs(60);
 
@@ -210,6 +211,7 @@ fn template(
             RESTART_TIME,
             Origin::Default,
         ),
+        ttl_security: settings.choose("ttl-security", &raw.ttl_security, false, Origin::Default),
         md5: settings.maybe::<SecretSource>("md5", &raw.md5),
         import: settings.maybe("import", &raw.import)?,
         export: settings.maybe("export", &raw.export)?,
@@ -218,6 +220,18 @@ fn template(
             &raw.max_prefixes,
             cap,
             Origin::Derived { from: "the role" },
+        ),
+        max_prefixes_action: settings.choose(
+            "max-prefixes-action",
+            &raw.max_prefixes_action,
+            OverLimit::Restart,
+            Origin::Default,
+        ),
+        max_prefixes_pause: settings.duration(
+            "max-prefixes-pause",
+            &raw.max_prefixes_pause,
+            MAX_PREFIXES_PAUSE,
+            Origin::Default,
         ),
         max_prefixes_out: facts.and_then(|facts| facts.prefix_cap),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),

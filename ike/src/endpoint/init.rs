@@ -1,9 +1,10 @@
 //! IKE_SA_INIT requests: who may have an SA, and at what price (RFC 7296 section 2.6).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Endpoint;
+use super::{Endpoint, EndpointConfig};
 use crate::connection::Connection;
 use crate::event::{Event, Note};
 use crate::sa::{Addresses, Effect, State, responder};
@@ -106,11 +107,19 @@ impl Endpoint {
     /// and at last not at all.
     fn pays(&mut self, now: Instant, from: Addresses, message: &Message) -> bool {
         let half_open = self.half_open();
-        if half_open >= self.config.half_open_limit {
+        let of_source = self.half_open_of(from.remote.ip());
+        let EndpointConfig {
+            cookie_threshold,
+            cookie_threshold_per_source,
+            half_open_limit,
+            half_open_limit_per_source,
+            ..
+        } = self.config;
+        if half_open >= half_open_limit || of_source >= half_open_limit_per_source {
             self.cx.counters.half_open_limit += 1;
             return false;
         }
-        if half_open < self.config.cookie_threshold {
+        if half_open < cookie_threshold && of_source < cookie_threshold_per_source {
             return true;
         }
         let mut nonce = None;
@@ -131,7 +140,7 @@ impl Endpoint {
             }
             self.cx.counters.bad_cookie += 1;
         }
-        if half_open == self.config.cookie_threshold && self.cx.counters.cookies_sent == 0 {
+        if self.cx.counters.cookies_sent == 0 {
             self.cx
                 .events
                 .push_back(Event::Note(Note::CookiesDemanded { half_open }));
@@ -143,6 +152,14 @@ impl Endpoint {
         let notify = Notify::with_data(NotifyType::COOKIE, cookie);
         self.answer_unprotected(from, message.header, notify);
         false
+    }
+
+    fn half_open_of(&self, source: IpAddr) -> usize {
+        self.sas
+            .values()
+            .filter(|sa| matches!(sa.state, State::HalfOpen(_)))
+            .filter(|sa| sa.link.path.remote.ip() == source)
+            .count()
     }
 
     pub(super) fn half_open(&self) -> usize {

@@ -74,8 +74,6 @@ pub fn wrong_groups() -> Vec<Setup> {
         for low in [Low::RequestOfA, Low::RequestOfB] {
             let child = Setup::new(&[(A, RekeyChild), (B, RekeyChild)]);
             list.push(child.child_guess(guess).low(low));
-            let ike = Setup::new(&[(A, RekeyIke), (B, RekeyIke)]);
-            list.push(ike.ike_guess(guess).low(low));
         }
         let mixed = Setup::new(&[(A, RekeyChild), (B, RekeyIke)]);
         list.push(mixed.child_guess(guess));

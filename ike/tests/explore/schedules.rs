@@ -3,17 +3,19 @@
 use super::catalogue;
 use super::search::run;
 use super::step::parse;
+use super::world::World;
 
 /// Runs a schedule of a set-up of the catalogue.
 #[track_caller]
-fn hold(name: &str, schedule: &str) {
+fn hold(name: &str, schedule: &str) -> World {
     let setup = catalogue::all()
         .into_iter()
         .find(|setup| setup.name == name);
     let setup = setup.unwrap_or_else(|| panic!("no set-up is called {name}"));
     let steps = parse(schedule).unwrap_or_else(|error| panic!("{error}"));
-    if let Err(trouble) = run(&setup, &steps, false) {
-        panic!("{name}: {schedule}: {trouble:?}");
+    match run(&setup, &steps, false) {
+        Ok(world) => world,
+        Err(trouble) => panic!("{name}: {schedule}: {trouble:?}"),
     }
 }
 
@@ -41,9 +43,20 @@ fn an_idle_responder_waits_for_the_peer_before_it_uses_the_new_child() {
 /// beside the SA went on although the SA had proved to live, and replaced it.
 #[test]
 fn an_attempt_beside_an_sa_that_lives_after_all_is_dropped() {
-    hold(
+    let world = hold(
         "A.liveness B.liveness",
         "A.liveness >A1f4? tA >A1f4? >A2i0? >B1f4! >B1f4! >B2i0!",
+    );
+    assert_eq!(world.hosts.map(|host| host.tally.ike_down), [0, 0]);
+}
+
+/// The peer's rekeying of the IKE SA took a child's rekeying that was put off with the old SA: nobody
+/// rekeyed the child any more, until its lifetime was over.
+#[test]
+fn a_childs_rekeying_that_was_put_off_is_done_on_the_new_ike_sa() {
+    hold(
+        "A.rekey-child B.rekey-ike",
+        "B.rekey-ike A.rekey-child >A1c4? >B1c4! >B1c0? >A1c0!",
     );
 }
 

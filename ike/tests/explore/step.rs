@@ -44,6 +44,8 @@ impl Side {
 pub enum Order {
     RekeyChild,
     RekeyIke,
+    /// The soft limit of the child that carries traffic is reached.
+    SoftExpire,
     /// The child's hard limit is reached.
     DeleteChild,
     /// The IKE SA is deleted; whoever is to initiate sets up a new one.
@@ -57,9 +59,10 @@ pub enum Order {
 }
 
 impl Order {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RekeyChild,
         Self::RekeyIke,
+        Self::SoftExpire,
         Self::DeleteChild,
         Self::DeleteIke,
         Self::Liveness,
@@ -76,6 +79,7 @@ impl Order {
         match self {
             Self::RekeyChild => "rekey-child",
             Self::RekeyIke => "rekey-ike",
+            Self::SoftExpire => "soft-expire",
             Self::DeleteChild => "delete-child",
             Self::DeleteIke => "delete-ike",
             Self::Liveness => "liveness",

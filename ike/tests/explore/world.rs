@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ike::wire::{Exchange, Header, IkeSpi, PayloadType};
 use ike::{
-    ChildSa, Command, ConnectionStatus, Endpoint, EndpointConfig, Event, Note, Transmit,
+    ChildSa, Command, ConnectionStatus, Endpoint, EndpointConfig, Event, IkeSaId, Note, Transmit,
     TransmitKind,
 };
 use rand::{TryCryptoRng, TryRng};
@@ -186,6 +186,8 @@ pub struct World {
     spis: BTreeSet<(Side, u32)>,
     /// SPIs that a side lost by starting afresh.
     lost: BTreeSet<(Side, u32)>,
+    /// A's IKE SA and its inbound SPI when it begins.
+    first: Option<(IkeSaId, u32)>,
     trace: bool,
     pub most_inbound: usize,
 }
@@ -209,6 +211,7 @@ impl World {
             keys: BTreeSet::new(),
             spis: BTreeSet::new(),
             lost: BTreeSet::new(),
+            first: None,
             trace: false,
             most_inbound: 0,
         };
@@ -237,6 +240,9 @@ impl World {
             .hosts
             .iter_mut()
             .for_each(|host| host.tally = Tally::default());
+        let status = world.status(Side::A);
+        let ike = status.ike_sas.first();
+        world.first = ike.and_then(|ike| Some((ike.id, ike.children.first()?.spi_in)));
         world.sas.drain(..world.sas.len().saturating_sub(1));
         if setup.start == Start::Cold {
             world.sas.clear();
@@ -277,6 +283,7 @@ impl World {
             keys: self.keys.clone(),
             spis: self.spis.clone(),
             lost: self.lost.clone(),
+            first: self.first,
             trace: self.trace,
             most_inbound: self.most_inbound,
         }
@@ -519,17 +526,17 @@ impl World {
         let command = match order {
             Order::RekeyChild => Command::RekeyChild(ID),
             Order::RekeyIke => Command::RekeyIke(ID),
-            Order::DeleteChild => {
-                let Some(spi) = self.hosts[side.index()]
-                    .plane
-                    .outbound
-                    .as_ref()
-                    .map(|sa| sa.spi_in)
-                else {
+            Order::SoftExpire | Order::DeleteChild => {
+                let Some(out) = &self.hosts[side.index()].plane.outbound else {
                     return Ok(());
                 };
-                self.host(side).plane.expired.insert(spi);
-                Command::HardExpired { spi }
+                let spi = out.spi_in;
+                if order == Order::SoftExpire {
+                    Command::SoftExpired { spi }
+                } else {
+                    self.host(side).plane.expired.insert(spi);
+                    Command::HardExpired { spi }
+                }
             }
             Order::DeleteIke => {
                 // As an operator's edit does: delete, and set up again with other parameters.
@@ -743,7 +750,8 @@ impl World {
 
     fn settled(&self) -> Result<(), String> {
         match self.setup.outcome {
-            Outcome::NeverDown | Outcome::Replaced | Outcome::Up => self.one_child(),
+            Outcome::NeverDown => self.one_child().and_then(|()| self.rekeyed()),
+            Outcome::Replaced | Outcome::Up => self.one_child(),
             Outcome::Down => {
                 for side in Side::BOTH {
                     if !self.status(side).ike_sas.is_empty() {
@@ -753,6 +761,22 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// What was to be rekeyed has been, sooner or later.
+    fn rekeyed(&self) -> Result<(), String> {
+        let asked = |wanted| self.setup.orders.iter().any(|(_, order)| *order == wanted);
+        let status = self.status(Side::A);
+        let ike = &status.ike_sas[0];
+        if asked(Order::RekeyIke) && Some(ike.id) == self.first.map(|(id, _)| id) {
+            return Err("the IKE SA was not rekeyed".to_owned());
+        }
+        if asked(Order::RekeyChild)
+            && Some(ike.children[0].spi_in) == self.first.map(|(_, spi)| spi)
+        {
+            return Err("the child was not rekeyed".to_owned());
+        }
+        Ok(())
     }
 
     pub fn status(&self, side: Side) -> ConnectionStatus {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::neighbor::in_full;
 use super::{VERSION, seconds, to_value};
 use crate::control::Refusal;
 use crate::gateway::Gateway;
@@ -124,9 +125,13 @@ impl Gateway {
                 names.join(", ")
             )));
         };
+        let neighbor = self.bgp.neighbor(now, peer.name.as_str());
+        let neighbor = neighbor
+            .as_ref()
+            .map(|it| in_full(self.neighbor_view(&it.summary), it));
         Ok(json!({
             "version": VERSION,
-            "neighbor": to_value(&self.bgp.neighbor(now, peer.name.as_str()))?,
+            "neighbor": to_value(&neighbor)?,
             "received": to_value(&self.bgp.received(peer.name.as_str()).into_iter().flatten().map(received).collect::<Vec<_>>())?,
             "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
         }))

@@ -15,6 +15,7 @@ use super::{Gateway, Tunnel};
 use crate::control::Refusal;
 
 mod bgp;
+mod neighbor;
 mod tunnel;
 
 /// The version of the schema.
@@ -163,12 +164,7 @@ impl Gateway {
                 .map(|failure| format!("firewall: {failure}")),
         );
         problems.extend(self.firewall.obstacles.iter().cloned());
-        problems.extend(self.facts.hindrances.iter().cloned());
-        problems.extend(
-            self.withheld
-                .iter()
-                .map(|one| format!("route {} is not installed: {}", one.prefix, one.why)),
-        );
+        problems.extend(self.in_the_way());
         problems.extend(self.concerns.iter().cloned());
         for neighbor in self.bgp_view(now).neighbors {
             let its_tunnel_is_up = self
@@ -182,6 +178,20 @@ impl Gateway {
             }
         }
         problems
+    }
+
+    /// What on this host keeps tunnels from working, and what is not done because it would, in words.
+    pub(crate) fn in_the_way(&self) -> Vec<String> {
+        let withheld = self
+            .withheld
+            .iter()
+            .map(|one| format!("route {} is not installed: {}", one.prefix, one.why));
+        self.facts
+            .hindrances
+            .iter()
+            .cloned()
+            .chain(withheld)
+            .collect()
     }
 
     fn route_views(&self) -> Vec<RouteView> {

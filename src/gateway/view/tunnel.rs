@@ -64,7 +64,8 @@ struct FailureView {
 struct IkeView {
     initiator_spi: String,
     responder_spi: String,
-    role: ike::Role,
+    /// `initiator` or `responder`.
+    role: &'static str,
     suite: String,
     peer_identity: String,
     local: String,
@@ -210,7 +211,10 @@ fn ike_view(sa: &IkeSaStatus) -> IkeView {
     IkeView {
         initiator_spi: sa.id.initiator.to_string(),
         responder_spi: sa.id.responder.to_string(),
-        role: sa.role,
+        role: match sa.role {
+            ike::Role::Initiator => "initiator",
+            ike::Role::Responder => "responder",
+        },
         suite: sa.suite.clone(),
         peer_identity: sa.peer.to_string(),
         local: sa.path.local.to_string(),

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use nix::errno::Errno;
+
 use super::core::Core;
 use super::kernel::{Kernel, gone};
+use super::reason::{About, Reason};
 use super::sa::Carrier;
 use super::tunnel::Adopted;
 use crate::plane::{Binding, Direction, TunnelId};
-use crate::xfrm::{Hook, PolicySeen, Refusal, StateSeen};
+use crate::xfrm::{Hook, PolicySeen, Refusal, SaId, Socket, StateSeen};
 
 /// States and policies with a binding of ours that no tunnel has claimed yet.
 #[derive(Debug, Default)]
@@ -35,6 +38,27 @@ impl Leftovers {
             }
         }
         Ok(found)
+    }
+
+    /// Deletes all of them; returns what was deleted, as commands.
+    fn delete(self, kernel: &mut impl Kernel) -> Vec<String> {
+        let mut deleted = Vec::new();
+        for (binding, states) in self.states {
+            for state in states {
+                if gone(kernel.delete_state(state.id, binding)).is_ok() {
+                    deleted.push(state_command(&state, binding));
+                }
+            }
+        }
+        for (binding, policies) in self.policies {
+            for policy in policies {
+                let id = policy.id();
+                if id.is_some_and(|id| gone(kernel.delete_policy(&id)).is_ok()) {
+                    deleted.push(policy_command(&policy, binding));
+                }
+            }
+        }
+        deleted
     }
 
     /// What can go on carrying a tunnel's packets: SAs of its reqid and binding. The one that the policy for what leaves asks for
@@ -81,26 +105,56 @@ impl<K: Kernel> Core<K> {
 
     /// Removes what no tunnel has claimed; returns how many objects that were.
     pub(super) fn sweep(&mut self) -> usize {
-        let Leftovers { states, policies } = std::mem::take(&mut self.leftovers);
-        let mut swept = 0;
-        for (binding, states) in states {
-            for state in states {
-                let deleted = gone(self.kernel.delete_state(state.id, binding));
-                swept += usize::from(deleted.is_ok());
-            }
-        }
-        for policies in policies.into_values() {
-            for id in policies.iter().filter_map(PolicySeen::id) {
-                let deleted = gone(self.kernel.delete_policy(&id));
-                swept += usize::from(deleted.is_ok());
-            }
-        }
-        if swept > 0 {
+        let swept = std::mem::take(&mut self.leftovers).delete(&mut self.kernel);
+        if !swept.is_empty() {
             tracing::info!(
-                objects = swept,
+                objects = swept.len(),
                 "removed SAs and policies that an earlier run left"
             );
         }
-        swept
+        swept.len()
     }
+}
+
+/// Removes all SAs and policies with a binding of ours from the network namespace of the calling thread, whoever left them there:
+/// for a host that goes back to the userspace plane, or does without us. Returns the commands that a person would have typed; none
+/// where the kernel has no XFRM.
+///
+/// # Errors
+/// What the kernel says.
+pub fn clear() -> Result<Vec<String>, Reason> {
+    let found = Socket::open().and_then(|mut socket| {
+        let leftovers = Leftovers::find(&mut socket)?;
+        Ok((socket, leftovers))
+    });
+    match found {
+        Ok((mut socket, leftovers)) => Ok(leftovers.delete(&mut socket)),
+        Err(refusal) if refusal.errno == Errno::EPROTONOSUPPORT => Ok(Vec::new()),
+        Err(refusal) => Err(Reason::of("list SAs and policies", About::Xfrm, &refusal)),
+    }
+}
+
+fn state_command(state: &StateSeen, binding: Binding) -> String {
+    let mark = match binding {
+        Binding::Mark(mark) => format!(" mark {mark:#x} mask 0xffffffff"),
+        // The kernel finds a state without its if_id.
+        Binding::IfId(_) => String::new(),
+    };
+    let SaId { destination, spi } = state.id;
+    let source = state.source;
+    format!("ip xfrm state delete src {source} dst {destination} proto esp spi {spi:#x}{mark}")
+}
+
+fn policy_command(policy: &PolicySeen, binding: Binding) -> String {
+    let hook = match policy.hook {
+        Hook::In => "in",
+        Hook::Out => "out",
+        Hook::Forward => "fwd",
+    };
+    let bound = match binding {
+        Binding::Mark(mark) => format!("mark {mark:#x} mask 0xffffffff"),
+        Binding::IfId(id) => format!("if_id {id:#x}"),
+    };
+    let (source, destination) = (policy.selector.source, policy.selector.destination);
+    format!("ip xfrm policy delete src {source} dst {destination} dir {hook} {bound}")
 }

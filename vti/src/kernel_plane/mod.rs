@@ -16,6 +16,7 @@ mod adopt;
 mod core;
 mod kernel;
 mod path;
+mod plan;
 mod probe;
 mod reason;
 mod receive;
@@ -35,7 +36,9 @@ use std::time::Instant;
 use esp::{DropCounts, DropReason};
 use tokio::sync::mpsc;
 
+pub use self::adopt::clear;
 use self::core::Core;
+pub use self::plan::{plan, plan_blindly};
 pub use self::probe::{Probe, Wanted, probe};
 use self::reason::About;
 pub use self::reason::Reason;

@@ -12,8 +12,16 @@ use std::ptr;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, msghdr};
 
+/// Socket option and control message: cut what is sent (udp(7)).
+pub(crate) const UDP_SEGMENT: c_int = 103;
+/// Socket option and control message: what was received is several (udp(7)).
+pub(crate) const UDP_GRO: c_int = 104;
+
 /// The most datagrams of one call.
-pub(crate) const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 64;
+
+/// Up to so many, less is prepared for a call: with trains it is the usual case.
+const FEW: usize = 8;
 
 /// A datagram to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +36,22 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) destination: SocketAddr,
     /// Type of service or traffic class.
     pub(crate) tos: u8,
+    /// That the payload is several datagrams of this length, of which the last may be shorter (`UDP_SEGMENT`).
+    pub(crate) segment: Option<u16>,
+}
+
+impl Outgoing<'_> {
+    /// An empty datagram.
+    pub(crate) const fn to(destination: SocketAddr) -> Self {
+        Self {
+            marker: &[],
+            payload: &[],
+            source: None,
+            destination,
+            tos: 0,
+            segment: None,
+        }
+    }
 }
 
 /// A datagram that was received; its bytes are in the buffer of the same index.
@@ -43,6 +67,8 @@ pub(crate) struct Incoming {
     pub(crate) destination: Option<IpAddr>,
     /// Type of service or traffic class, if the socket is set up to tell.
     pub(crate) tos: Option<u8>,
+    /// That these are several datagrams of this length, of which the last may be shorter (`UDP_GRO`).
+    pub(crate) segment: Option<usize>,
 }
 
 impl Incoming {
@@ -52,17 +78,26 @@ impl Incoming {
         source: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
         destination: None,
         tos: None,
+        segment: None,
     };
 }
 
 /// Sends the first datagrams of a batch, at most [`BATCH`], without waiting. Returns how many; the
 /// error is that of the first one.
 pub(crate) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
-    let mut names = [Name::EMPTY; BATCH];
-    let mut controls = [Control::EMPTY; BATCH];
-    let mut vectors = [[EMPTY_VECTOR; 2]; BATCH];
-    let mut messages = [EMPTY_MESSAGE; BATCH];
-    let count = batch.len().min(BATCH);
+    if batch.len() <= FEW {
+        send_some::<FEW>(fd, batch)
+    } else {
+        send_some::<BATCH>(fd, batch)
+    }
+}
+
+fn send_some<const N: usize>(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
+    let mut names = [Name::EMPTY; N];
+    let mut controls = [Control::EMPTY; N];
+    let mut vectors = [[EMPTY_VECTOR; 2]; N];
+    let mut messages = [EMPTY_MESSAGE; N];
+    let count = batch.len().min(N);
 
     let parts = names
         .iter_mut()
@@ -102,12 +137,25 @@ pub(crate) fn receive<'a>(
     slot_len: usize,
     incoming: &'a mut [Incoming; BATCH],
 ) -> io::Result<&'a [Incoming]> {
-    let mut names = [Name::EMPTY; BATCH];
-    let mut controls = [Control::EMPTY; BATCH];
-    let mut vectors = [[EMPTY_VECTOR; 1]; BATCH];
-    let mut messages = [EMPTY_MESSAGE; BATCH];
+    if buffer.len() <= slot_len * FEW {
+        receive_some::<FEW>(fd, buffer, slot_len, incoming)
+    } else {
+        receive_some::<BATCH>(fd, buffer, slot_len, incoming)
+    }
+}
+
+fn receive_some<'a, const N: usize>(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    slot_len: usize,
+    incoming: &'a mut [Incoming; BATCH],
+) -> io::Result<&'a [Incoming]> {
+    let mut names = [Name::EMPTY; N];
+    let mut controls = [Control::EMPTY; N];
+    let mut vectors = [[EMPTY_VECTOR; 1]; N];
+    let mut messages = [EMPTY_MESSAGE; N];
     let slots = buffer.chunks_exact_mut(slot_len);
-    let count = slots.len().min(BATCH);
+    let count = slots.len().min(N);
 
     let parts = names
         .iter_mut()
@@ -292,7 +340,11 @@ impl Control {
             SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
             SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
         };
-        self.put(used, level, kind, &c_int::from(datagram.tos).to_ne_bytes())
+        used = self.put(used, level, kind, &c_int::from(datagram.tos).to_ne_bytes());
+        if let Some(segment) = datagram.segment {
+            used = self.put(used, libc::SOL_UDP, UDP_SEGMENT, &segment.to_ne_bytes());
+        }
+        used
     }
 
     fn put(&mut self, at: usize, level: c_int, kind: c_int, data: &[u8]) -> usize {
@@ -323,6 +375,12 @@ impl Control {
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => to.destination = v6(data),
                 (libc::IPPROTO_IP, libc::IP_TOS) => to.tos = data.first().copied(),
+                (libc::SOL_UDP, UDP_GRO) => {
+                    to.segment = data
+                        .first_chunk()
+                        .and_then(|b| usize::try_from(c_int::from_ne_bytes(*b)).ok())
+                        .filter(|len| *len > 0);
+                }
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     to.tos = data.first_chunk().map(|b| c_int::from_ne_bytes(*b) as u8);
                 }

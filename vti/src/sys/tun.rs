@@ -1,5 +1,8 @@
 //! Creation of TUN interfaces.
-#![expect(unsafe_code, reason = "TUNSETIFF is an ioctl on a C structure")]
+#![expect(
+    unsafe_code,
+    reason = "TUNSETIFF is an ioctl on a C structure, TUNSETOFFLOAD one on a number"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,6 +28,11 @@ mod ioctl {
         nix::request_code_write!(b'T', 202, size_of::<c_int>()),
         InterfaceRequest
     );
+    // Declared with a pointer to an unsigned int, but it takes the number itself.
+    nix::ioctl_write_int_bad!(
+        tun_set_offload,
+        nix::request_code_write!(b'T', 208, size_of::<c_int>())
+    );
 }
 
 /// Opens the TUN driver: `/dev/net/tun`, not blocking.
@@ -37,11 +45,12 @@ pub(crate) fn open() -> io::Result<File> {
 }
 
 /// Creates an interface of this name, which lives as long as the file. `EBUSY` if there is one
-/// already: it is never attached to.
-pub(crate) fn create(file: &File, name: &str) -> io::Result<()> {
+/// already: it is never attached to. With `vnet`, each packet has a `struct virtio_net_hdr` before it.
+pub(crate) fn create(file: &File, name: &str, vnet: bool) -> io::Result<()> {
     // Beside its meaning for the kernel (exists already: fail) it is not in libc as a short.
     const IFF_TUN_EXCL: c_int = 0x8000;
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | IFF_TUN_EXCL;
+    let vnet = if vnet { libc::IFF_VNET_HDR } else { 0 };
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | IFF_TUN_EXCL | vnet;
     let mut request = InterfaceRequest {
         name: [0; libc::IFNAMSIZ],
         // The flags are 16 bits in an unsigned field that C declares as signed.
@@ -60,5 +69,13 @@ pub(crate) fn create(file: &File, name: &str) -> io::Result<()> {
     // SAFETY: the request is a live structure at least as large as struct ifreq, with a terminated
     // name.
     unsafe { ioctl::tun_set_iff(file.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+/// What the kernel may leave undone on the packets of an interface with `vnet`: `TUN_F_CSUM` and so on. `EINVAL` if it
+/// does not know one of them.
+pub(crate) fn set_offload(file: &File, features: u32) -> io::Result<()> {
+    // SAFETY: the argument is a number, not a pointer.
+    unsafe { ioctl::tun_set_offload(file.as_raw_fd(), features as c_int) }?;
     Ok(())
 }

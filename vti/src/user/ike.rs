@@ -143,6 +143,7 @@ impl IkeSender {
             source,
             destination: remote,
             tos: 0,
+            segment: None,
         };
         let send = || datagrams::send(socket.as_fd(), &[datagram]);
         let sent = match send() {

@@ -3,9 +3,12 @@
 //! ```text
 //!              home network                                 peers
 //!                   │                                         ▲
-//!   outbound:   TUN interface ──► clamp, check, seal ──► UDP 4500 or raw ESP
-//!   inbound:    TUN interface ◄── check, open, clamp ◄── UDP 4500 or raw ESP
+//!   outbound:   TUN interface ──► segment, clamp, check, seal ──► trains ──► UDP 4500 or raw ESP
+//!   inbound:    TUN interface ◄── coalesce ◄── check, open, clamp ◄───────── UDP 4500 or raw ESP
 //! ```
+//!
+//! The kernel hands over up to 64 KiB at once and takes as much, on either side ([`Offloads`]): what costs is not the
+//! cipher but each call, each copy and each wake-up.
 //!
 //! Two threads, one per direction, each asleep in poll or epoll while nothing happens. Both look at
 //! one published `State` (tunnels and SAs), which the control side, [`UserPlane`], replaces; they
@@ -15,17 +18,22 @@
 //! What is not here: addresses, MTU and state of the interfaces (the host's part), and any decision
 //! about IKE.
 
+mod arrivals;
+mod departures;
 mod holder;
 pub(crate) mod ike;
 mod inbound;
+mod offloads;
 mod outbound;
 pub(crate) mod sockets;
 mod state;
 mod tunnel;
+mod vnet;
 pub(crate) mod worker;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use esp::{InboundSa, OutboundSa, Published, Spi};
@@ -33,6 +41,7 @@ use tokio::sync::mpsc;
 
 pub use self::ike::{IkeSender, SendError};
 use self::inbound::Inbound;
+pub use self::offloads::{Offloads, TunOffload};
 use self::outbound::Outbound;
 use self::sockets::Sockets;
 use self::state::{InboundEntry, OutboundEntry, Path, State, Stray};
@@ -52,6 +61,8 @@ pub struct UserPlaneConfig {
     pub ike_port: u16,
     /// The port that IKE and ESP share with NAT traversal: 4500 unless in a test.
     pub nat_port: u16,
+    /// What the kernel may do in bulk.
+    pub offloads: Offloads,
 }
 
 impl Default for UserPlaneConfig {
@@ -60,6 +71,7 @@ impl Default for UserPlaneConfig {
             bind: IpAddr::from([0, 0, 0, 0]),
             ike_port: 500,
             nat_port: 4500,
+            offloads: Offloads::ALL,
         }
     }
 }
@@ -81,7 +93,10 @@ impl UserPlane {
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NotPermitted`], or what else the system says.
     pub fn new(config: &UserPlaneConfig, events: mpsc::Sender<PlaneEvent>) -> Result<Self, Error> {
-        let sockets = Arc::new(Sockets::open(config)?);
+        let mut sockets = Sockets::open(config)?;
+        sockets.offload();
+        sockets.separate_ike();
+        let sockets = Arc::new(sockets);
         let state = Arc::new(Published::new(State::default()));
         let stray = Arc::new(Stray::default());
         let clock = Clock::starting(Instant::now());
@@ -117,6 +132,18 @@ impl UserPlane {
         Ok(result)
     }
 
+    /// What the kernel does in bulk for a tunnel: what was wanted, as far as the kernel can. `None` if there is no such
+    /// tunnel.
+    #[must_use]
+    pub fn offloads(&self, tunnel: TunnelId) -> Option<Offloads> {
+        let tun = self.state.load().tunnels.get(&tunnel)?.offload;
+        Some(Offloads {
+            tun,
+            segment: self.sockets.segments.load(Ordering::Relaxed),
+            ..self.sockets.config.offloads
+        })
+    }
+
     fn check_path(&self, local: IpAddr, remote: IpAddr, encap: Encap) -> Result<(), Error> {
         self.sockets.check_family(local)?;
         self.sockets.check_family(remote)?;
@@ -144,7 +171,7 @@ impl DataPlane for UserPlane {
         if self.state.load().tunnels.contains_key(&tunnel) {
             return Err(Error::TunnelExists { tunnel });
         }
-        let added = Arc::new(Tunnel::create(spec)?);
+        let added = Arc::new(Tunnel::create(spec, self.sockets.config.offloads.tun)?);
         self.edit(|state| {
             state.tunnels.insert(tunnel, added);
             Ok(())
@@ -269,6 +296,17 @@ impl DataPlane for UserPlane {
 
     fn stray(&self) -> StrayCounters {
         self.stray.snapshot()
+    }
+
+    /// An earlier run on the kernel plane may have left SAs, which would take packets from this one.
+    fn sweep(&mut self) -> usize {
+        match crate::kernel_plane::clear() {
+            Ok(cleared) => cleared.len(),
+            Err(reason) => {
+                tracing::warn!("{reason}");
+                0
+            }
+        }
     }
 
     fn ike_sender(&self) -> IkeSender {

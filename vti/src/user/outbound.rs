@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use esp::{
-    DropReason, Encapsulation, InnerPacket, MAX_OVERHEAD, MAX_TOO_BIG_LEN, Reader, TokenBucket,
-    clamp_mss, fragments, outer_tos, too_big,
+    DropReason, InnerPacket, MAX_OVERHEAD, MAX_TOO_BIG_LEN, Reader, Segments, TokenBucket,
+    clamp_mss, complete_checksum, fragments, outer_tos, too_big,
 };
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -17,20 +15,19 @@ use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use tokio::sync::mpsc;
 
-use super::sockets::{Sockets, path_mtu, wait_writable};
+use super::departures::{Departures, PathRefused};
+use super::sockets::{Sockets, path_mtu};
 use super::state::{OutboundEntry, State};
 use super::tunnel::{Clock, Stamp, Tunnel};
+use super::vnet::{PartialChecksum, Vnet};
 use super::worker::Worker;
 use crate::plane::{Direction, Error, PlaneEvent, TunnelId};
-use crate::sys::datagrams::{self, BATCH, Outgoing};
 
-/// A packet's place: the largest IP packet, with room on both sides to seal it in place. Pages that
-/// no packet has reached take no memory.
-const SLOT: usize = MAX_OVERHEAD + 65_536 + MAX_OVERHEAD;
+/// The largest IP packet, in bytes.
+const LONGEST: usize = 65_536;
 
-/// How long the thread waits for a full socket; packets then wait in the interfaces' queues, which
-/// is where they should.
-const MOST_WAIT: Duration = Duration::from_millis(20);
+/// What is read from one interface before the others have their turn.
+const MOST_PACKETS: usize = 128;
 
 /// What the wake-up's readiness is called; tunnels have their id.
 const WAKE: u64 = u64::MAX;
@@ -42,22 +39,21 @@ pub(super) struct Outbound {
     clock: Clock,
     epoll: Epoll,
     polled: BTreeMap<TunnelId, Arc<Tunnel>>,
-    /// [`BATCH`] slots.
-    slots: Box<[u8]>,
-    /// One slot, for fragments.
-    scratch: Box<[u8]>,
+    /// The packet that was read.
+    packet: Box<[u8]>,
+    departures: Departures,
     rng: StdRng,
     /// How often senders are told that their packets are too big.
     replies: TokenBucket,
 }
 
-/// A packet in its slot, ready to be sent.
-#[derive(Clone, Debug)]
-struct Pending {
-    slot: usize,
-    packet: Range<usize>,
-    tos: u8,
-    inner_len: usize,
+/// What the packets of one moment have in common.
+struct Outgoing<'a> {
+    tunnel: &'a Tunnel,
+    sa: &'a OutboundEntry,
+    /// The largest inner packet.
+    mtu: u16,
+    now: Instant,
 }
 
 impl Outbound {
@@ -86,8 +82,8 @@ impl Outbound {
             clock,
             epoll,
             polled: BTreeMap::new(),
-            slots: vec![0; SLOT * BATCH].into_boxed_slice(),
-            scratch: vec![0; SLOT].into_boxed_slice(),
+            packet: vec![0; LONGEST].into_boxed_slice(),
+            departures: Departures::new(),
             rng,
             replies: TokenBucket::new(100, Duration::from_millis(10)),
         })
@@ -139,35 +135,52 @@ impl Outbound {
         Ok(())
     }
 
-    /// Takes one batch from an interface. If there is more, epoll says so again, after the other
+    /// Takes a batch from an interface. If there is more, epoll says so again, after the other
     /// tunnels had their turn.
     fn pump(&mut self, id: TunnelId) {
         let Some(tunnel) = self.polled.get(&id).map(Arc::clone) else {
             return;
         };
-        let mut lens = [0; BATCH];
-        let mut count = 0;
-        for (slot, len) in self.slots.chunks_exact_mut(SLOT).zip(&mut lens) {
-            let Some(space) = slot.get_mut(MAX_OVERHEAD..SLOT - MAX_OVERHEAD) else {
-                break;
-            };
-            match tunnel.read(space) {
-                Ok(read) => *len = read,
+        let now = Instant::now();
+        let mut using: Option<Arc<OutboundEntry>> = None;
+        for _ in 0..MOST_PACKETS {
+            let (len, vnet) = match tunnel.read(&mut self.packet) {
+                Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.lose(&tunnel, &error);
                     break;
                 }
+            };
+            // Asked for every packet: one that comes after a change is sent as it says.
+            let current = self.reader.get().sas.outbound(id);
+            if !is_same(using.as_ref(), current) {
+                let current = current.map(Arc::clone);
+                if let Some(before) = using {
+                    self.flush(&tunnel, &before, now);
+                }
+                using = current;
             }
-            count += 1;
+            let Some(sa) = &using else {
+                tunnel.drops.count(DropReason::NoOutboundSa);
+                continue;
+            };
+            let mut outgoing = Outgoing {
+                mtu: sa.inner_mtu(tunnel.outer_mtu(self.clock.stamp(now))),
+                tunnel: &tunnel,
+                sa,
+                now,
+            };
+            let result = vnet.and_then(|vnet| self.take(&mut outgoing, len, vnet));
+            if let Err(reason) = result {
+                self.drop_packet(&outgoing, reason);
+            }
+            if self.departures.is_enough() {
+                self.flush(&tunnel, sa, now);
+            }
         }
-        let state = Arc::clone(self.reader.get());
-        let lens = lens.get(..count).unwrap_or(&[]);
-        match state.sas.outbound(id) {
-            Some(sa) => self.send_all(&tunnel, sa, lens),
-            None => lens
-                .iter()
-                .for_each(|_| tunnel.drops.count(DropReason::NoOutboundSa)),
+        if let Some(sa) = &using {
+            self.flush(&tunnel, sa, now);
         }
     }
 
@@ -181,168 +194,151 @@ impl Outbound {
         });
     }
 
-    /// Seals and sends the packets at the beginning of the slots, in order.
-    fn send_all(&mut self, tunnel: &Tunnel, sa: &OutboundEntry, lens: &[usize]) {
-        let now = Instant::now();
-        let stamp = self.clock.stamp(now);
-        let mtu = sa.inner_mtu(tunnel.outer_mtu(stamp));
-        let mut pending = Vec::with_capacity(lens.len());
-        for (index, &len) in lens.iter().enumerate() {
-            match self.seal_slot(tunnel, sa, index, len, mtu) {
-                Ok(ready) => pending.push(ready),
-                Err(DropReason::TooBig) => {
-                    // What came before goes before.
-                    self.flush(tunnel, sa, &mut pending, stamp);
-                    self.send_too_big(tunnel, sa, (index, len), mtu, now);
-                }
-                Err(reason) => self.drop_packet(tunnel, sa, reason),
+    /// Seals the packet that was read, or the segments that it stands for.
+    fn take(&mut self, out: &mut Outgoing<'_>, len: usize, vnet: Vnet) -> Result<(), DropReason> {
+        let Some(gso) = vnet.gso else {
+            let packet = self.packet.get_mut(..len).ok_or(DropReason::NoRoom)?;
+            if let Some(PartialChecksum { start, offset }) = vnet.checksum {
+                complete_checksum(packet, start, offset)?;
+            }
+            let inner = InnerPacket::parse(packet)?;
+            if inner.total_len > usize::from(out.mtu) {
+                self.too_big(out, len, &inner);
+                return Ok(());
+            }
+            if out.tunnel.spec.mss_clamp {
+                clamp_mss(packet, &inner, out.mtu);
+            }
+            return self.seal(out, &inner, inner.total_len, |packet, to| {
+                copy(packet.get(..inner.total_len)?, to)
+            });
+        };
+        let packet = self.packet.get(..len).ok_or(DropReason::NoRoom)?;
+        let segments = Segments::of(packet, gso)?;
+        if segments.longest() > usize::from(out.mtu) {
+            return self.too_big_segments(out, len, &segments);
+        }
+        for index in 0..segments.count() {
+            let sealed = self.seal(out, segments.inner(), segments.longest(), |packet, to| {
+                segments.write(packet, index, to)
+            });
+            if let Err(reason) = sealed {
+                self.drop_packet(out, reason);
             }
         }
-        self.flush(tunnel, sa, &mut pending, stamp);
+        Ok(())
     }
 
-    fn seal_slot(
+    /// Seals what `write` makes of the packet that was read, at most `most` bytes, in the place where it waits to be sent.
+    fn seal(
         &mut self,
-        tunnel: &Tunnel,
-        sa: &OutboundEntry,
-        index: usize,
-        len: usize,
-        mtu: u16,
-    ) -> Result<Pending, DropReason> {
-        let slot = slot_mut(&mut self.slots, index).ok_or(DropReason::NoRoom)?;
-        let space = slot
-            .get_mut(MAX_OVERHEAD..MAX_OVERHEAD + len)
+        out: &Outgoing<'_>,
+        inner: &InnerPacket,
+        most: usize,
+        write: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>,
+    ) -> Result<(), DropReason> {
+        if self.departures.is_full_for(most + 2 * MAX_OVERHEAD) {
+            self.flush(out.tunnel, out.sa, out.now);
+        }
+        let sa = &out.sa.sa;
+        let (space, start) = self.departures.space();
+        let start = start + sa.layout().header_len();
+        let len = space
+            .get_mut(start..)
+            .and_then(|to| write(&self.packet, to))
             .ok_or(DropReason::NoRoom)?;
-        let inner = InnerPacket::parse(space)?;
-        if inner.total_len > usize::from(mtu) {
-            return Err(DropReason::TooBig);
-        }
-        if tunnel.spec.mss_clamp {
-            clamp_mss(space, &inner, mtu);
-        }
-        let tos = outer_tos(&inner, tunnel.spec.copy_dscp);
-        let payload = MAX_OVERHEAD..MAX_OVERHEAD + inner.total_len;
-        let sealed = sa
-            .sa
-            .seal(slot, payload, inner.version.into(), &mut self.rng)?;
+        let payload = start..start + len;
+        let sealed = sa.seal(space, payload, inner.version.into(), &mut self.rng)?;
         if sealed.soft_limit {
-            let spi = sa.sa.spi().0;
-            sa.told
-                .soft(&self.events, tunnel.spec.id, spi, Direction::Outbound);
+            let (tunnel, spi) = (out.tunnel.spec.id, sa.spi().0);
+            out.sa
+                .told
+                .soft(&self.events, tunnel, spi, Direction::Outbound);
         }
-        Ok(Pending {
-            slot: index,
-            packet: sealed.packet,
-            tos,
-            inner_len: inner.total_len,
-        })
+        let tos = outer_tos(inner, out.tunnel.spec.copy_dscp);
+        let encapsulation = out.sa.path.encapsulation;
+        self.departures
+            .add(sealed.packet, tos, len, &self.sockets, encapsulation);
+        Ok(())
     }
 
-    fn drop_packet(&self, tunnel: &Tunnel, sa: &OutboundEntry, reason: DropReason) {
-        tunnel.drops.count(reason);
+    fn drop_packet(&self, out: &Outgoing<'_>, reason: DropReason) {
+        out.tunnel.drops.count(reason);
         if matches!(
             reason,
             DropReason::LifetimeOver | DropReason::SequenceExhausted
         ) {
-            let spi = sa.sa.spi().0;
-            sa.told
-                .hard(&self.events, tunnel.spec.id, spi, Direction::Outbound);
+            let spi = out.sa.sa.spi().0;
+            out.sa
+                .told
+                .hard(&self.events, out.tunnel.spec.id, spi, Direction::Outbound);
         }
+    }
+
+    /// Segments that do not fit, because the path has become narrower than the interface: each one is a packet that does
+    /// not fit.
+    fn too_big_segments(
+        &mut self,
+        out: &Outgoing<'_>,
+        len: usize,
+        segments: &Segments,
+    ) -> Result<(), DropReason> {
+        let whole = self.packet.get(..len).ok_or(DropReason::NoRoom)?.to_vec();
+        for index in 0..segments.count() {
+            let len = segments
+                .write(&whole, index, &mut self.packet)
+                .ok_or(DropReason::NoRoom)?;
+            let packet = self.packet.get(..len).ok_or(DropReason::NoRoom)?;
+            let inner = InnerPacket::parse(packet)?;
+            if inner.total_len > usize::from(out.mtu) {
+                self.too_big(out, len, &inner);
+            } else {
+                let sealed = self.seal(out, &inner, len, |packet, to| copy(packet.get(..len)?, to));
+                if let Err(reason) = sealed {
+                    self.drop_packet(out, reason);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A packet that does not fit goes in fragments if it may; else its sender is told (RFC 4301
     /// section 8.2).
-    fn send_too_big(
-        &mut self,
-        tunnel: &Tunnel,
-        sa: &OutboundEntry,
-        (index, len): (usize, usize),
-        mtu: u16,
-        now: Instant,
-    ) {
-        // A copy: rare enough, and it keeps the slot for sealing.
-        let packet = slot_mut(&mut self.slots, index)
-            .and_then(|slot| slot.get(MAX_OVERHEAD..MAX_OVERHEAD + len))
-            .unwrap_or_default()
-            .to_vec();
-        let Ok(inner) = InnerPacket::parse(&packet) else {
-            return;
-        };
+    fn too_big(&mut self, out: &Outgoing<'_>, len: usize, inner: &InnerPacket) {
         let mut pieces = 0;
-        for fragment in fragments(&packet, &inner, mtu) {
+        let packet = self.packet.get(..len).unwrap_or_default();
+        for fragment in fragments(packet, inner, out.mtu) {
             pieces += 1;
-            let written = slot_mut(&mut self.slots, index)
-                .and_then(|slot| slot.get_mut(MAX_OVERHEAD..))
-                .and_then(|space| fragment.write(&packet, space));
-            let Some(len) = written else { return };
-            match self.seal_slot(tunnel, sa, index, len, mtu) {
-                Ok(ready) => self.flush(tunnel, sa, &mut vec![ready], self.clock.stamp(now)),
-                Err(reason) => self.drop_packet(tunnel, sa, reason),
+            let sealed = self.seal(out, inner, fragment.len(), |packet, to| {
+                fragment.write(packet, to)
+            });
+            if let Err(reason) = sealed {
+                self.drop_packet(out, reason);
             }
         }
         if pieces == 0 {
-            tunnel.drops.count(DropReason::TooBig);
-            if self.replies.take(now) {
-                self.reply_too_big(tunnel, &packet, &inner, mtu);
+            out.tunnel.drops.count(DropReason::TooBig);
+            if self.replies.take(out.now) {
+                self.reply_too_big(out, len, inner);
             }
         }
     }
 
-    fn reply_too_big(&mut self, tunnel: &Tunnel, packet: &[u8], inner: &InnerPacket, mtu: u16) {
-        let Some(space) = self.scratch.get_mut(..MAX_TOO_BIG_LEN) else {
-            return;
-        };
-        if let Some(len) = too_big(packet, inner, mtu, space) {
+    fn reply_too_big(&self, out: &Outgoing<'_>, len: usize, inner: &InnerPacket) {
+        let mut reply = [0; MAX_TOO_BIG_LEN];
+        let packet = self.packet.get(..len).unwrap_or_default();
+        if let Some(len) = too_big(packet, inner, out.mtu, &mut reply) {
             // If the interface does not take it there is nobody to tell.
-            let _ = tunnel.deliver(space.get(..len).unwrap_or(&[]));
+            let _ = out.tunnel.deliver(reply.get(..len).unwrap_or(&[]));
         }
     }
 
-    /// Sends what is pending, and counts it as sent or dropped.
-    fn flush(
-        &mut self,
-        tunnel: &Tunnel,
-        sa: &OutboundEntry,
-        pending: &mut Vec<Pending>,
-        now: Stamp,
-    ) {
-        let socket = match sa.path.encapsulation {
-            Encapsulation::None => &self.sockets.esp,
-            Encapsulation::Udp => &self.sockets.nat,
-        };
-        let slots = &self.slots;
-        let outgoing: Vec<Outgoing<'_>> = pending
-            .iter()
-            .map(|ready| Outgoing {
-                marker: &[],
-                payload: slot(slots, ready.slot)
-                    .and_then(|slot| slot.get(ready.packet.clone()))
-                    .unwrap_or(&[]),
-                source: sa.path.source(),
-                destination: sa.path.remote,
-                tos: ready.tos,
-            })
-            .collect();
-        let mut path_refused = false;
-        let mut rest = outgoing.as_slice();
-        let mut lens = pending.iter().map(|ready| ready.inner_len);
-        while !rest.is_empty() {
-            let sent = send_patiently(socket.as_fd(), rest).unwrap_or_else(|cause| {
-                let reason = drop_reason(&cause);
-                path_refused |= reason == DropReason::PathMtu;
-                tunnel.drops.count(reason);
-                lens.next();
-                rest = rest.get(1..).unwrap_or(&[]);
-                0
-            });
-            lens.by_ref()
-                .take(sent)
-                .for_each(|len| tunnel.outbound.count(len, now));
-            rest = rest.get(sent..).unwrap_or(&[]);
-        }
-        pending.clear();
-        if path_refused {
-            self.learn_path_mtu(tunnel, sa, now);
+    /// Sends all that waits, which is of this tunnel and SA.
+    fn flush(&mut self, tunnel: &Tunnel, sa: &OutboundEntry, now: Instant) {
+        let stamp = self.clock.stamp(now);
+        let PathRefused(refused) = self.departures.send(&self.sockets, tunnel, sa, stamp);
+        if refused {
+            self.learn_path_mtu(tunnel, sa, stamp);
         }
     }
 
@@ -362,44 +358,20 @@ impl Outbound {
     }
 }
 
-fn slot(slots: &[u8], index: usize) -> Option<&[u8]> {
-    slots.get(index * SLOT..(index + 1) * SLOT)
+fn is_same(using: Option<&Arc<OutboundEntry>>, current: Option<&Arc<OutboundEntry>>) -> bool {
+    match (using, current) {
+        (Some(using), Some(current)) => Arc::ptr_eq(using, current),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
-fn slot_mut(slots: &mut [u8], index: usize) -> Option<&mut [u8]> {
-    slots.get_mut(index * SLOT..(index + 1) * SLOT)
+fn copy(from: &[u8], to: &mut [u8]) -> Option<usize> {
+    to.get_mut(..from.len())?.copy_from_slice(from);
+    Some(from.len())
 }
 
 fn stop_polling(epoll: &Epoll, tunnel: &Tunnel) {
     // It fails only if it was not polled any more.
     let _ = epoll.delete(tunnel);
-}
-
-/// Sends, and if the socket's buffer is full waits once for room.
-fn send_patiently(socket: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
-    match datagrams::send(socket, batch) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            wait_writable(socket, MOST_WAIT);
-            datagrams::send(socket, batch)
-        }
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => datagrams::send(socket, batch),
-        result => result,
-    }
-}
-
-fn drop_reason(error: &io::Error) -> DropReason {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMSGSIZE) => DropReason::PathMtu,
-        Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => DropReason::SendQueueFull,
-        Some(
-            Errno::ENETUNREACH
-            | Errno::EHOSTUNREACH
-            | Errno::ENETDOWN
-            | Errno::EADDRNOTAVAIL
-            | Errno::EHOSTDOWN
-            | Errno::EINVAL,
-        ) => DropReason::Unreachable,
-        Some(Errno::EPERM | Errno::EACCES) => DropReason::Refused,
-        _ => DropReason::SendFailed,
-    }
 }

@@ -12,15 +12,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::UserPlaneConfig;
 use super::holder;
+use super::{Offloads, UserPlaneConfig};
 use crate::plane::Error;
+use crate::sys::datagrams::{UDP_GRO, UDP_SEGMENT};
 use crate::sys::sockopt as raw_sockopt;
 
 /// What the kernel may queue per socket, in bytes. It holds about 3 ms of 10 Gbit/s, and is the
@@ -33,6 +35,11 @@ const ESP: i32 = 50;
 pub(super) struct Sockets {
     pub(super) ports: Arc<IkePorts>,
     pub(super) esp: Socket,
+    /// Where the kernel puts the IKE messages that come to the NAT traversal port, so that they neither wait behind ESP
+    /// packets nor are dropped with them when there are too many. Without it they come with the ESP packets.
+    pub(super) nat_ike: Option<Socket>,
+    /// Whether the kernel cuts large datagrams (`UDP_SEGMENT`). It turns off when a device on the way cannot.
+    pub(super) segments: AtomicBool,
 }
 
 impl Sockets {
@@ -42,7 +49,61 @@ impl Sockets {
             // "protocol unreachable".
             esp: open_raw(config.bind)?,
             ports: Arc::new(IkePorts::open(config)?),
+            nat_ike: None,
+            segments: AtomicBool::new(false),
         })
+    }
+
+    /// Lets the kernel tell IKE from ESP on the NAT traversal port, if it can: a second socket of the same port, and a
+    /// filter that chooses. The port was bound without sharing it, so it is nobody else's; who shares it now must be of
+    /// the same user and ask for it.
+    pub(super) fn separate_ike(&mut self) {
+        let UserPlaneConfig { bind, nat_port, .. } = self.config;
+        let separate = || {
+            self.nat.set_reuse_port(true)?;
+            let domain = Domain::for_address(SocketAddr::new(bind, nat_port));
+            let kind = Type::DGRAM.nonblocking().cloexec();
+            let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
+            if bind.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.set_reuse_port(true)?;
+            ask_for_addresses(&socket, bind)?;
+            socket.bind(&SocketAddr::new(bind, nat_port).into())?;
+            enlarge_buffers(&socket);
+            // The sockets are numbered in the order in which they came. IKE begins with the non-ESP marker (RFC 3948
+            // section 2.2); what is too short to be loaded is given to the first one.
+            raw_sockopt::choose_by_first_word(socket.as_fd(), 0, 1)?;
+            Ok::<_, io::Error>(socket)
+        };
+        match separate() {
+            Ok(socket) => self.nat_ike = Some(socket),
+            Err(cause) => {
+                tracing::info!(%cause, "the kernel does not tell IKE from ESP: they share a queue");
+                let _ = self.nat.set_reuse_port(false);
+            }
+        }
+    }
+
+    /// Lets the kernel cut and merge datagrams on the NAT traversal port, as far as it is wanted and it can.
+    pub(super) fn offload(&self) {
+        let Offloads { segment, merge, .. } = self.config.offloads;
+        let nat = self.nat.as_fd();
+        // Setting no size changes nothing, but asks whether the option exists: Linux 4.18.
+        let asked = |wanted: bool, what, name, value| {
+            let result = wanted.then(|| raw_sockopt::set(nat, libc::SOL_UDP, name, value));
+            match &result {
+                Some(Err(cause)) => {
+                    tracing::info!(%cause, "the kernel does not {what} datagrams: slower, but it works")
+                }
+                Some(Ok(())) => tracing::debug!("the kernel can {what} datagrams"),
+                None => tracing::info!("the kernel is not asked to {what} datagrams"),
+            }
+            matches!(result, Some(Ok(())))
+        };
+        let cuts = asked(segment, "cut", UDP_SEGMENT, 0);
+        self.segments.store(cuts, Ordering::Relaxed);
+        asked(merge, "merge", UDP_GRO, 1);
     }
 }
 

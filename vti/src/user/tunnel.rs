@@ -1,13 +1,15 @@
 //! A tunnel: its TUN interface and what it has carried.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use esp::{DropCounters, DropReason};
 
+use super::offloads::TunOffload;
+use super::vnet::{self, Vnet};
 use crate::plane::{Error, TunnelCounters, TunnelSpec};
 use crate::sys::tun;
 
@@ -52,8 +54,8 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn count(&self, bytes: usize, now: Stamp) {
-        self.packets.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count(&self, packets: usize, bytes: usize, now: Stamp) {
+        self.packets.fetch_add(packets as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
     }
@@ -64,6 +66,8 @@ impl Traffic {
 pub(super) struct Tunnel {
     pub(super) spec: TunnelSpec,
     tun: File,
+    /// What the kernel leaves undone on packets and takes unfinished.
+    pub(super) offload: TunOffload,
     pub(super) inbound: Traffic,
     pub(super) outbound: Traffic,
     pub(super) drops: DropCounters,
@@ -76,7 +80,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Creates the interface, in the network namespace of the calling thread.
-    pub(super) fn create(spec: &TunnelSpec) -> Result<Self, Error> {
+    pub(super) fn create(spec: &TunnelSpec, most: TunOffload) -> Result<Self, Error> {
         let name = &spec.interface;
         let usable = (1..=15).contains(&name.len())
             && !name.contains(['/', '%', ':'])
@@ -87,11 +91,11 @@ impl Tunnel {
                 interface: name.clone(),
             });
         }
-        let file = tun::open().map_err(open_error)?;
-        tun::create(&file, name).map_err(|cause| create_error(cause, name))?;
+        let (tun, offload) = open_interface(name, most)?;
         Ok(Self {
             spec: spec.clone(),
-            tun: file,
+            tun,
+            offload,
             inbound: Traffic::default(),
             outbound: Traffic::default(),
             drops: DropCounters::default(),
@@ -101,22 +105,29 @@ impl Tunnel {
         })
     }
 
-    /// The next packet that the host has routed into the tunnel. A packet longer than the buffer is
-    /// cut short.
-    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.tun).read(buffer)
+    /// The next packet that the host has routed into the tunnel, at the beginning of the buffer, and what is left to be
+    /// done to it. A packet longer than the buffer is cut short.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Result<Vnet, DropReason>)> {
+        if self.offload == TunOffload::None {
+            return Ok(((&self.tun).read(buffer)?, Ok(Vnet::default())));
+        }
+        let mut header = [0; vnet::LEN];
+        let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
+        let read = (&self.tun).read_vectored(&mut parts)?;
+        Ok((read.saturating_sub(vnet::LEN), Vnet::parse(header)))
     }
 
     /// Hands a packet to the host, as if it had arrived on the interface.
     pub(super) fn deliver(&self, packet: &[u8]) -> Result<(), DropReason> {
-        match (&self.tun).write(packet) {
-            Ok(_) => Ok(()),
-            // EIO: the interface is down. EINVAL: the kernel does not take it for an IP packet.
-            Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => {
-                Err(DropReason::InnerVersion)
-            }
-            Err(_) => Err(DropReason::InterfaceDown),
+        if self.offload == TunOffload::None {
+            return delivered((&self.tun).write(packet));
         }
+        self.deliver_parts(&[IoSlice::new(&Vnet::COMPLETE), IoSlice::new(packet)])
+    }
+
+    /// Hands a packet in several parts to the host, the first of which is its [`Vnet`] header.
+    pub(super) fn deliver_parts(&self, parts: &[IoSlice<'_>]) -> Result<(), DropReason> {
+        delivered((&self.tun).write_vectored(parts))
     }
 
     /// What the path to the peer carries: as configured, or less if the kernel has learned so
@@ -171,6 +182,56 @@ impl Tunnel {
 impl AsFd for Tunnel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tun.as_fd()
+    }
+}
+
+/// Creates the interface with as many offloads as are wanted and the kernel knows.
+fn open_interface(name: &str, most: TunOffload) -> Result<(File, TunOffload), Error> {
+    let open = |vnet| {
+        let file = tun::open().map_err(open_error)?;
+        match tun::create(&file, name, vnet) {
+            Ok(()) => Ok(Some(file)),
+            Err(cause) if vnet && cause.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+            Err(cause) => Err(create_error(cause, name)),
+        }
+    };
+    let with_header = if most > TunOffload::None {
+        open(true)?
+    } else {
+        None
+    };
+    let Some(file) = with_header else {
+        said(name, TunOffload::None);
+        return open(false)?.map_or_else(
+            || {
+                Err(create_error(
+                    io::Error::from_raw_os_error(libc::EINVAL),
+                    name,
+                ))
+            },
+            |file| Ok((file, TunOffload::None)),
+        );
+    };
+    // Of the last step nothing is asked, so it cannot be refused.
+    let offload = TunOffload::STEPS
+        .into_iter()
+        .filter(|step| *step <= most)
+        .find(|step| tun::set_offload(&file, step.features()).is_ok())
+        .unwrap_or(TunOffload::Header);
+    said(name, offload);
+    Ok((file, offload))
+}
+
+fn said(interface: &str, offload: TunOffload) {
+    tracing::info!(interface, "segmentation offload: {offload}");
+}
+
+fn delivered(result: io::Result<usize>) -> Result<(), DropReason> {
+    match result {
+        Ok(_) => Ok(()),
+        // EIO: the interface is down. EINVAL: the kernel does not take it for an IP packet.
+        Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Err(DropReason::InnerVersion),
+        Err(_) => Err(DropReason::InterfaceDown),
     }
 }
 

@@ -28,6 +28,7 @@ pub mod socket;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use self::field::{Lifetime, Mark, Selector, Usage};
 pub(crate) use self::message::Message as Request;

@@ -8,6 +8,7 @@
 mod flapping;
 mod model;
 mod namespaces;
+mod policies;
 mod sandbox;
 mod watching;
 

@@ -92,6 +92,14 @@ impl Namespace {
         );
     }
 
+    /// A pair of interfaces of that name, one here and one there.
+    pub(crate) fn veth(&self, name: &str, there: &Self) {
+        let there = there.path();
+        self.ip(&format!(
+            "link add {name} type veth peer name {name} netns {there}"
+        ));
+    }
+
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
@@ -176,10 +184,7 @@ pub(crate) fn plane(namespace: &Namespace) -> (KernelPlane, Events) {
 /// Two namespaces with a veth between them, addressed.
 pub(crate) fn wire() -> [Namespace; 2] {
     let namespaces = [Namespace::new(), Namespace::new()];
-    namespaces[0].ip(&format!(
-        "link add outer type veth peer name outer netns {}",
-        namespaces[1].path()
-    ));
+    namespaces[0].veth("outer", &namespaces[1]);
     for (namespace, outer) in namespaces.iter().zip(OUTER) {
         namespace.ip(&format!("address add {outer}/24 dev outer"));
         namespace.ip("link set outer up");

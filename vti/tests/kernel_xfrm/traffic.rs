@@ -168,52 +168,85 @@ fn another_program_reads_in_the_kernel_what_was_meant() {
 }
 
 #[test]
-fn fifty_rekeys_under_a_flow_lose_nothing() {
-    for kinds in [[Kind::Xfrm, Kind::Xfrm], [Kind::Vti, Kind::Xfrm]] {
-        let wish = Wish::gcm();
-        let mut ends = joined(kinds, &wish);
-        thread::scope(|scope| {
-            let (first, second) = ends.split_at_mut(1);
-            let (one, two) = (&mut first[0], &mut second[0]);
-            let namespace = &one.namespace;
-            let flow = scope
-                .spawn(move || namespace.run(&format!("ping -q -i 0.002 -c 2000 {}", INNER[1])));
-            let mut rekeys = 0;
-            let planes = [&mut one.plane, &mut two.plane];
-            while !flow.is_finished() || rekeys < 50 {
-                let base = 0x1010 + rekeys * 16;
-                let old = 0x1000 + rekeys * 16;
-                for to in [0, 1] {
-                    let sa = wish.sa(to, base + to as u32);
-                    planes[to].add_inbound(TUNNEL, sa).unwrap();
-                }
-                for from in [0, 1] {
-                    let sa = wish.sa(from, base + 1 - from as u32);
-                    planes[from].set_outbound(TUNNEL, sa).unwrap();
-                }
-                // The grace that a peer's packets on their way need.
-                thread::sleep(std::time::Duration::from_millis(40));
-                for to in [0, 1] {
-                    planes[to].remove_inbound(TUNNEL, old + to as u32).unwrap();
-                }
-                rekeys += 1;
+fn rekeys_under_a_flow_lose_nothing_between_xfrm_interfaces() {
+    rekeys_under_a_flow_lose_nothing([Kind::Xfrm, Kind::Xfrm]);
+}
+
+#[test]
+fn rekeys_under_a_flow_lose_nothing_between_a_vti_and_an_xfrm_interface() {
+    rekeys_under_a_flow_lose_nothing([Kind::Vti, Kind::Xfrm]);
+}
+
+/// As many rekeys as fit into a flow of packets.
+fn rekeys_under_a_flow_lose_nothing(kinds: [Kind; 2]) {
+    const PACKETS: u64 = 600;
+    let wish = Wish::gcm();
+    let mut ends = joined(kinds, &wish);
+    let mut rekeys = 0;
+    thread::scope(|scope| {
+        let (first, second) = ends.split_at_mut(1);
+        let (one, two) = (&mut first[0], &mut second[0]);
+        let namespace = &one.namespace;
+        let flow = format!("ping -q -i 0.01 -c {PACKETS} {}", INNER[1]);
+        let flow = scope.spawn(move || namespace.run(&flow));
+        let planes = [&mut one.plane, &mut two.plane];
+        while !flow.is_finished() {
+            let old = 0x1000 + rekeys * 16;
+            let new = old + 16;
+            for to in [0, 1] {
+                let sa = wish.sa(to, new + to as u32);
+                planes[to].add_inbound(TUNNEL, sa).unwrap();
             }
-            let said = flow.join().unwrap();
-            assert!(
-                said.contains(" 0% packet loss"),
-                "after {rekeys} rekeys: {said}"
-            );
-        });
-        for end in &ends {
-            let sas = end.plane.sa_counters(TUNNEL);
-            assert_eq!(sas.len(), 2, "{sas:?}");
-            assert_eq!(end.states().matches("proto esp").count(), 2);
-            let counters = end.plane.counters(TUNNEL).unwrap();
-            assert_eq!(
-                (counters.packets_in, counters.packets_out),
-                (2000, 2000),
-                "{kinds:?}"
-            );
+            for from in [0, 1] {
+                let sa = wish.sa(from, new + 1 - from as u32);
+                planes[from].set_outbound(TUNNEL, sa).unwrap();
+            }
+            // The grace that a peer's packets on their way need.
+            thread::sleep(std::time::Duration::from_millis(100));
+            for to in [0, 1] {
+                planes[to].remove_inbound(TUNNEL, old + to as u32).unwrap();
+            }
+            rekeys += 1;
+        }
+        let said = flow.join().unwrap();
+        assert!(
+            said.contains(" 0% packet loss"),
+            "after {rekeys} rekeys: {said}"
+        );
+    });
+    assert!(rekeys >= 3, "only {rekeys} rekeys went into the flow");
+    for end in &ends {
+        assert_eq!(end.plane.sa_counters(TUNNEL).len(), 2);
+        assert_eq!(end.states().matches("proto esp").count(), 2);
+        let counters = end.plane.counters(TUNNEL).unwrap();
+        assert_eq!(
+            (counters.packets_in, counters.packets_out),
+            (PACKETS, PACKETS)
+        );
+        assert_eq!(counters.drops.total(), 0);
+    }
+}
+
+#[test]
+fn what_is_forwarded_passes_in_both_directions() {
+    for kinds in [[Kind::Vti, Kind::Xfrm], [Kind::Xfrm, Kind::Vti]] {
+        let ends = joined(kinds, &Wish::gcm());
+        let hosts = [Namespace::new(), Namespace::new()];
+        for (index, (end, host)) in ends.iter().zip(&hosts).enumerate() {
+            end.namespace.veth("lan", host);
+            let (net, other) = (format!("10.9.{index}"), format!("10.9.{}", 1 - index));
+            end.namespace.ip(&format!("address add {net}.1/24 dev lan"));
+            end.namespace.ip("link set lan up");
+            end.namespace
+                .ip(&format!("route add {other}.0/24 dev {INTERFACE}"));
+            end.namespace.run("sysctl -q -w net.ipv4.ip_forward=1");
+            host.ip(&format!("address add {net}.2/24 dev lan"));
+            host.ip("link set lan up");
+            host.ip(&format!("route add default via {net}.1"));
+        }
+        for (host, other) in [(&hosts[0], "10.9.1.2"), (&hosts[1], "10.9.0.2")] {
+            let said = host.run(&format!("ping -c 3 -i 0.05 -W 2 {other}"));
+            assert!(said.contains(" 0% packet loss"), "{kinds:?}: {said}");
         }
     }
 }

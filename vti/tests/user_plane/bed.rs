@@ -12,7 +12,7 @@ use crypto::{Encryption, Integrity, Secret, Suite};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use vti::plane::{DataPlane as _, Encap, PlaneEvent, SaSpec, TunnelId, TunnelSpec};
-use vti::user::{UserPlane, UserPlaneConfig};
+use vti::user::{Offloads, UserPlane, UserPlaneConfig};
 
 /// Long enough for a loaded machine; only failing tests wait for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -138,6 +138,7 @@ pub(crate) struct Wiring {
     pub(crate) outer: [&'static str; 2],
     pub(crate) nat_ports: [u16; 2],
     pub(crate) interface_mtu: u16,
+    pub(crate) offloads: [Offloads; 2],
 }
 
 impl Wiring {
@@ -149,6 +150,7 @@ impl Wiring {
             outer: ["192.0.2.1", "192.0.2.2"],
             nat_ports: [4500, 4500],
             interface_mtu: 1400,
+            offloads: [Offloads::ALL; 2],
         }
     }
 
@@ -214,6 +216,7 @@ impl Wiring {
                 bind: bind.parse().unwrap(),
                 ike_port: 500,
                 nat_port: self.nat_ports[index],
+                offloads: self.offloads[index],
             };
             let mut end = End::new(namespace, config, outer);
             end.add_tunnel(&spec());
@@ -229,6 +232,13 @@ impl Wiring {
             index += 1;
             end
         });
+        // Until the kernel's link watch has seen that the other end is up, which may take a second, a link drops all that
+        // is sent.
+        for end in &ends {
+            wait_until("the outer link is up", || {
+                end.namespace.ip("link show dev outer").contains("state UP")
+            });
+        }
         if self.outer[0].parse::<Ipv4Addr>().is_err() {
             wait_for_ipv6(&ends);
         }

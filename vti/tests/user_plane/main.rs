@@ -8,6 +8,7 @@
 )]
 
 mod bed;
+mod bulk;
 mod events;
 mod lifecycle;
 mod sizes;

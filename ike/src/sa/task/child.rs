@@ -327,7 +327,7 @@ pub(crate) fn answer(
                 );
                 // While our own rekeying of it is under way it is open which one follows.
                 if !crossing {
-                    old.replaced_by = Some(spi);
+                    old.replaced_by_peer(turn.now, spi);
                 }
             }
             sa.child_made();

@@ -1,10 +1,10 @@
 //! Exchanges that cross (RFC 7296 sections 2.8.1, 2.8.2 and 2.25): the one place that decides.
 //!
 //! A collision is a property of a pair: a request of the peer, and what we have under way or have
-//! already agreed upon. The functions here are pure; they read the SA's state and give a verdict.
+//! already agreed upon. The functions here read the SA's state and give a verdict.
 
 use super::{Active, Task};
-use crate::child::Child;
+use crate::child::{Child, MOST_CHILDREN};
 use crate::sa::established::Established;
 use crate::wire::NotifyType;
 
@@ -32,10 +32,13 @@ const fn ike_is_leaving(sa: &Established) -> bool {
     !sa.is_usable() || matches!(sa.active, Some(Active::DeleteIke | Active::RekeyIke(_)))
 }
 
-/// May the peer make a new child? Not while the IKE SA is being rekeyed or closed (2.25.2).
+/// May the peer make a new child? Not while the IKE SA is being rekeyed or closed (2.25.2), nor
+/// without end (section 1.3).
 pub(crate) fn admit_create_child(sa: &Established) -> Result<(), NotifyType> {
     if ike_is_leaving(sa) {
         Err(NotifyType::TEMPORARY_FAILURE)
+    } else if sa.children.len() >= MOST_CHILDREN {
+        Err(NotifyType::NO_ADDITIONAL_SAS)
     } else {
         Ok(())
     }
@@ -55,6 +58,9 @@ pub(crate) fn admit_child_rekey(sa: &Established, old: Option<&Child>) -> Result
         || sa.queue.contains(&Task::DeleteChild(spi));
     if deleting || old.doomed || old.replaced_by.is_some() {
         return Err(NotifyType::TEMPORARY_FAILURE);
+    }
+    if sa.children.len() >= MOST_CHILDREN {
+        return Err(NotifyType::NO_ADDITIONAL_SAS);
     }
     Ok(spi)
 }
@@ -80,4 +86,16 @@ pub(crate) const fn admit_ike_rekey(sa: &Established) -> Result<(), NotifyType> 
         return Err(NotifyType::TEMPORARY_FAILURE);
     }
     Ok(())
+}
+
+/// The peer deletes a child that it has replaced, while our own request to replace it is open: it
+/// has decided, and its new child is the successor (section 2.8.1).
+pub(crate) fn decided_by_delete(sa: &mut Established, old: u32) {
+    if let Some(Active::RekeyChild(request)) = &sa.active
+        && request.old == old
+        && let Some(theirs) = request.crossed.as_ref().map(|crossed| crossed.spi_in)
+        && let Some(old) = sa.children.get_mut(&old)
+    {
+        old.replaced_by = Some(theirs);
+    }
 }

@@ -1,6 +1,6 @@
 //! INFORMATIONAL: deletes (RFC 7296 section 1.4.1), and liveness, which is nothing at all.
 
-use super::{Active, rekey_ike};
+use super::{Active, collision, rekey_ike};
 use crate::event::{DownReason, Event};
 use crate::sa::established::Established;
 use crate::sa::parts::Parts;
@@ -36,6 +36,7 @@ pub(crate) fn answer(
         let Some(spi_in) = found.map(|c| c.sa.spi_in) else {
             continue;
         };
+        collision::decided_by_delete(&mut sa, spi_in);
         remove(&mut sa, turn, spi_in, DownReason::DeletedByPeer);
         // Where both delete it, neither names it in the answer.
         if !matches!(sa.active, Some(Active::DeleteChild(s)) if s == spi_in) {

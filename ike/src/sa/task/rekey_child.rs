@@ -113,7 +113,7 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
             sa.children.insert(spi, *made);
             match (verdict, crossed) {
                 (Some(collision::Verdict::Theirs), Some(theirs)) => {
-                    follow(sa, old, theirs.spi_in);
+                    follow_peer(sa, turn, old, theirs.spi_in);
                     drop_redundant(sa, spi);
                 }
                 (_, theirs) => {
@@ -131,7 +131,7 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
         {
             // The peer did not see a collision: what it has made is what follows.
             if let Some(theirs) = crossed {
-                follow(sa, old, theirs.spi_in);
+                follow_peer(sa, turn, old, theirs.spi_in);
             }
         }
         child::Outcome::Later => sa.postpone(turn, Task::RekeyChild(old)),
@@ -150,16 +150,16 @@ fn switch(sa: &mut Established, turn: &mut Turn<'_>, old: u32, new: u32) {
     if let Some(new) = sa.children.get_mut(&new) {
         new.ready = Some(turn.cx.next_order());
     }
-    follow(sa, old, new);
-    if sa.children.contains_key(&old) {
+    if let Some(child) = sa.children.get_mut(&old) {
+        child.replaced_by = Some(new);
         sa.queue.insert(Task::DeleteChild(old));
     }
 }
 
-/// Notes the successor of a child.
-fn follow(sa: &mut Established, old: u32, new: u32) {
+/// The peer's new child is the successor, and the peer deletes the old one.
+fn follow_peer(sa: &mut Established, turn: &Turn<'_>, old: u32, new: u32) {
     if let Some(old) = sa.children.get_mut(&old) {
-        old.replaced_by = Some(new);
+        old.replaced_by_peer(turn.now, new);
     }
 }
 

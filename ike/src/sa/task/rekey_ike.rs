@@ -195,9 +195,23 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
 pub(crate) fn hand_over(sa: &mut Established, turn: &mut Turn<'_>, into: IkeSpi) {
     sa.replaced_by = Some(into);
     sa.rekey_at = None;
-    sa.queue.clear();
-    sa.postponed.clear();
-    let children = std::mem::take(&mut sa.children);
+    let postponed = std::mem::take(&mut sa.postponed);
+    let pending = std::mem::take(&mut sa.queue).into_iter();
+    let mut children = std::mem::take(&mut sa.children);
+    for task in pending.chain(postponed.into_iter().map(|(_, task)| task)) {
+        // What was to be done with a child is to be done on the new SA.
+        match task {
+            Task::RekeyChild(spi) => {
+                let child = children.get_mut(&spi);
+                child.map(|child| child.rekey_at.insert(turn.now));
+            }
+            Task::DeleteChild(spi) => {
+                let child = children.get_mut(&spi);
+                child.map(|child| child.reap_at.insert(turn.now));
+            }
+            Task::DeleteIke | Task::CreateChild | Task::RekeyIke | Task::Liveness => {}
+        }
+    }
     turn.cx.effects.push_back(Effect::Adopt { into, children });
 }
 

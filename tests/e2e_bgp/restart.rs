@@ -1,107 +1,15 @@
-//! BGP with real neighbors on the LAN: restarts on either side, with traffic going on.
-//!
-//! ```text
-//!  home 192.168.2.250 ── gateway ──lan200── node1 FRR, node2 BIRD, node3 GoBGP
-//! ```
-//!
-//! The nodes have no default route: whatever reaches home from them follows what BGP put there.
+//! Restarts on either side, with traffic going on.
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use lab::{
-    Bird, Frr, Gateway, GoBgp, Launch, Neighbor, ReferenceSite, Router, Scene, Speaker,
-    addresses as at, eventually_true, kernel_route,
-};
+use lab::{Bird, Frr, GoBgp, Router, Scene, addresses as at, eventually_true, kernel_route};
 
-const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
+use crate::lan::{Lan, node};
 
 /// What a node announces beside the service address, until it restarts.
 const PASSING: &str = "172.16.200.9/32";
 
-/// A gateway without tunnels, and the nodes as neighbors.
-fn site_file(more: &str) -> String {
-    format!(
-        r#"
-[gateway]
-name = "lan"
-address = "203.0.113.10"
-networks = ["192.168.2.0/24"]
-
-[bgp]
-asn = 65551
-router-id = "192.168.200.1"
-redistribute = ["connected"]
-
-[bgp.neighbor.nodes]
-addresses = ["192.168.200.31", "192.168.200.32", "192.168.200.33"]
-remote-asn = 65000
-source = "lan200"
-hold-time = "9s"
-import = "services"
-export = "home"
-{more}
-
-[prefix-list]
-services = [{{ permit = "172.16.200.0/24", ge = 32 }}]
-home = [{{ permit = "192.168.2.0/24" }}]
-
-[daemon]
-data-plane = "userspace"
-socket = "{{dir}}/control.sock"
-"#
-    )
-}
-
-fn node(index: usize) -> Speaker {
-    let gateway = Neighbor::new(at::NODES_GATEWAY, at::LAN_ASN).hold(9);
-    Speaker::new(at::NODES_ASN, at::NODES[index])
-        .network(&format!("{}/32", at::SERVICE))
-        .neighbor(gateway.local(at::NODES[index]))
-}
-
-struct Lan {
-    gateway: Gateway,
-    site: ReferenceSite,
-}
-
 impl Lan {
-    fn start(more: &str) -> Self {
-        let site = ReferenceSite::new();
-        for node in &site.nodes {
-            node.exec(&["ip", "route", "del", "default"]);
-        }
-        let gateway = Gateway::start(&site.gateway, &Launch::new(CAUSEWAY, &site_file(more)));
-        Self { gateway, site }
-    }
-
-    fn ways(&self) -> Vec<String> {
-        let route = kernel_route(&self.site.gateway, at::SERVICE);
-        let hops = route.map_or_else(Vec::new, |route| route.next_hops);
-        hops.into_iter().filter_map(|(via, _)| via).collect()
-    }
-
-    #[track_caller]
-    fn wait_for_ways(&self, nodes: &[usize]) {
-        let expected: Vec<&str> = nodes.iter().map(|index| at::NODES[*index]).collect();
-        eventually_true(
-            Scene::SOON,
-            format_args!("the service is at {expected:?}"),
-            || self.ways() == expected,
-        );
-    }
-
-    /// A flow from home to the service; only for one that is on one node alone.
-    fn flow_to_the_service(&self, node: usize) -> lab::UdpFlow {
-        let service = Ipv4Addr::new(172, 16, 200, 1);
-        lab::UdpFlow::start(&self.site.home, &self.site.nodes[node], service, 200, 64)
-    }
-
-    fn flow_home(&self, node: usize) -> lab::UdpFlow {
-        let home = Ipv4Addr::new(192, 168, 2, 250);
-        lab::UdpFlow::start(&self.site.nodes[node], &self.site.home, home, 200, 64)
-    }
-
     fn stale(&self, node: usize) -> u64 {
         self.gateway.neighbor(at::NODES[node])["stale"]
             .as_u64()
@@ -203,7 +111,7 @@ fn a_node_that_is_gone_for_good_is_given_up_after_its_restart_time() {
             .gateway
             .command(&["bgp", "neighbor", at::NODES[0], "--json"]);
         let view: serde_json::Value = serde_json::from_str(&asked.stdout).unwrap_or_default();
-        view["neighbor"]["agreed"]["graceful_restart"]["restart_time"]["secs"] == 3
+        view["neighbor"]["agreed"]["graceful_restart"]["restart_time_seconds"] == 3
     });
     lan.wait_for_ways(&[0]);
     frr.kill_bgpd();

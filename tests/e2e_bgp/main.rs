@@ -1,0 +1,12 @@
+//! BGP with real neighbors on the LAN.
+//!
+//! ```text
+//!  home 192.168.2.250 ── gateway ──lan200── node1 FRR, node2 BIRD, node3 GoBGP
+//! ```
+//!
+//! The nodes have no default route: whatever reaches home from them follows what BGP put there.
+
+mod lan;
+mod limits;
+mod restart;
+mod session;

@@ -1,0 +1,296 @@
+//! Two of our daemons with a tunnel between them, on each of the data planes and interfaces, inside the virtual machine.
+//!
+//! ```text
+//!  near 192.168.2.250 ── here ──wan0 203.0.113.10 ═══ 198.51.100.1 wan0── there ── far 10.0.0.9
+//! ```
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use lab::{Gateway, Launch, Net, Ns, UdpFlow, eventually_true, kernel_route, ping};
+
+const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Packets a second of each flow.
+const RATE: u32 = 100;
+
+/// A site with one tunnel. `plane` is a line or more of `[daemon]`.
+struct Side {
+    name: &'static str,
+    address: &'static str,
+    remote: &'static str,
+    inside: &'static str,
+    network: &'static str,
+    asn: u32,
+    remote_asn: u32,
+    initiate: bool,
+    plane: &'static str,
+}
+
+const HERE: Side = Side {
+    name: "here",
+    address: "203.0.113.10",
+    remote: "198.51.100.1",
+    inside: "10.1.0.0/31",
+    network: "192.168.2.0/24",
+    asn: 65000,
+    remote_asn: 65010,
+    initiate: true,
+    plane: "",
+};
+
+const THERE: Side = Side {
+    name: "there",
+    address: "198.51.100.1",
+    remote: "203.0.113.10",
+    inside: "10.1.0.1/31",
+    network: "10.0.0.0/24",
+    asn: 65010,
+    remote_asn: 65000,
+    initiate: false,
+    plane: "",
+};
+
+impl Side {
+    fn on(self, plane: &'static str) -> Self {
+        Self { plane, ..self }
+    }
+
+    fn launch(&self) -> Launch {
+        let Self {
+            name,
+            address,
+            remote,
+            inside,
+            network,
+            asn,
+            remote_asn,
+            initiate,
+            plane,
+        } = self;
+        let site = format!(
+            r#"
+[gateway]
+name = "{name}"
+wan = "wan0"
+address = "{address}"
+networks = ["{network}"]
+
+[tunnel.other]
+remote = "{remote}"
+psk = {{ file = "{{dir}}/other.psk" }}
+inside = "{inside}"
+initiate = {initiate}
+ike = ["aes256-sha256-ecp256"]
+esp = ["aes256gcm16-ecp256"]
+
+[bgp]
+asn = {asn}
+redistribute = ["connected"]
+
+[bgp.neighbor.other]
+tunnel = "other"
+remote-asn = {remote_asn}
+hold-time = "30s"
+keepalive = "10s"
+restart-time = "120s"
+import = "all"
+export = "ours"
+
+[prefix-list]
+ours = [{{ permit = "{network}" }}]
+
+[daemon]
+{plane}
+socket = "{{dir}}/control.sock"
+"#
+        );
+        Launch::new(CAUSEWAY, &site).secret("other.psk", "Asecretbetweenthetwo0123456789")
+    }
+}
+
+struct Pair {
+    here: Gateway,
+    there: Gateway,
+    ns: [Ns; 4],
+    _net: Net,
+}
+
+impl Pair {
+    /// Both daemons, each with a machine behind it, when traffic can pass.
+    #[track_caller]
+    fn up(here: Side, there: Side) -> Self {
+        lab::require_kernel_esp();
+        let net = Net::new();
+        let ns = ["near", "here", "there", "far"].map(|name| net.ns(name));
+        let [near, left, right, far] = &ns;
+        net.veth(
+            (near, "eth0", "192.168.2.250/24"),
+            (left, "lan0", "192.168.2.1/24"),
+        );
+        net.veth((far, "eth0", "10.0.0.9/24"), (right, "lan0", "10.0.0.1/24"));
+        near.route("default via 192.168.2.1");
+        far.route("default via 10.0.0.1");
+        net.veth((left, "wan0", ""), (right, "wan0", ""));
+        for (ns, side) in [(left, &here), (right, &there)] {
+            let (address, peer) = (format!("{}/32", side.address), side.remote);
+            ns.exec(&["ip", "addr", "add", &address, "peer", peer, "dev", "wan0"]);
+        }
+        let pair = Self {
+            there: Gateway::start(right, &there.launch()),
+            here: Gateway::start(left, &here.launch()),
+            ns,
+            _net: net,
+        };
+        pair.wait_until_up();
+        pair
+    }
+
+    #[track_caller]
+    fn wait_until_up(&self) {
+        for side in [&self.here, &self.there] {
+            side.wait_for_tunnels(&["other"], SOON);
+        }
+        let [_, left, right, _] = &self.ns;
+        eventually_true(SOON, "both have each other's network", || {
+            kernel_route(left, THERE.network).is_some()
+                && kernel_route(right, HERE.network).is_some()
+        });
+    }
+
+    #[track_caller]
+    fn flows(&self) -> [UdpFlow; 2] {
+        let [near, _, _, far] = &self.ns;
+        let flows = [
+            UdpFlow::start(near, far, Ipv4Addr::new(10, 0, 0, 9), RATE, 400),
+            UdpFlow::start(far, near, Ipv4Addr::new(192, 168, 2, 250), RATE, 400),
+        ];
+        for flow in &flows {
+            flow.wait_for(50, SOON);
+        }
+        flows
+    }
+
+    /// The outbound and inbound SPIs of one side.
+    fn spis(side: &Gateway) -> Vec<String> {
+        let tunnel = side.tunnel("other");
+        let children = tunnel["children"].as_array().cloned().unwrap_or_default();
+        children
+            .iter()
+            .flat_map(|child| ["spi_in", "spi_out"].map(|key| child[key].to_string()))
+            .collect()
+    }
+}
+
+/// Traffic both ways, full-sized packets too, and rekeys of both SAs from either side under it, with nothing lost.
+#[track_caller]
+fn they_serve_each_other(here: Side, there: Side) {
+    let pair = Pair::up(here, there);
+    let pinged = ping(&pair.ns[0], "10.0.0.9", 3, &["-s", "1300", "-M", "do"]);
+    assert!(pinged.all(), "{}", pinged.text);
+    let flows = pair.flows();
+    for side in [&pair.here, &pair.there] {
+        let before = Pair::spis(side);
+        let asked = side.command(&["tunnel", "other", "rekey"]);
+        assert!(asked.ok(), "{}", asked.stderr);
+        eventually_true(SOON, "one child with other SPIs", || {
+            let after = Pair::spis(side);
+            after.len() == 2 && after.iter().all(|spi| !before.contains(spi))
+        });
+        for flow in &flows {
+            flow.wait_for(100, SOON);
+        }
+    }
+    for flow in flows {
+        let report = flow.stop();
+        assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
+    }
+}
+
+#[test]
+fn kernel_to_kernel_with_xfrm_interfaces() {
+    they_serve_each_other(
+        HERE.on("data-plane = \"kernel\"\ninterface-kind = \"xfrm\""),
+        THERE.on("data-plane = \"kernel\"\ninterface-kind = \"xfrm\""),
+    );
+}
+
+#[test]
+fn a_vti_to_an_xfrm_interface() {
+    they_serve_each_other(
+        HERE.on("data-plane = \"kernel\"\ninterface-kind = \"vti\""),
+        THERE.on("data-plane = \"kernel\"\ninterface-kind = \"xfrm\""),
+    );
+}
+
+#[test]
+fn kernel_to_userspace() {
+    they_serve_each_other(
+        HERE.on("data-plane = \"kernel\""),
+        THERE.on("data-plane = \"userspace\""),
+    );
+}
+
+/// What the kernel has of the tunnel's: the interface's number, and the SPIs of its SAs.
+fn in_the_kernel(ns: &Ns) -> (String, Vec<String>) {
+    let link = ns.exec(&["ip", "-o", "link", "show", "cw-other"]);
+    let number = link.split(':').next().unwrap_or_default().to_owned();
+    let states = ns.exec(&["ip", "xfrm", "state"]);
+    let spis = states
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("proto esp spi "))
+        .filter_map(|rest| rest.split_whitespace().next().map(str::to_owned))
+        .collect();
+    (number, spis)
+}
+
+#[test]
+fn traffic_goes_on_while_the_daemon_is_dead_and_the_next_one_takes_it_over() {
+    const KERNEL: &str = "data-plane = \"kernel\"";
+    let mut pair = Pair::up(HERE.on(KERNEL), THERE.on(KERNEL));
+    let flows = pair.flows();
+    let (interface, before) = in_the_kernel(&pair.ns[1]);
+    assert_eq!(before.len(), 2, "{before:?}");
+
+    pair.here.kill9();
+    for flow in &flows {
+        flow.wait_for(u64::from(RATE) * 5, SOON);
+    }
+    assert_eq!(
+        in_the_kernel(&pair.ns[1]),
+        (interface.clone(), before.clone())
+    );
+
+    pair.here.restart();
+    pair.wait_until_up();
+    for flow in &flows {
+        flow.wait_for(u64::from(RATE) * 2, SOON);
+    }
+    eventually_true(
+        Duration::from_secs(40),
+        "the kernel has the SAs of the new child and no others",
+        || {
+            let (number, after) = in_the_kernel(&pair.ns[1]);
+            assert_eq!(number, interface, "the interface never vanished");
+            after.len() == 2 && after.iter().all(|spi| !before.contains(spi))
+        },
+    );
+    let [there, back] = flows.map(UdpFlow::stop);
+    println!("there: {there:?}\nback: {back:?}");
+    for report in [there, back] {
+        // Where one daemon takes over from the other a packet may meet an SA that its receiver no longer, or not yet, has.
+        assert!(
+            report.longest_gap < Duration::from_secs(2) && report.lost <= u64::from(RATE),
+            "{report:?}"
+        );
+    }
+    let policies = pair.ns[1].exec(&["ip", "xfrm", "policy"]);
+    assert_eq!(policies.matches("dir out").count(), 1, "{policies}");
+
+    assert!(pair.here.stop().success(), "{}", pair.here.log());
+    for what in ["state", "policy"] {
+        assert_eq!(pair.ns[1].exec(&["ip", "xfrm", what]), "", "left {what}");
+    }
+}
