@@ -7,9 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+
 use crate::daemon::{Daemon, Program};
 use crate::netns::Ns;
 use crate::wait::{OrFail, eventually_true, patience};
+
+/// How many bytes may wait for the receiver of a flow.
+const INBOX: usize = 8 << 20;
 
 /// What `ping` counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +103,8 @@ impl UdpFlow {
         inbox
             .set_read_timeout(Some(Duration::from_millis(50)))
             .or_fail("set a read timeout");
+        // What waits in the socket while this process does not get the processor is not lost on the way.
+        setsockopt(&inbox, RcvBufForce, &INBOX).or_fail("enlarge a receive buffer");
         let outbox = from
             .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
             .or_fail("bind a UDP socket");
@@ -157,7 +165,8 @@ fn send(
         // A packet that the kernel refuses (no route, no buffer) is a packet lost.
         let _ = socket.send_to(&packet, to);
         number += 1;
-        next += pause;
+        // What a busy machine has kept us from sending is not sent all at once later: that would be another flow.
+        next = (next + pause).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     number
