@@ -17,6 +17,8 @@
 
 #[path = "../tests/explore/catalogue.rs"]
 mod catalogue;
+#[path = "../tests/explore/host.rs"]
+mod host;
 #[path = "../tests/explore/search.rs"]
 mod search;
 #[path = "../tests/explore/setup.rs"]

@@ -13,6 +13,8 @@
 )]
 
 mod child;
+#[path = "../explore/host.rs"]
+mod host;
 mod ike_sa;
 #[path = "../explore/search.rs"]
 mod search;
@@ -97,7 +99,7 @@ fn run(rows: Vec<Row>) {
         let steps = step::parse(&schedule).unwrap_or_else(|error| panic!("{name}: {error}"));
         match search::run(&setup, &steps, std::env::var_os("IKE_TRACE").is_some()) {
             Ok(world) => {
-                let of = |count: fn(&world::Tally) -> u32| {
+                let of = |count: fn(&host::Tally) -> u32| {
                     [count(&world.hosts[0].tally), count(&world.hosts[1].tally)]
                 };
                 let got = Expected {

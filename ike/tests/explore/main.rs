@@ -8,6 +8,7 @@
 )]
 
 mod catalogue;
+mod host;
 mod schedules;
 mod search;
 mod setup;
