@@ -173,6 +173,7 @@ fn each_field_of_the_status_is_documented_and_each_documented_one_is_there() {
         &["bgp", "neighbor", "oci-1", "--json"][..],
         &["bgp", "routes", "--json"],
         &["check", "--json", &file],
+        &["plan", "--json", &file],
     ] {
         let answer = scene.gateway.command(words);
         let mut answer: Value = serde_json::from_str(&answer.stdout).unwrap_or_default();
