@@ -201,8 +201,8 @@ async fn work(
     }
 }
 
-/// Sleeps until then; for ever if there is no such time.
-async fn until(when: Option<Instant>) {
+/// Sleeps until then; for ever if there is no such time. Cancel-safe, as `select!` needs.
+pub(crate) async fn until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when.into()).await,
         None => std::future::pending().await,

@@ -26,7 +26,7 @@ use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
-use crate::host::{self, Imagined, Question};
+use crate::host::{self, Imagined, Question, until};
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
@@ -129,14 +129,6 @@ fn seed() -> Result<[u8; 32], Failure> {
         .try_fill_bytes(&mut seed)
         .map_err(|error| Failure::Failed(format!("the kernel gives no randomness: {error}")))?;
     Ok(seed)
-}
-
-/// Sleeps until the deadline; for ever if there is none. Cancel-safe, as `select!` needs.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The gateway with everything that carries its effects out.
@@ -454,7 +446,7 @@ impl Daemon {
         };
         let (answer, answered) = oneshot::channel();
         self.host.ask(Question::Plan(Box::new(imagined), answer));
-        let (config, plane) = (self.config.clone(), self.plane_words());
+        let (config, plane) = (self.config.clone(), self.choice.to_string());
         let in_the_way = self.gateway.in_the_way();
         tokio::spawn(async move {
             let busy = || "the host thread is busy; try again".to_owned();
@@ -469,8 +461,8 @@ impl Daemon {
         });
     }
 
-    /// What a reload would do, and what it would ask of the host.
-    fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
+    /// The site file as it is now, fitted to the plane that runs, with what of it takes effect at a restart only.
+    fn read_again(&self) -> Result<(Loaded, Choice, Vec<String>), Refusal> {
         let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
         let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
         let mut choice = self.choice.clone();
@@ -478,6 +470,12 @@ impl Daemon {
             .admit(&loaded.plan.tunnels, choice::probe)
             .map_err(Refusal::Failed)?;
         choice.fit(&mut loaded.plan, choice::device_to);
+        Ok((loaded, choice, kept))
+    }
+
+    /// What a reload would do, and what it would ask of the host.
+    fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
+        let (loaded, _, kept) = self.read_again()?;
         let preview = self
             .gateway
             .preview(Instant::now(), &loaded.plan)
@@ -493,10 +491,6 @@ impl Daemon {
             ruleset: loaded.plan.firewall,
         };
         Ok((reload, imagined))
-    }
-
-    fn plane_words(&self) -> String {
-        self.choice.to_string()
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
@@ -544,18 +538,13 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> Result<Vec<String>, Refusal> {
-        let mut loaded = site::load_quietly(&self.config).map_err(Refusal::Invalid)?;
-        let kept = loaded.keep_from(&self.loaded).map_err(Refusal::Invalid)?;
-        self.choice
-            .admit(&loaded.plan.tunnels, choice::probe)
-            .map_err(Refusal::Failed)?;
-        self.choice.fit(&mut loaded.plan, choice::device_to);
+        let (loaded, choice, kept) = self.read_again()?;
         let mut touched = self
             .gateway
             .reload(Instant::now(), loaded.plan.clone())
             .map_err(Refusal::Failed)?;
         touched.extend(kept);
-        self.loaded = loaded;
+        (self.loaded, self.choice) = (loaded, choice);
         Ok(touched)
     }
 

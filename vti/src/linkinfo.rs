@@ -13,6 +13,7 @@ use crate::{
 };
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 /// The size of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
 
@@ -208,6 +209,17 @@ pub(crate) fn change(dev: IfName, kind: LinkKind) -> Option<Message> {
     }
 }
 
+/// Asks for the end of an interface.
+pub(crate) fn delete(dev: IfName) -> Message {
+    named(RTM_DELLINK, NLM_F_ACK, dev)
+}
+
+/// An interface is found by its name.
+fn named(kind: u16, flags: u16, dev: IfName) -> Message {
+    Message::new(kind, flags, &[0; IFINFOMSG])
+        .attribute(IFLA_IFNAME, &[dev.as_str().as_bytes(), &[0]].concat())
+}
+
 fn request(dev: IfName, kind: LinkKind, below: u32, flags: u16) -> Option<Message> {
     let mut data = Vec::new();
     let name: &[u8] = match kind {
@@ -229,11 +241,7 @@ fn request(dev: IfName, kind: LinkKind, below: u32, flags: u16) -> Option<Messag
     let mut linkinfo = Vec::new();
     put_attribute(&mut linkinfo, IFLA_INFO_KIND, name);
     put_attribute(&mut linkinfo, IFLA_INFO_DATA, &data);
-    Some(
-        Message::new(RTM_NEWLINK, flags, &[0; IFINFOMSG])
-            .attribute(IFLA_IFNAME, &[dev.as_str().as_bytes(), &[0]].concat())
-            .attribute(IFLA_LINKINFO, &linkinfo),
-    )
+    Some(named(RTM_NEWLINK, flags, dev).attribute(IFLA_LINKINFO, &linkinfo))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! when that returns. The socket never blocks and needs no reactor: an answer that is not there is
 //! an error. What the messages mean is said in `link`, `route` and `nexthop`.
 
+use std::fmt;
 use std::io;
 
 use netlink_sys::{Socket as RawSocket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -163,9 +164,27 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// What the kernel said instead of doing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) errno: Errno,
-    pub(crate) said: String,
+pub struct Refusal {
+    /// Its error number.
+    pub errno: Errno,
+    /// Its explanation, where it gave one.
+    pub said: String,
+}
+
+impl Refusal {
+    pub(crate) fn of(error: &io::Error) -> Self {
+        errno_of(error).into()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?})", self.errno.desc(), self.errno)?;
+        if !self.said.is_empty() {
+            write!(f, ": {}", self.said)?;
+        }
+        Ok(())
+    }
 }
 
 impl From<Errno> for Refusal {
@@ -327,7 +346,7 @@ impl Socket {
         let kernel = SocketAddr::new(0, 0);
         self.socket
             .send_to(&datagram, &kernel, 0)
-            .map_err(|e| Refusal::from(errno_of(&e)))?;
+            .map_err(|e| Refusal::of(&e))?;
         Ok(first)
     }
 

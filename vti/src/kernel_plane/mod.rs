@@ -143,22 +143,6 @@ impl KernelPlane {
         self.workers.wake();
         outcome
     }
-
-    fn check_path(&self, local: IpAddr, remote: IpAddr, encap: Encap) -> Result<(), Error> {
-        self.ports.check_family(local)?;
-        self.ports.check_family(remote)?;
-        let UserPlaneConfig {
-            ike_port, nat_port, ..
-        } = self.ports.config;
-        match encap {
-            Encap::Udp { local_port, .. } if local_port != nat_port => Err(Error::Port {
-                port: local_port,
-                ike_port,
-                nat_port,
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl DataPlane for KernelPlane {
@@ -175,12 +159,12 @@ impl DataPlane for KernelPlane {
     }
 
     fn add_inbound(&mut self, tunnel: TunnelId, sa: SaSpec) -> Result<(), Error> {
-        self.check_path(sa.local, sa.remote, sa.encap)?;
+        self.ports.check_path(sa.local, sa.remote, sa.encap)?;
         self.edit(|core| core.add_inbound(tunnel, sa))
     }
 
     fn set_outbound(&mut self, tunnel: TunnelId, sa: SaSpec) -> Result<(), Error> {
-        self.check_path(sa.local, sa.remote, sa.encap)?;
+        self.ports.check_path(sa.local, sa.remote, sa.encap)?;
         self.edit(|core| core.set_outbound(tunnel, sa))
     }
 
@@ -199,7 +183,7 @@ impl DataPlane for KernelPlane {
         remote: IpAddr,
         encap: Encap,
     ) -> Result<(), Error> {
-        self.check_path(local, remote, encap)?;
+        self.ports.check_path(local, remote, encap)?;
         self.edit(|core| core.update_path(tunnel, local, remote, encap))
     }
 

@@ -4,14 +4,17 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crypto::{Secret, Suite};
 use esp::Limits;
+use nix::errno::Errno;
 
 use super::kernel::gone;
 use super::reason::{About, Reason};
-use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use crate::ifname::IfName;
+use crate::netlink::{self, Message};
+use crate::plan::LinkKind;
 use crate::plane::{BINDINGS, Binding, Direction};
-use crate::xfrm::socket::NETLINK_ROUTE;
 use crate::xfrm::state::UdpPorts;
 use crate::xfrm::{Lifetime, NewState, Refusal, Replay, SaId, Socket};
+use crate::{link, linkinfo};
 
 /// What the kernel can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +42,9 @@ pub struct Wanted {
 const NUMBER: u32 = *BINDINGS.end();
 
 /// Documentation addresses (RFC 5737, TEST-NET-2), which lead nowhere.
-const NOWHERE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 253)),
-    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 254)),
+const NOWHERE: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(198, 51, 100, 253),
+    Ipv4Addr::new(198, 51, 100, 254),
 ];
 
 /// The name that the probe's interface has for a moment.
@@ -70,10 +73,16 @@ pub fn probe(suites: &[Suite], wanted: Wanted) -> Probe {
             (Err(refused(&refusal)), failed.collect())
         }
     };
+    let [local, remote] = NOWHERE;
+    let vti = LinkKind::Vti {
+        key: NUMBER,
+        local: Some(local),
+        remote,
+    };
     Probe {
         xfrm,
-        xfrm_interface: try_interface("xfrm"),
-        vti: try_interface("vti"),
+        xfrm_interface: try_interface("xfrm", LinkKind::Xfrm { if_id: NUMBER }),
+        vti: try_interface("vti", vti),
         suites,
     }
 }
@@ -93,7 +102,7 @@ fn try_suite(socket: &mut Socket, suite: Suite, wanted: Wanted) -> Result<(), Re
         (0x0000_1003, Direction::Outbound, None),
         (0x0000_1004, Direction::Outbound, Some(udp)),
     ] {
-        let [here, there] = NOWHERE;
+        let [here, there] = NOWHERE.map(IpAddr::V4);
         let (source, destination) = match direction {
             Direction::Inbound => (there, here),
             Direction::Outbound => (here, there),
@@ -124,10 +133,7 @@ fn try_suite(socket: &mut Socket, suite: Suite, wanted: Wanted) -> Result<(), Re
         // What a probe left that was interrupted.
         let _ = delete(socket, &state);
         let mut added = socket.add_state(&state);
-        if added
-            .as_ref()
-            .is_err_and(|it| it.errno == nix::errno::Errno::EINVAL)
-        {
+        if added.as_ref().is_err_and(|it| it.errno == Errno::EINVAL) {
             state.name_direction = false;
             added = socket.add_state(&state);
         }
@@ -143,70 +149,22 @@ fn try_suite(socket: &mut Socket, suite: Suite, wanted: Wanted) -> Result<(), Re
     Ok(())
 }
 
-/// Makes an interface of the kind, down and without addresses, and deletes it.
-fn try_interface(kind: &'static str) -> Result<(), Reason> {
-    let reason = |refusal: Refusal| {
-        let what = format!("make a {kind} interface");
-        Reason::of(what, About::Interface(kind), &refusal)
+/// Makes an interface as the reconciler would, down and without addresses, and deletes it.
+fn try_interface(name: &'static str, kind: LinkKind) -> Result<(), Reason> {
+    let tried = || -> Result<(), Refusal> {
+        let mut socket = netlink::Socket::open()
+            .map_err(|error| Refusal::from(error.errno().unwrap_or(Errno::EIO)))?;
+        let mut execute = |request: Message| socket.ask(&request, |_| Some(())).map(drop);
+        let dev = INTERFACE.parse::<IfName>().map_err(|_| Errno::EINVAL)?;
+        let below = link::loopback().unwrap_or_default();
+        let add = linkinfo::add(dev, kind, below).ok_or(Errno::EINVAL)?;
+        // What a probe left that was interrupted.
+        let _ = execute(linkinfo::delete(dev));
+        execute(add)?;
+        execute(linkinfo::delete(dev))
     };
-    let mut socket = Socket::open_for(NETLINK_ROUTE).map_err(reason)?;
-    // What a probe left that was interrupted.
-    let _ = socket.execute(link::delete());
-    socket.execute(link::add(kind)).map_err(reason)?;
-    socket.execute(link::delete()).map_err(reason)
-}
-
-/// The few words of route netlink that the probe needs.
-mod link {
-    use super::{INTERFACE, IpAddr, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NOWHERE, NUMBER};
-    use crate::xfrm::Request;
-
-    const RTM_NEWLINK: u16 = 16;
-    const RTM_DELLINK: u16 = 17;
-    const IFLA_IFNAME: u16 = 3;
-    const IFLA_LINKINFO: u16 = 18;
-    const IFLA_INFO_KIND: u16 = 1;
-    const IFLA_INFO_DATA: u16 = 2;
-    const IFLA_XFRM_IF_ID: u16 = 2;
-    const IFLA_VTI_IKEY: u16 = 2;
-    const IFLA_VTI_OKEY: u16 = 3;
-    const IFLA_VTI_LOCAL: u16 = 4;
-    const IFLA_VTI_REMOTE: u16 = 5;
-
-    fn message(kind: u16, flags: u16) -> Request {
-        Request::new(kind, flags | NLM_F_ACK)
-            // struct ifinfomsg: found by its name.
-            .fixed(|into| into.extend_from_slice(&[0; 16]))
-            .attribute(IFLA_IFNAME, |into| {
-                into.extend_from_slice(INTERFACE.as_bytes());
-                into.push(0);
-            })
-    }
-
-    pub(super) fn delete() -> Request {
-        message(RTM_DELLINK, 0)
-    }
-
-    pub(super) fn add(kind: &str) -> Request {
-        message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL).attribute(IFLA_LINKINFO, |into| {
-            put(into, IFLA_INFO_KIND, kind.as_bytes());
-            let mut data = Vec::new();
-            if kind == "vti" {
-                put(&mut data, IFLA_VTI_IKEY, &NUMBER.to_be_bytes());
-                put(&mut data, IFLA_VTI_OKEY, &NUMBER.to_be_bytes());
-                for (attribute, address) in [IFLA_VTI_LOCAL, IFLA_VTI_REMOTE].iter().zip(NOWHERE) {
-                    if let IpAddr::V4(address) = address {
-                        put(&mut data, *attribute, &address.octets());
-                    }
-                }
-            } else {
-                put(&mut data, IFLA_XFRM_IF_ID, &NUMBER.to_ne_bytes());
-            }
-            put(into, IFLA_INFO_DATA, &data);
-        })
-    }
-
-    fn put(into: &mut Vec<u8>, kind: u16, value: &[u8]) {
-        crate::netlink::put_attribute(into, kind, value);
-    }
+    tried().map_err(|refusal| {
+        let what = format!("make a {name} interface");
+        Reason::of(what, About::Interface(name), &refusal)
+    })
 }

@@ -143,22 +143,6 @@ impl UserPlane {
             ..self.sockets.config.offloads
         })
     }
-
-    fn check_path(&self, local: IpAddr, remote: IpAddr, encap: Encap) -> Result<(), Error> {
-        self.sockets.check_family(local)?;
-        self.sockets.check_family(remote)?;
-        let UserPlaneConfig {
-            ike_port, nat_port, ..
-        } = self.sockets.config;
-        match encap {
-            Encap::Udp { local_port, .. } if local_port != nat_port => Err(Error::Port {
-                port: local_port,
-                ike_port,
-                nat_port,
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl DataPlane for UserPlane {
@@ -191,7 +175,7 @@ impl DataPlane for UserPlane {
     }
 
     fn add_inbound(&mut self, tunnel: TunnelId, sa: SaSpec) -> Result<(), Error> {
-        self.check_path(sa.local, sa.remote, sa.encap)?;
+        self.sockets.check_path(sa.local, sa.remote, sa.encap)?;
         self.edit(|state| {
             let of = Arc::clone(state.tunnel(tunnel)?);
             let spi = Spi(sa.spi);
@@ -206,7 +190,7 @@ impl DataPlane for UserPlane {
     }
 
     fn set_outbound(&mut self, tunnel: TunnelId, sa: SaSpec) -> Result<(), Error> {
-        self.check_path(sa.local, sa.remote, sa.encap)?;
+        self.sockets.check_path(sa.local, sa.remote, sa.encap)?;
         self.edit(|state| {
             let of = state.tunnel(tunnel)?;
             let outbound = OutboundSa::new(&sa.parameters())?;
@@ -244,7 +228,7 @@ impl DataPlane for UserPlane {
         remote: IpAddr,
         encap: Encap,
     ) -> Result<(), Error> {
-        self.check_path(local, remote, encap)?;
+        self.sockets.check_path(local, remote, encap)?;
         let path = Path::of(local, remote, encap);
         self.edit(|state| {
             let of = Arc::clone(state.tunnel(tunnel)?);

@@ -21,7 +21,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::holder;
 use super::{Offloads, UserPlaneConfig};
-use crate::plane::Error;
+use crate::plane::{Encap, Error};
 use crate::sys::datagrams::{UDP_GRO, UDP_SEGMENT};
 use crate::sys::sockopt as raw_sockopt;
 
@@ -132,8 +132,30 @@ impl IkePorts {
         })
     }
 
+    /// Whether ESP can travel between these addresses, so encapsulated, by these sockets.
+    pub(crate) fn check_path(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+        encap: Encap,
+    ) -> Result<(), Error> {
+        self.check_family(local)?;
+        self.check_family(remote)?;
+        let UserPlaneConfig {
+            ike_port, nat_port, ..
+        } = self.config;
+        match encap {
+            Encap::Udp { local_port, .. } if local_port != nat_port => Err(Error::Port {
+                port: local_port,
+                ike_port,
+                nat_port,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether an outer address can be used with these sockets.
-    pub(crate) fn check_family(&self, address: IpAddr) -> Result<(), Error> {
+    fn check_family(&self, address: IpAddr) -> Result<(), Error> {
         let bound = self.config.bind;
         if address.is_ipv4() == bound.is_ipv4() {
             Ok(())

@@ -31,7 +31,6 @@ mod tests;
 mod text;
 
 pub use self::field::{Lifetime, Mark, Selector, Usage};
-pub(crate) use self::message::Message as Request;
 pub use self::policy::{Action, Hook, Policy, PolicyId, PolicySeen, Template};
 pub use self::socket::{Listener, Refusal, Socket};
 pub use self::state::{NewState, Replay, SaId, StateSeen};

