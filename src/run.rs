@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  plane threads ──events (1024)──►┐
+//!  BFD's thread ──events (64)─────►│
 //!  TCP tasks ─────events (256)────►│        ┌──────────┐ effects ┌── plane.*() ── IKE datagrams
 //!  host thread ───notices (64)────►├─select─►  Gateway ├────────►├── transport: dial, send, close
 //!  control socket ─requests (16)──►│        └──────────┘         └── host thread: Desired, firewall
@@ -27,6 +28,7 @@ use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question, until};
+use crate::liveness::Liveness;
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
@@ -93,6 +95,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(event) = daemon.plane_events.recv() => Some(Input::Plane(event)),
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
+            Some(event) = daemon.paths.recv() => Some(Input::Bfd(event)),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
             Some(request) = asked.recv() => daemon.answer(request),
             Some((request, counts)) = daemon.counted.recv() => daemon.show(request, counts),
@@ -143,6 +146,8 @@ struct Daemon {
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
     arrivals: mpsc::Receiver<Arrival>,
+    liveness: Liveness,
+    paths: mpsc::Receiver<bfd::Event>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
@@ -178,6 +183,8 @@ impl Daemon {
                 loaded.bgp_port
             );
         }
+        let (watched, paths) = mpsc::channel(64);
+        let liveness = Liveness::new(seed()?, watched).map_err(|error| failed(&error))?;
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
         let gateway = Gateway::new(
             Instant::now(),
@@ -203,6 +210,8 @@ impl Daemon {
             transport,
             connections,
             arrivals,
+            liveness,
+            paths,
             host,
             notices,
             counted,
@@ -226,6 +235,7 @@ impl Daemon {
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
+                Effect::Bfd(wanted) => self.liveness.want(&wanted),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -367,6 +377,7 @@ impl Daemon {
     /// Tells the gateway what the tunnels carry, and systemd that the loop turns.
     fn beat(&mut self) -> Option<Input> {
         systemd::watchdog();
+        self.liveness.listen();
         for plan in &self.loaded.plan.tunnels {
             let tunnel = plan.spec.id;
             if let Some(TunnelCounters {
@@ -390,6 +401,7 @@ impl Daemon {
 
     fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
+        self.gateway.see_bfd(self.liveness.views());
         let answer = match request.query {
             Query::Status => {
                 self.count_for(request);
@@ -494,6 +506,7 @@ impl Daemon {
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
+        self.gateway.see_bfd(self.liveness.views());
         let status = self
             .gateway
             .status(Instant::now(), &self.surroundings(counts));
@@ -549,9 +562,11 @@ impl Daemon {
     }
 
     /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
-    fn hand_over(self) {
+    fn hand_over(mut self) {
         info!("ends at once and leaves everything as it is, for the next run");
         systemd::stopping();
+        // Our silence is not to be taken for a dead path: the neighbors' routes and ours go on (RFC 5882, section 4.3).
+        self.liveness.leave();
         // What a destructor would take away or say is what has to stay. The process ends anyway.
         std::mem::forget(self);
     }
@@ -562,6 +577,7 @@ impl Daemon {
         let clean_up = self.loaded.clean_up;
         self.gateway.leave_neighbors(Instant::now());
         let mut rest = self.take_leave();
+        self.liveness.leave();
         self.linger().await;
         self.gateway.stop(Instant::now(), clean_up);
         rest.extend(self.take_leave());
@@ -575,6 +591,7 @@ impl Daemon {
                 | Effect::Bgp(_)
                 | Effect::Sign(_)
                 | Effect::Watch(_)
+                | Effect::Bfd(_)
                 | Effect::Fail(_) => {}
             }
         }

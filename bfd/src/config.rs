@@ -1,5 +1,6 @@
 //! What a session is told to be.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +17,12 @@ impl SessionName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for SessionName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
