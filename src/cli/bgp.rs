@@ -162,7 +162,10 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
 fn bfd_line(bfd: &Value) -> String {
     let since = span(number(bfd, "seconds_in_state"));
     let state = format!("  BFD         {} for {since}", text(bfd, "state"));
-    match (bfd["reason"].as_str(), bfd["transmit_milliseconds"].as_u64()) {
+    match (
+        bfd["reason"].as_str(),
+        bfd["transmit_milliseconds"].as_u64(),
+    ) {
         (Some(reason), _) => format!("{state}: {reason}"),
         (None, Some(every)) => format!(
             "{state}, sends every {every} ms, notices silence after {} ms",
