@@ -3,12 +3,13 @@
 use std::net::UdpSocket;
 
 use lab::{
-    Bird, Disturbance, Frr, GoBgp, Hook, OrFail as _, Router as _, Scene, Speaker, addresses as at,
-    eventually_true,
+    Bird, Cloud, Disturbance, Frr, GoBgp, Hook, OrFail as _, Router, Scene, SiteFile, Speaker,
+    addresses as at, eventually_true,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::lan::{Lan, node, site_file};
+use crate::lan::{CAUSEWAY, Lan, node, site_file};
 
 /// A node whose session BFD watches, with three packets at this interval in milliseconds.
 fn watched(index: usize, interval: u32) -> Speaker {
@@ -314,4 +315,70 @@ fn a_multihop_session_comes_up_on_its_own_port() {
     let cut = Disturbance::block(&lan.site.nodes[0], Hook::Output, "udp dport 4784");
     lan.wait_for_ways(&[]);
     assert!(cut.dropped() > 0 && has_event(&lan, 0, "BFD down: nothing was heard"));
+}
+
+#[test]
+fn neighbors_keep_our_routes_through_a_hand_over_although_our_bfd_goes_with_us() {
+    let home = "192.168.2.0/24";
+    let mut lan = Lan::start("bfd = true");
+    let frr = Frr::start(&lan.site.nodes[0], &watched(0, 100).graceful());
+    let bird = Bird::start(&lan.site.nodes[1], &watched(1, 100).graceful());
+    wait_for_up(&lan, 0);
+    wait_for_up(&lan, 1);
+    let routers = [&frr as &dyn Router, &bird];
+    for router in routers {
+        eventually_true(Scene::SOON, "it has the way home", || {
+            router.as_path(home).is_some()
+        });
+    }
+    lan.gateway.daemon().signal(Signal::SIGUSR2);
+    eventually_true(Scene::SOON, "we are away", || lan.gateway.ended().is_some());
+    eventually_true(Scene::SOON, "BFD is down at both", || {
+        let at_bird = bird.birdc("show bfd sessions");
+        frr.bfd(at::NODES_GATEWAY)["status"] != "up" && !at_bird.contains(" Up ")
+    });
+    for router in routers {
+        let path = router.as_path(home);
+        assert_eq!(
+            path,
+            Some(vec![at::LAN_ASN]),
+            "{}",
+            router.describe(at::NODES_GATEWAY)
+        );
+    }
+    lan.gateway.restart();
+    wait_for_up(&lan, 0);
+    wait_for_up(&lan, 1);
+}
+
+#[test]
+fn a_dead_path_through_a_tunnel_is_noticed_before_ike_notices() {
+    let file = SiteFile::reference().add("bgp.neighbor.oci-2", "bfd = true");
+    let mut scene = Scene::start(CAUSEWAY, &file);
+    let mut speaker = Cloud::speaker(1);
+    for neighbor in &mut speaker.neighbors {
+        if neighbor.address == at::INSIDE_OURS[1] {
+            neighbor.bfd = Some(300);
+        }
+    }
+    scene.cloud.bird.reconfigure(&speaker);
+    scene.wait_until_up();
+    let neighbor = || scene.gateway.neighbor(at::INSIDE_THEIRS[1]);
+    eventually_true(Scene::SOON, "BFD is up through the tunnel", || {
+        neighbor()["bfd"] == "Up"
+    });
+    let _cut = Disturbance::block(&scene.site.drg[1], Hook::Output, "oifname \"wan0\"");
+    eventually_true(Scene::SOON, "only the other way is left", || {
+        scene.ways_to_the_vcn() == 1
+    });
+    assert_eq!(
+        scene.gateway.tunnel("oci-2")["state"],
+        "up",
+        "IKE still waits"
+    );
+    let log = scene.gateway.log();
+    assert!(
+        log.contains("BGP down: we ended it: cease: BFD down (6/10) neighbor=oci-2"),
+        "{log}"
+    );
 }

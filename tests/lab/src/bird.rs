@@ -202,6 +202,10 @@ fn render(speaker: &Speaker) -> String {
                 options,
                 " bfd {{ min rx interval {interval} ms; min tx interval {interval} ms; multiplier 3; }};"
             );
+            if speaker.graceful {
+                // Without it BIRD takes the end of a restarting peer's BFD for the end of its restart.
+                options.push_str(" bfd graceful;\n");
+            }
         }
         let _ = write!(
             out,

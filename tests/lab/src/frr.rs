@@ -315,6 +315,10 @@ fn render(speaker: &Speaker, out: &mut String) {
                 out,
                 " neighbor {address} bfd\n neighbor {address} bfd profile {profile}\n"
             );
+            if speaker.graceful {
+                // Without it FRR takes the end of a restarting peer's BFD for the end of its restart.
+                let _ = writeln!(out, " neighbor {address} bfd check-control-plane-failure");
+            }
         }
     }
     let _ = write!(
