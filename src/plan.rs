@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) wan: Option<String>,
     /// The firewall, unless the site file leaves it to others.
     pub(crate) firewall: Option<Ruleset>,
+    /// The tunnels' interfaces at which a rule has to lower TCP's MSS, because the plane does not: known when the plane is chosen.
+    pub(crate) clamp_mss: Vec<String>,
 }
 
 /// Which of the host's own routes peers may be told of.
@@ -112,6 +114,7 @@ impl Default for Plan {
             networks: Vec::new(),
             wan: None,
             firewall: None,
+            clamp_mss: Vec::new(),
         }
     }
 }
@@ -205,6 +208,17 @@ impl Plan {
         }
     }
 
+    /// All that our table in nf_tables has to say: what a site that leaves the firewall to others still needs of it, too.
+    pub(crate) fn ruleset(&self) -> Option<Ruleset> {
+        if self.firewall.is_none() && self.clamp_mss.is_empty() {
+            return None;
+        }
+        Some(Ruleset {
+            clamp_mss: self.clamp_mss.clone(),
+            ..self.firewall.clone().unwrap_or_default()
+        })
+    }
+
     /// The tunnels, as the data plane is told of them.
     pub(crate) fn specs(&self) -> Vec<TunnelSpec> {
         self.tunnels
@@ -237,6 +251,7 @@ impl Plan {
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),
             firewall: firewall::ruleset(site)?,
+            clamp_mss: Vec::new(),
         })
     }
 }

@@ -162,6 +162,13 @@ impl Choice {
         plan: &mut plan::Plan,
         device_to: impl Fn(std::net::IpAddr) -> Option<String>,
     ) {
+        plan.clamp_mss = match self.kind {
+            PlaneKind::Userspace => Vec::new(),
+            PlaneKind::Kernel => (plan.tunnels.iter())
+                .filter(|tunnel| tunnel.spec.mss_clamp)
+                .map(|tunnel| tunnel.interface().to_owned())
+                .collect(),
+        };
         let wan = plan.wan.clone();
         for tunnel in &mut plan.tunnels {
             if self.kind == PlaneKind::Userspace {

@@ -488,7 +488,7 @@ impl Daemon {
         let imagined = Imagined {
             desired: preview.desired,
             tunnels: loaded.plan.specs(),
-            ruleset: loaded.plan.firewall,
+            ruleset: loaded.plan.ruleset(),
         };
         Ok((reload, imagined))
     }

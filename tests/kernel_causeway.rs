@@ -27,6 +27,8 @@ struct Side {
     remote_asn: u32,
     initiate: bool,
     plane: &'static str,
+    /// More lines of the tunnel's.
+    tunnel: &'static str,
 }
 
 const HERE: Side = Side {
@@ -39,6 +41,7 @@ const HERE: Side = Side {
     remote_asn: 65010,
     initiate: true,
     plane: "",
+    tunnel: "",
 };
 
 const THERE: Side = Side {
@@ -51,11 +54,19 @@ const THERE: Side = Side {
     remote_asn: 65000,
     initiate: false,
     plane: "",
+    tunnel: "",
 };
 
 impl Side {
     fn on(self, plane: &'static str) -> Self {
         Self { plane, ..self }
+    }
+
+    fn unclamped(self) -> Self {
+        Self {
+            tunnel: "mss-clamp = false",
+            ..self
+        }
     }
 
     fn launch(&self) -> Launch {
@@ -69,6 +80,7 @@ impl Side {
             remote_asn,
             initiate,
             plane,
+            tunnel,
         } = self;
         let site = format!(
             r#"
@@ -85,6 +97,7 @@ inside = "{inside}"
 initiate = {initiate}
 ike = ["aes256-sha256-ecp256"]
 esp = ["aes256gcm16-ecp256"]
+{tunnel}
 
 [bgp]
 asn = {asn}
@@ -231,6 +244,25 @@ fn kernel_to_userspace() {
         HERE.on("data-plane = \"kernel\""),
         THERE.on("data-plane = \"userspace\""),
     );
+}
+
+/// Path MTU discovery is no help where its messages are dropped, as in many clouds: connections have to agree on what fits.
+#[test]
+fn forwarded_connections_agree_on_segments_that_fit_the_tunnel() {
+    // ESP with AES-GCM over IPv4 leaves 1446 octets of 1500; headers and timestamps of TCP take 52.
+    const FITS: u32 = 1446 - 52;
+    const KERNEL: &str = "data-plane = \"kernel\"";
+    // Only one side clamps: each direction's announcement passes it.
+    let mut pair = Pair::up(HERE.on(KERNEL), THERE.on(KERNEL).unclamped());
+    let [near, left, right, far] = &pair.ns;
+    let has_rules = |ns: &Ns| ns.exec(&["nft", "list", "ruleset"]).contains("maxseg size");
+    assert!(has_rules(left) && !has_rules(right));
+    let agreed = lab::tcp_segments(near, far, Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!(agreed, [FITS; 2]);
+    let agreed = lab::tcp_segments(far, near, Ipv4Addr::new(192, 168, 2, 250));
+    assert_eq!(agreed, [FITS; 2]);
+    assert!(pair.here.stop().success(), "{}", pair.here.log());
+    assert!(!has_rules(&pair.ns[1]));
 }
 
 /// What the kernel has of the tunnel's: the interface's number, and the SPIs of its SAs.

@@ -182,6 +182,32 @@ fn each_interface_is_bound_by_a_number_made_of_its_reqid() {
 }
 
 #[test]
+fn mss_is_clamped_by_a_rule_where_the_plane_does_not_do_it() {
+    let off = "mss-clamp = false";
+    for (first, second, wish, clamped) in [
+        ("", "", DataPlane::Kernel, &["cw-a", "cw-b"][..]),
+        ("", off, DataPlane::Auto, &["cw-a"]),
+        (off, off, DataPlane::Kernel, &[]),
+        ("", "", DataPlane::Userspace, &[]),
+    ] {
+        let mut plan = fitted(first, second, &[], wish);
+        assert_eq!(plan.clamp_mss, clamped, "{first} {second} {wish:?}");
+        let rules = plan.ruleset().expect("the site has a firewall");
+        assert_eq!(rules.clamp_mss, clamped);
+        // Without a firewall of ours that chain is all that there is.
+        plan.firewall = None;
+        let text = plan
+            .ruleset()
+            .map(|rules| vti::nft::render(&rules).expect("it is valid"));
+        assert_eq!(text.is_some(), !clamped.is_empty());
+        if let Some(text) = text {
+            assert_eq!(text.matches("chain ").count(), 1, "{text}");
+            assert_eq!(text.matches("maxseg size set rt mtu").count(), 2, "{text}");
+        }
+    }
+}
+
+#[test]
 fn offload_is_for_the_device_towards_the_peer() {
     let offload = |plan: &Plan| plan.tunnels[0].spec.offload.clone();
     let crypto = "offload = \"crypto\"";
