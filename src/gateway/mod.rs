@@ -348,8 +348,7 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
-            // The plane's own log line says all that there is to say.
-            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::PolicyRestored { tunnel } => self.note_restored_policy(now, tunnel),
             PlaneEvent::OffloadRefused { tunnel, reason } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
                     warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");

@@ -235,21 +235,42 @@ fn a_reload_may_not_ask_more_of_the_kernel_than_it_can_do() {
     let plan = site("", "");
     let of = |wish| choose(wish, &plan.tunnels, kernel(&[])).expect("it can");
     let lesser = kernel(&["aes256-sha256"]);
+    let more = site("", "replay-window = 2048");
     let text = of(DataPlane::Auto)
-        .admit(&plan.tunnels, &lesser)
+        .admit(&more.tunnels, &lesser)
         .expect_err("it cannot");
     assert!(
         text.contains("tunnel b (line 12): cannot use aes256-sha256"),
         "{text}"
     );
     assert_eq!(
-        of(DataPlane::Userspace).admit(&plan.tunnels, &lesser),
+        of(DataPlane::Userspace).admit(&more.tunnels, &lesser),
         Ok(())
     );
     assert_eq!(
-        of(DataPlane::Kernel).admit(&plan.tunnels, kernel(&[])),
+        of(DataPlane::Kernel).admit(&more.tunnels, kernel(&[])),
         Ok(())
     );
+}
+
+#[test]
+fn the_kernel_is_not_asked_again_what_it_has_answered() {
+    let (plan, more) = (site("", ""), site("", "replay-window = 2048"));
+    let mut choice = choose(DataPlane::Auto, &plan.tunnels, kernel(&[])).expect("it can");
+    let mut asked = 0;
+    let mut admit = |plan: &Plan| {
+        let admitted = choice.admit(&plan.tunnels, |suites, wanted| {
+            asked += 1;
+            kernel(&[])(suites, wanted)
+        });
+        admitted.map(|()| asked)
+    };
+    let mut fewer = site("", "");
+    fewer.tunnels.truncate(1);
+    assert_eq!(admit(&plan), Ok(0));
+    assert_eq!(admit(&fewer), Ok(0));
+    assert_eq!(admit(&more), Ok(1));
+    assert_eq!(admit(&more), Ok(1));
 }
 
 #[test]
