@@ -21,6 +21,9 @@ const SOON: Duration = Duration::from_secs(20);
 
 const WEATHER: &str = "delay 50ms loss 5%";
 
+/// Libreswan answers a rekey whose KE payload is not of the IKE_SA's group with INVALID_SYNTAX.
+const ESP: &str = "aes256gcm16-modp2048";
+
 /// What a kernel counts when it could not make sense of an ESP packet that it has an SA for (`/proc/net/xfrm_stat`).
 const NOT_UNDERSTOOD: [&str; 6] = [
     "XfrmInError",
@@ -69,6 +72,7 @@ remote = "{}"
 psk = {{ file = "{{dir}}/oci-1.psk" }}
 inside = "10.1.0.0/31"
 ike = ["aes256-sha1-modp2048"]
+esp = ["{ESP}"]
 
 [daemon]
 data-plane = "kernel"
