@@ -52,6 +52,15 @@ pub(crate) enum Query {
     Reload,
     /// Act on a tunnel.
     Tunnel(String, TunnelCommand),
+    /// Act on a neighbor, by name or address.
+    Neighbor(String, NeighborCommand),
+}
+
+/// What can be done to a neighbor's session by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NeighborCommand {
+    Refresh,
+    Reset,
 }
 
 /// What can be done to a tunnel by hand.
@@ -231,6 +240,18 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
         (&Method::GET, ["v1", "bgp", "neighbors", name @ ..]) if !name.is_empty() => {
             Ok(Query::BgpNeighbor(name.join("/")))
         }
+        (&Method::POST, ["v1", "bgp", "neighbors", name @ .., action]) if !name.is_empty() => {
+            let command = match *action {
+                "refresh" => NeighborCommand::Refresh,
+                "reset" => NeighborCommand::Reset,
+                other => {
+                    return Err(Refusal::Invalid(format!(
+                        "a neighbor cannot {other}; expected refresh or reset"
+                    )));
+                }
+            };
+            Ok(Query::Neighbor(name.join("/"), command))
+        }
         (&Method::GET, ["v1", "bgp", "routes"]) => prefix(parameters).map(Query::BgpRoutes),
         (&Method::GET, ["v1", "plan"]) => Ok(Query::Plan),
         (&Method::POST, ["v1", "reload"]) => Ok(Query::Reload),
@@ -326,6 +347,18 @@ mod tests {
             route(&Method::POST, "/v1/tunnels/oci-1/rekey", None),
             Ok(Query::Tunnel("oci-1".into(), TunnelCommand::Rekey))
         );
+        let post = |path| route(&Method::POST, path, None);
+        assert_eq!(
+            post("/v1/bgp/neighbors/oci-1/reset"),
+            Ok(Query::Neighbor("oci-1".into(), NeighborCommand::Reset))
+        );
+        assert_eq!(
+            post("/v1/bgp/neighbors/k8s/192.168.200.31/refresh"),
+            Ok(Query::Neighbor(
+                "k8s/192.168.200.31".into(),
+                NeighborCommand::Refresh
+            ))
+        );
     }
 
     #[test]
@@ -336,6 +369,10 @@ mod tests {
         ));
         assert!(matches!(
             route(&Method::POST, "/v1/tunnels/a/explode", None),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(
+            route(&Method::POST, "/v1/bgp/neighbors/oci-1/explode", None),
             Err(Refusal::Invalid(_))
         ));
         assert!(matches!(

@@ -415,6 +415,10 @@ impl Daemon {
                 .gateway
                 .tunnel(now, &name, command)
                 .map(|message| serde_json::json!({ "message": message })),
+            Query::Neighbor(name, command) => self
+                .gateway
+                .neighbor(now, &name, command)
+                .map(|message| serde_json::json!({ "message": message })),
         };
         // A client that went away does not want its answer.
         let _ = request.answer.send(answer);

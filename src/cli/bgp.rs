@@ -1,4 +1,4 @@
-//! `bgp summary`, `bgp neighbor` and `bgp routes` for people.
+//! `bgp summary`, `bgp neighbor` and `bgp routes` for people, and what can be done to a session.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,12 +7,22 @@ use serde_json::Value;
 
 use super::paint::{Paint, Table, span};
 use super::status::{list, number, text};
-use super::{BgpCommand, Failure, client, print_json};
+use super::{BgpCommand, Failure, act, client, print_json};
 
 pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure> {
     let (path, output) = match command {
         BgpCommand::Summary(output) => ("/v1/bgp/summary".to_owned(), output),
         BgpCommand::Neighbor { name, output } => (format!("/v1/bgp/neighbors/{name}"), output),
+        BgpCommand::Refresh { name, output } => {
+            return act(
+                socket,
+                &format!("/v1/bgp/neighbors/{name}/refresh"),
+                *output,
+            );
+        }
+        BgpCommand::Reset { name, output } => {
+            return act(socket, &format!("/v1/bgp/neighbors/{name}/reset"), *output);
+        }
         BgpCommand::Routes {
             prefix: None,
             output,
@@ -29,7 +39,9 @@ pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure
     let paint = Paint::detect();
     let lines = match command {
         BgpCommand::Summary(_) => summary_lines(&answer, paint),
-        BgpCommand::Neighbor { .. } => neighbor_lines(&answer, paint),
+        BgpCommand::Neighbor { .. } | BgpCommand::Refresh { .. } | BgpCommand::Reset { .. } => {
+            neighbor_lines(&answer, paint)
+        }
         BgpCommand::Routes { .. } => list(&answer, "routes")
             .flat_map(|route| route_lines(route, paint))
             .collect(),

@@ -8,5 +8,6 @@
 
 mod lan;
 mod limits;
+mod refresh;
 mod restart;
 mod session;
