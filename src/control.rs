@@ -46,6 +46,10 @@ pub(crate) enum Query {
     BgpNeighbor(String),
     /// Routes, or those of one prefix.
     BgpRoutes(Option<ipnet::IpNet>),
+    /// Why packets to a prefix or an address go where they go.
+    BgpWhy(String),
+    /// Why a neighbor is told of a prefix, and believed about it, or not.
+    BgpWhyNot { neighbor: String, prefix: String },
     /// What reading the site file again would do.
     Plan,
     /// Read the site file again.
@@ -253,6 +257,11 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
             Ok(Query::Neighbor(name.join("/"), command))
         }
         (&Method::GET, ["v1", "bgp", "routes"]) => prefix(parameters).map(Query::BgpRoutes),
+        (&Method::GET, ["v1", "bgp", "why"]) => parameter(parameters, "prefix").map(Query::BgpWhy),
+        (&Method::GET, ["v1", "bgp", "why-not"]) => Ok(Query::BgpWhyNot {
+            neighbor: parameter(parameters, "neighbor")?,
+            prefix: parameter(parameters, "prefix")?,
+        }),
         (&Method::GET, ["v1", "plan"]) => Ok(Query::Plan),
         (&Method::POST, ["v1", "reload"]) => Ok(Query::Reload),
         (&Method::POST, ["v1", "tunnels", name, action]) => {
@@ -274,13 +283,22 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
     }
 }
 
+/// A parameter that has to be there.
+fn parameter(parameters: Option<&str>, name: &str) -> Result<String, Refusal> {
+    optional(parameters, name)
+        .ok_or_else(|| Refusal::Invalid(format!("the parameter {name} is missing")))
+}
+
+fn optional(parameters: Option<&str>, name: &str) -> Option<String> {
+    let pairs = parameters?.split('&').filter_map(|one| one.split_once('='));
+    let mut values = pairs.filter(|(key, _)| *key == name);
+    values.next().map(|(_, value)| decode(value))
+}
+
 fn prefix(parameters: Option<&str>) -> Result<Option<ipnet::IpNet>, Refusal> {
-    let Some(text) =
-        parameters.and_then(|all| all.split('&').find_map(|one| one.strip_prefix("prefix=")))
-    else {
+    let Some(text) = optional(parameters, "prefix") else {
         return Ok(None);
     };
-    let text = decode(text);
     text.parse().map(Some).map_err(|_| {
         Refusal::Invalid(format!(
             "{text} is no prefix; expected one like 10.0.0.0/16"
@@ -344,6 +362,20 @@ mod tests {
             Ok(Query::BgpRoutes(Some("10.0.0.0/16".parse().unwrap())))
         );
         assert_eq!(
+            get("/v1/bgp/why", Some("prefix=10.0.5.9")),
+            Ok(Query::BgpWhy("10.0.5.9".into()))
+        );
+        assert_eq!(
+            get(
+                "/v1/bgp/why-not",
+                Some("prefix=10.0.0.0/16&neighbor=k8s/192.168.200.31")
+            ),
+            Ok(Query::BgpWhyNot {
+                neighbor: "k8s/192.168.200.31".into(),
+                prefix: "10.0.0.0/16".into()
+            })
+        );
+        assert_eq!(
             route(&Method::POST, "/v1/tunnels/oci-1/rekey", None),
             Ok(Query::Tunnel("oci-1".into(), TunnelCommand::Rekey))
         );
@@ -369,6 +401,10 @@ mod tests {
         ));
         assert!(matches!(
             route(&Method::POST, "/v1/tunnels/a/explode", None),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(
+            route(&Method::GET, "/v1/bgp/why-not", Some("neighbor=oci-1")),
             Err(Refusal::Invalid(_))
         ));
         assert!(matches!(

@@ -156,6 +156,22 @@ pub(crate) enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Why packets to a prefix or an address go where they go: every path and what became of it, and what the kernel does.
+    Why {
+        /// A prefix, or an address, which is looked up by the longest prefix that covers it.
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Why a neighbor is told of a prefix, or not, and what became of the prefix if it sent it.
+    WhyNot {
+        /// The neighbor's name in the site file, or its address.
+        neighbor: String,
+        /// The prefix.
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Ask a neighbor to send all its routes again. Its routes are kept, so an edited prefix list does not need this.
     Refresh {
         /// The neighbor's name in the site file, or its address.

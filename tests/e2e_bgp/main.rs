@@ -11,3 +11,4 @@ mod limits;
 mod refresh;
 mod restart;
 mod session;
+mod why;
