@@ -98,9 +98,12 @@ fn every_path_says_what_became_of_it_and_the_kernel_what_it_does() {
         lan.ask(&["why", "10.9.1.2"])["paths"][0]["why"]
             == "not believed: denied by prefix list services, no rule matches"
     });
-    assert_eq!(lan.ask(&["why", "203.0.113.200"])["prefix"], Value::Null);
+    let elsewhere = lan.ask(&["why", "198.18.0.1"]);
+    assert_eq!(elsewhere["prefix"], "0.0.0.0/0");
+    assert_eq!(elsewhere["paths"][0]["from"], "this gateway");
+    assert_eq!(elsewhere["kernel"]["agrees"], Value::Null);
     let refused = lan.gateway.command(&["bgp", "why", "ten"]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(
         refused.stderr.contains("neither a prefix nor an address"),
         "{refused:?}"
