@@ -33,6 +33,7 @@ mod losses;
 mod outer;
 mod preview;
 mod reload;
+mod said;
 #[cfg(test)]
 mod tests;
 mod tunnel;
