@@ -199,7 +199,7 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "the peer's proof as {theirs:?} does not verify (we are {ours:?}): \
-                 the pre-shared keys differ; compare psk with the peer's shared secret"
+                 the pre-shared keys differ"
             ),
             Self::Authentication {
                 by: RefusedBy::Peer,
@@ -208,8 +208,7 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "the peer refuses us with AUTHENTICATION_FAILED: we say {ours:?} and expect \
-                 {theirs:?}; compare psk with the peer's shared secret, then our ID with the one \
-                 that the peer expects"
+                 {theirs:?}; the pre-shared keys differ, or the peer expects another ID of us"
             ),
             Self::IdMismatch { expected, got } => write!(
                 f,

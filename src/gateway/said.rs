@@ -95,7 +95,6 @@ impl Topic {
         // Where our identity is the gateway's address, that is what there is to change.
         if let (Self::LocalId, Some(Origin::Derived { .. })) = (self, origin)
             && let Some(address @ Origin::File { .. }) = plan.places.of("gateway.address")
-            && plan.known_address.is_some()
         {
             (key, origin) = (Some("gateway.address"), Some(address));
         }
@@ -129,7 +128,8 @@ fn say(mut text: String, plan: &TunnelPlan, topics: &[Topic]) -> Said {
         .filter_map(|field| here(field, plan))
         .collect();
     if !here.is_empty() {
-        let _ = write!(text, "; site file: {}", here.join(", "));
+        let joint = if text.ends_with('?') { "" } else { ";" };
+        let _ = write!(text, "{joint} site file: {}", here.join(", "));
     }
     let there: Vec<&str> = fields.iter().filter_map(|field| field.console).collect();
     if let (Some(console), false) = (plan.console, there.is_empty()) {
@@ -187,22 +187,36 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
         Cause::InvalidKe { .. } => (nothing, vec![Topic::Ike]),
         Cause::Authentication { by, ours, .. } => match by {
             RefusedBy::Us => (nothing, vec![Topic::Psk]),
-            RefusedBy::Peer => (
-                identity(ours, source),
-                vec![Topic::Psk, Topic::LocalId],
-            ),
+            RefusedBy::Peer => {
+                let hint = identity(ours, source);
+                // A name that cannot be right is likelier than a key that was copied badly.
+                let topics = if hint.is_empty() {
+                    vec![Topic::Psk, Topic::LocalId]
+                } else {
+                    vec![Topic::LocalId, Topic::Psk]
+                };
+                (hint, topics)
+            }
         },
         Cause::IdMismatch { expected, got } => (types(expected, got), vec![Topic::RemoteId]),
         Cause::TsUnacceptable { .. } => (nothing, vec![Topic::Selectors]),
         Cause::NoAnswer { .. } => match diagnosis.exchange {
             // What was answered on port 500 goes on on port 4500.
             Exchange::IkeAuth => (
-                "; IKE_SA_INIT was answered, so it is UDP 4500 that does not pass, or the peer does not know our identity".to_owned(),
-                vec![Topic::LocalId],
+                " IKE_SA_INIT was answered, so the address is right and UDP 500 passes: "
+                    .to_owned()
+                    + match diagnosis.remote.port() {
+                        500 => "see that nothing on the way drops long or fragmented packets",
+                        _ => "it is UDP 4500 that does not",
+                    },
+                vec![],
             ),
             _ => (nothing, vec![Topic::Remote]),
         },
-        Cause::PeerRefused { notify, negotiation } => match (*notify, negotiation) {
+        Cause::PeerRefused {
+            notify,
+            negotiation,
+        } => match (*notify, negotiation) {
             (NotifyType::INVALID_MAJOR_VERSION, _) => (nothing, vec![Topic::Version]),
             // Libreswan's word for a Diffie-Hellman group that it did not expect.
             (NotifyType::INVALID_SYNTAX, Some(Negotiation::Esp)) if rekeys => {
