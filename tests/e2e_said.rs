@@ -65,6 +65,17 @@ impl Bed {
         line
     }
 
+    /// What `tunnel oci-1 verify --json` says, with this exit status.
+    #[track_caller]
+    fn verify(&self, status: i32) -> Value {
+        let verified = self
+            .gateway
+            .command(&["tunnel", "oci-1", "verify", "--json"]);
+        println!("{}{}", verified.stdout, verified.stderr);
+        assert_eq!(verified.code, Some(status));
+        serde_json::from_str(&verified.stdout).unwrap_or_default()
+    }
+
     /// The newest change of state that has this word in it.
     #[track_caller]
     fn event(&self, word: &str) -> String {
@@ -226,6 +237,72 @@ fn another_group_at_the_first_rekey() {
     assert!(bed.gateway.command(&["tunnel", "oci-1", "rekey"]).ok());
     insta::assert_snapshot!(bed.line("CREATE_CHILD_SA"), @"oci-1 with 198.51.100.1:4500: CREATE_CHILD_SA: the peer refuses our ESP (phase 2) proposal aes256gcm16-ecp384 with NO_PROPOSAL_CHOSEN and does not say what it wants; compare with the peer's ESP (phase 2) settings; the suite itself was accepted when the tunnel came up, so it is the Diffie-Hellman group (PFS) that differs; site file: esp (line 11), pfs (line 12); Oracle's console: the Perfect forward secrecy Diffie-Hellman group in the tunnel's Phase two (IPSec) configuration (pfs-dh-group)");
     assert_eq!(bed.gateway.tunnel("oci-1")["state"], "up");
+    assert_eq!(bed.swan.installed().len(), 1);
+}
+
+#[test]
+fn verifying_tells_what_was_agreed_and_that_packets_pass() {
+    let bed = Bed::up(&SiteFile::reference(), |_| {});
+    let verified = bed.gateway.command(&["tunnel", "oci-1", "verify"]);
+    println!("{}{}", verified.stdout, verified.stderr);
+    assert_eq!(verified.code, Some(0));
+    let expected = "CHILD_SA  aes256gcm16 without a group of its own; now aes256gcm16 with ";
+    assert!(verified.stdout.starts_with(expected), "{}", verified.stdout);
+    assert!(
+        verified
+            .stdout
+            .contains("IKE_SA    aes256-sha1-modp2048; now aes256-sha1-modp2048")
+    );
+    let report = bed.verify(0);
+    assert_eq!(report["verified"], true, "{report}");
+    assert!(report["child"]["before"]["group"].is_string(), "{report}");
+    assert!(
+        report["traffic"]["packets_in"].as_u64() > Some(0),
+        "{report}"
+    );
+    assert!(
+        report["traffic"]["packets_out"].as_u64() > Some(0),
+        "{report}"
+    );
+    assert_eq!(bed.swan.installed().len(), 1);
+}
+
+#[test]
+fn verifying_names_the_group_that_the_peer_wants_and_goes_on_with_it() {
+    // Oracle's default, and the last in the profile's list.
+    let bed = Bed::up(&SiteFile::reference(), |connection| {
+        "aes256gcm16-modp1536".clone_into(&mut connection.esp);
+    });
+    let report = bed.verify(0);
+    assert_eq!(report["child"]["after"]["group"], "modp1536", "{report}");
+    assert_eq!(
+        report["child"]["refused"][0]["wanted"], "modp1536",
+        "{report}"
+    );
+}
+
+#[test]
+fn verifying_fails_where_no_group_is_common_and_the_tunnel_stays() {
+    let file = SiteFile::reference().add(
+        "tunnel.oci-1",
+        "esp = [\"aes256gcm16-ecp384\"]\npfs = \"strict\"",
+    );
+    let bed = Bed::up(&file, |connection| {
+        "aes256gcm16-modp3072".clone_into(&mut connection.esp);
+    });
+    let report = bed.verify(1);
+    assert_eq!(report["verified"], false, "{report}");
+    let fields = &report["child"]["failure"]["fields"];
+    assert_eq!(
+        (&fields[0]["key"], &fields[0]["line"]),
+        (&Value::from("esp"), &Value::from(11))
+    );
+    assert!(report["ike"]["after"].is_object(), "{report}");
+    let said = bed.gateway.command(&["tunnel", "oci-1", "verify"]);
+    println!("{}{}", said.stdout, said.stderr);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+    assert_eq!(bed.gateway.tunnel("oci-1")["times_down"], 0);
     assert_eq!(bed.swan.installed().len(), 1);
 }
 

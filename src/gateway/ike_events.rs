@@ -17,6 +17,7 @@ enum Half {
 
 impl Gateway {
     pub(super) fn handle_ike(&mut self, now: Instant, event: Event) {
+        self.verify_by(now, &event);
         match event {
             Event::IkeUp {
                 connection,
