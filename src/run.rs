@@ -422,6 +422,10 @@ impl Daemon {
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
+            Query::BgpWhy(asked) => self.gateway.bgp_why(&asked, host::way_to),
+            Query::BgpWhyNot { neighbor, prefix } => {
+                self.gateway.bgp_why_not(now, &neighbor, &prefix)
+            }
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
             Query::Reload => self.reload().map(|touched| {
                 let message = if touched.is_empty() {
@@ -434,6 +438,10 @@ impl Daemon {
             Query::Tunnel(name, command) => self
                 .gateway
                 .tunnel(now, &name, command)
+                .map(|message| serde_json::json!({ "message": message })),
+            Query::Neighbor(name, command) => self
+                .gateway
+                .neighbor(now, &name, command)
                 .map(|message| serde_json::json!({ "message": message })),
         };
         // A client that went away does not want its answer.

@@ -157,6 +157,36 @@ pub(crate) enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Why packets to a prefix or an address go where they go: every path and what became of it, and what the kernel does.
+    Why {
+        /// A prefix, or an address, which is looked up by the longest prefix that covers it.
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Why a neighbor is told of a prefix, or not, and what became of the prefix if it sent it.
+    WhyNot {
+        /// The neighbor's name in the site file, or its address.
+        neighbor: String,
+        /// The prefix.
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask a neighbor to send all its routes again. Its routes are kept, so an edited prefix list does not need this.
+    Refresh {
+        /// The neighbor's name in the site file, or its address.
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End the session with a neighbor and begin a new one.
+    Reset {
+        /// The neighbor's name in the site file, or its address.
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The routes, their paths and why the best one is best.
     Routes {
         /// Only this prefix.
@@ -282,7 +312,7 @@ impl From<io::Error> for Failure {
 }
 
 /// Asks the daemon to do something and prints what it says.
-fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
+pub(crate) fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
     let answer = client::post(socket, path)?;
     if output.json {
         return print_json(&answer);

@@ -8,5 +8,7 @@
 
 mod lan;
 mod limits;
+mod refresh;
 mod restart;
 mod session;
+mod why;

@@ -17,6 +17,7 @@ use crate::control::Refusal;
 mod bgp;
 mod neighbor;
 mod tunnel;
+mod why;
 
 /// The version of the schema.
 pub(crate) const VERSION: u32 = 1;
