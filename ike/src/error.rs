@@ -97,6 +97,14 @@ pub enum Cause {
         /// The group that the peer asks for.
         wanted: String,
     },
+    /// The peer refuses to replace a CHILD_SA whose ciphers it has accepted before: what a rekey adds is the
+    /// Diffie-Hellman group, which the child of IKE_AUTH does not have (RFC 7296 section 1.2).
+    PfsRefused {
+        /// How it refused.
+        notify: NotifyType,
+        /// Groups that were tried; `none` is no exchange at all.
+        tried: Vec<String>,
+    },
     /// Nothing came back.
     NoAnswer {
         /// Fresh attempts so far, this one included.
@@ -240,6 +248,14 @@ impl fmt::Display for Cause {
                      here, or choose one of ours there"
                 )
             }
+            Self::PfsRefused { notify, tried } => write!(
+                f,
+                "the peer refuses to rekey the CHILD_SA with {notify}: the tunnel goes on until its CHILD_SA expires, and is \
+                 then set up afresh. \
+                 The ciphers were accepted before, so what it refuses is the Diffie-Hellman group (PFS); tried: {}. \
+                 Put the peer's PFS group into esp, or let pfs permit what it wants, or set PFS there to one of ours",
+                tried.join(", ")
+            ),
             Self::NoAnswer { attempts, waited } => write!(
                 f,
                 "no answer after {:.1} s (attempt {attempts}): is the address right, and are UDP \

@@ -175,11 +175,16 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
             }
             (nothing, topics)
         }
-        Cause::NoProposal {
-            negotiation: Negotiation::Esp,
-            ..
-        } if rekeys => (PFS.to_owned(), vec![Topic::PfsGroup, Topic::Pfs]),
-        Cause::NoProposal { .. } => (nothing, vec![Topic::Esp]),
+        Cause::NoProposal { nearest, .. } => {
+            let is_group = !nearest.is_empty() && nearest.iter().all(|it| it.what == "group");
+            let topic = if is_group {
+                Topic::PfsGroup
+            } else {
+                Topic::Esp
+            };
+            (nothing, vec![topic])
+        }
+        Cause::PfsRefused { .. } => (nothing, vec![Topic::PfsGroup, Topic::Pfs]),
         Cause::InvalidKe {
             negotiation: Negotiation::Esp,
             ..
@@ -218,10 +223,6 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
             negotiation,
         } => match (*notify, negotiation) {
             (NotifyType::INVALID_MAJOR_VERSION, _) => (nothing, vec![Topic::Version]),
-            // Libreswan's word for a Diffie-Hellman group that it did not expect.
-            (NotifyType::INVALID_SYNTAX, Some(Negotiation::Esp)) if rekeys => {
-                (PFS.to_owned(), vec![Topic::PfsGroup, Topic::Pfs])
-            }
             (_, Some(Negotiation::Ike)) => (nothing, vec![Topic::Ike]),
             (_, Some(Negotiation::Esp)) => (nothing, vec![Topic::Esp]),
             (_, None) => (nothing, Vec::new()),
@@ -230,9 +231,6 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
         Cause::Malformed { .. } | Cause::Local { .. } => (nothing, Vec::new()),
     }
 }
-
-/// The first CHILD_SA comes with the IKE_SA and has no exchange of its own, so its successors are the first to need a common group.
-const PFS: &str = "; the suite itself was accepted when the tunnel came up, so it is the Diffie-Hellman group (PFS) that differs";
 
 /// Why the peer may not know us by this identity.
 fn identity(ours: &Identity, source: Option<IpAddr>) -> String {

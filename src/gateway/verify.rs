@@ -457,7 +457,7 @@ const fn negotiation(cause: &Cause) -> Option<Negotiation> {
         Cause::NoProposal { negotiation, .. } | Cause::InvalidKe { negotiation, .. } => {
             Some(*negotiation)
         }
-        Cause::TsUnacceptable { .. } => Some(Negotiation::Esp),
+        Cause::TsUnacceptable { .. } | Cause::PfsRefused { .. } => Some(Negotiation::Esp),
         Cause::PeerRefused { negotiation, .. } => *negotiation,
         Cause::Authentication { .. }
         | Cause::IdMismatch { .. }

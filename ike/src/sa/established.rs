@@ -54,6 +54,8 @@ pub(crate) struct Established {
     pub(crate) choose_child_at: Option<Instant>,
     /// Failures to create a child, in a row.
     pub(crate) child_failures: u32,
+    /// The peer accepts none of our groups in CREATE_CHILD_SA: a child comes with a new IKE SA only.
+    pub(crate) pfs_refused: bool,
     /// Silence after which the peer is asked.
     liveness: Duration,
     pub(crate) suspected: Option<Instant>,
@@ -116,6 +118,7 @@ impl Established {
             expires_at: now + lifetime,
             choose_child_at: None,
             child_failures: 0,
+            pfs_refused: false,
             liveness: turn.connection.liveness.interval,
             suspected: None,
         }
@@ -341,6 +344,9 @@ impl Established {
         if making || self.children.values().any(Child::is_current) {
             return;
         }
+        if self.pfs_refused {
+            return self.begin_close(DownReason::Expired);
+        }
         match turn.link.role {
             Role::Initiator => _ = self.queue.insert(Task::CreateChild),
             Role::Responder => {
@@ -401,6 +407,7 @@ impl Established {
 
     pub(crate) const fn child_made(&mut self) {
         self.child_failures = 0;
+        self.pfs_refused = false;
     }
 
     /// Does a task again after a moment (RFC 7296 section 2.25).

@@ -69,7 +69,7 @@ fn where_no_group_is_common_the_field_is_named_and_the_tunnel_lives_on() {
         assert_eq!(failure["fields"][0]["key"], "esp", "{report}");
         assert_eq!(failure["fields"][0]["line"], 11, "{report}");
         let text = failure["text"].as_str().unwrap_or_default();
-        assert!(text.contains("group (PFS)"), "{text}");
+        assert!(text.contains("group (PFS); tried: curve25519"), "{text}");
         assert_eq!(report["ike"]["failure"], Value::Null);
         assert_eq!(report["ike"]["after"]["suite"], "aes256-sha256-curve25519");
     };
@@ -126,4 +126,26 @@ fn a_second_one_at_the_same_time_is_refused() {
     assert_eq!(bed.gateway.verify(bed.now, "cloud"), Ok(TUNNEL));
     let refused = bed.gateway.verify(bed.now, "cloud");
     assert!(matches!(refused, Err(crate::control::Refusal::Failed(_))));
+}
+
+#[test]
+fn a_tunnel_whose_rekeys_are_refused_lives_on_for_hours() {
+    let mut bed = Bed::with("", &[], |here, there| {
+        for (connection, group) in [(here, Group::Curve25519), (there, Group::Ecp384)] {
+            connection.esp[0].groups = vec![group];
+            connection.pfs.ike_group = false;
+        }
+    });
+    let hours: u64 = 3;
+    let mut away = 0;
+    for _ in 0..hours * 3600 {
+        bed.pass(secs(1));
+        away += u64::from(!bed.is_up());
+    }
+    // A CHILD_SA that comes with an IKE_SA needs no group, and lasts an hour.
+    let downs = bed.gateway.tunnels[&TUNNEL.0].downs;
+    assert!(
+        downs <= hours && away <= hours,
+        "{downs} times down, for {away} s"
+    );
 }
