@@ -56,6 +56,8 @@ pub(crate) enum Query {
     Reload,
     /// Act on a tunnel.
     Tunnel(String, TunnelCommand),
+    /// Rekey a tunnel's SAs and report.
+    Verify(String),
     /// Act on a neighbor, by name or address.
     Neighbor(String, NeighborCommand),
 }
@@ -264,6 +266,7 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
         }),
         (&Method::GET, ["v1", "plan"]) => Ok(Query::Plan),
         (&Method::POST, ["v1", "reload"]) => Ok(Query::Reload),
+        (&Method::POST, ["v1", "tunnels", name, "verify"]) => Ok(Query::Verify((*name).to_owned())),
         (&Method::POST, ["v1", "tunnels", name, action]) => {
             let command = match *action {
                 "up" => TunnelCommand::Up,
@@ -271,7 +274,7 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
                 "rekey" => TunnelCommand::Rekey,
                 other => {
                     return Err(Refusal::Invalid(format!(
-                        "a tunnel cannot {other}; expected up, down or rekey"
+                        "a tunnel cannot {other}; expected up, down, rekey or verify"
                     )));
                 }
             };
@@ -378,6 +381,10 @@ mod tests {
         assert_eq!(
             route(&Method::POST, "/v1/tunnels/oci-1/rekey", None),
             Ok(Query::Tunnel("oci-1".into(), TunnelCommand::Rekey))
+        );
+        assert_eq!(
+            route(&Method::POST, "/v1/tunnels/oci-1/verify", None),
+            Ok(Query::Verify("oci-1".into()))
         );
         let post = |path| route(&Method::POST, path, None);
         assert_eq!(

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bgpd::policy::PrefixList;
 use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
+use config::Console;
+use config::model::Origin;
 use crypto::{Secret, Suite};
 use ike::ConnectionId;
 use ipnet::IpNet;
@@ -60,6 +62,12 @@ pub(crate) struct TunnelPlan {
     pub(crate) name: String,
     /// Where the site file defines it.
     pub(crate) line: usize,
+    /// Where the site file has each of its keys.
+    pub(crate) places: Places,
+    /// What the cloud's console calls the same things.
+    pub(crate) console: Option<&'static Console>,
+    /// The public address of this gateway, where the site file names it.
+    pub(crate) known_address: Option<std::net::IpAddr>,
     /// The site file chose the reqid; otherwise it is any that is free.
     pub(crate) number_is_chosen: bool,
     pub(crate) profile: String,
@@ -79,6 +87,38 @@ pub(crate) struct TunnelPlan {
     pub(crate) connection: ike::Connection,
     /// Our identity is whatever address we send from.
     pub(crate) local_id_follows_address: bool,
+}
+
+/// Who chose the value of each key of a tunnel: a line of the site file, or what it follows from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Places(BTreeMap<&'static str, Origin>);
+
+impl Places {
+    /// Who chose a key's value. A key of the gateway is named as `gateway.address`.
+    pub(crate) fn of(&self, key: &str) -> Option<&Origin> {
+        self.0.get(key)
+    }
+
+    /// The keys that failures are about.
+    const KEYS: [&str; 8] = [
+        "remote",
+        "psk",
+        "local-id",
+        "remote-id",
+        "ike",
+        "esp",
+        "pfs",
+        "initiate",
+    ];
+
+    /// Those of a tunnel.
+    fn in_site(site: &config::Site, tunnel: &str) -> Self {
+        let origin = |path: &str| site.setting(path).map(|setting| setting.origin.clone());
+        let keys = Self::KEYS.into_iter();
+        let own = keys.filter_map(|key| Some((key, origin(&format!("tunnel.{tunnel}.{key}"))?)));
+        let address = origin("gateway.address").map(|origin| ("gateway.address", origin));
+        Self(own.chain(address).collect())
+    }
 }
 
 impl TunnelPlan {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crypto::Secret;
 use crypto::ikev2;
+use crypto::{Group, Secret};
 
 use crate::connection::{Connection, Narrowing};
 use crate::context::Context;
@@ -19,6 +19,8 @@ use crate::wire::TrafficSelector;
 #[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct Child {
     pub(crate) sa: ChildSa,
+    /// The Diffie-Hellman group of the exchange that made it; none if that had no exchange of its own.
+    pub(crate) group: Option<Group>,
     /// Who sent the request of the exchange that made it.
     pub(crate) role: Role,
     /// Until then the peer may not know this child, because our answer is still under way to it.
@@ -91,6 +93,7 @@ impl Child {
         let rekey_in = cx.share(connection.child_lifetime, 55, 65);
         Ok(Self {
             sa,
+            group: agreed.suite.group,
             role: agreed.role,
             unconfirmed_until: (agreed.role == Role::Responder).then_some(now + CONFIRMED_AFTER),
             low_nonce: ni.min(nr).to_vec(),

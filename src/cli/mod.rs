@@ -23,6 +23,7 @@ pub(crate) mod paint;
 pub(crate) mod plan;
 mod status;
 mod sweep;
+mod verify;
 
 /// Where the daemon listens unless the site file says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
@@ -203,6 +204,10 @@ pub(crate) enum TunnelAction {
     Down,
     /// Rekey its CHILD_SA and its IKE_SA now.
     Rekey,
+    /// Rekey both now, wait, and say what was agreed or refused: a disagreement about the group (PFS) shows now and not in an hour.
+    ///
+    /// Ends with status 1 where an SA could not be rekeyed, or packets go out and none come back. The tunnel stays up either way.
+    Verify,
 }
 
 impl TunnelAction {
@@ -211,6 +216,7 @@ impl TunnelAction {
             Self::Up => "up",
             Self::Down => "down",
             Self::Rekey => "rekey",
+            Self::Verify => "verify",
         }
     }
 }
@@ -230,6 +236,11 @@ impl Arguments {
             Command::Tunnels(output) => status::tunnels(socket, output),
             Command::Bgp(command) => bgp::execute(socket, &command),
             Command::Reload(output) => act(socket, "/v1/reload", output),
+            Command::Tunnel {
+                name,
+                action: TunnelAction::Verify,
+                output,
+            } => verify::execute(socket, &name, output),
             Command::Tunnel {
                 name,
                 action,

@@ -20,6 +20,14 @@ impl Gateway {
         name: &str,
         command: TunnelCommand,
     ) -> Result<String, Refusal> {
+        let id = self.tunnel_of(name)?;
+        let said = self.tunnel_by_id(now, id, command);
+        self.settle(now);
+        said
+    }
+
+    /// The number of the tunnel of this name.
+    pub(super) fn tunnel_of(&self, name: &str) -> Result<u32, Refusal> {
         let names = || {
             self.tunnels
                 .values()
@@ -27,20 +35,16 @@ impl Gateway {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let Some(id) = self
-            .tunnels
+        self.tunnels
             .iter()
             .find(|(_, tunnel)| tunnel.plan.name == name)
             .map(|(id, _)| *id)
-        else {
-            return Err(Refusal::NotFound(format!(
-                "there is no tunnel {name}; the site file has {}",
-                names()
-            )));
-        };
-        let said = self.tunnel_by_id(now, id, command);
-        self.settle(now);
-        said
+            .ok_or_else(|| {
+                Refusal::NotFound(format!(
+                    "there is no tunnel {name}; the site file has {}",
+                    names()
+                ))
+            })
     }
 
     fn tunnel_by_id(

@@ -12,6 +12,7 @@ use std::time::Instant;
 use bgpd::{FibNextHop, Speaker};
 use ike::{ConnectionId, Endpoint};
 use ipnet::IpNet;
+use serde_json::Value;
 use tracing::{error, warn};
 use vti::host::Report;
 use vti::nft::Ruleset;
@@ -33,9 +34,11 @@ mod losses;
 mod outer;
 mod preview;
 mod reload;
+mod said;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod verify;
 pub(crate) mod view;
 
 pub(crate) use commands::FAREWELL;
@@ -47,6 +50,7 @@ pub(crate) use losses::Refused;
 use outer::Withheld;
 pub(crate) use tunnel::LocalPath;
 use tunnel::Tunnel;
+use verify::Verifications;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -132,6 +136,10 @@ pub(crate) enum Effect {
     Firewall(Option<Arc<Ruleset>>),
     /// What the host has to be looked at for: the ways to the peers, and what is in the way.
     Watch(Arc<Outline>),
+    /// Say what a tunnel has carried so far, with [`Input::Carried`].
+    Count(TunnelId),
+    /// What verifying a tunnel has shown: the report of `docs/status.md`.
+    Verified(TunnelId, Value),
     /// End the process: something cannot go on.
     Fail(String),
 }
@@ -169,6 +177,7 @@ pub(crate) struct Gateway {
     journal: Journal,
     /// What waits for its time.
     due: Vec<(Instant, Due)>,
+    verifications: Verifications,
     started: Instant,
     stopping: bool,
 }
@@ -204,6 +213,7 @@ impl Gateway {
             withheld: Vec::new(),
             journal: Journal::default(),
             due: Vec::new(),
+            verifications: Verifications::new(),
             started: now,
             stopping: false,
         };
@@ -243,6 +253,7 @@ impl Gateway {
             Input::Tick => {}
         }
         self.do_what_is_due(now);
+        self.go_on_verifying(now);
         self.ike.handle_timeout(now);
         self.bgp.handle_timeout(now);
         self.settle(now);
@@ -274,8 +285,10 @@ impl Gateway {
     /// When [`Input::Tick`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.iter().map(|(when, _)| *when).min();
-        [self.ike.poll_timeout(), self.bgp.poll_timeout(), due]
+        let cores = [self.ike.poll_timeout(), self.bgp.poll_timeout()];
+        cores
             .into_iter()
+            .chain([due, self.verification_timeout()])
             .flatten()
             .min()
     }
@@ -315,8 +328,9 @@ impl Gateway {
             } => {
                 self.ike.handle_datagram(now, local, remote, &payload);
             }
-            PlaneEvent::FirstInbound { spi, .. } => {
-                self.ike_command(now, ike::Command::InboundTraffic { spi })
+            PlaneEvent::FirstInbound { tunnel, spi } => {
+                self.verify_inbound(tunnel, spi);
+                self.ike_command(now, ike::Command::InboundTraffic { spi });
             }
             PlaneEvent::SoftLimit {
                 tunnel,
@@ -371,6 +385,10 @@ impl Gateway {
             return;
         };
         let was_silent = tunnel.silence(now).is_some();
+        self.verify_count(now, id, (packets_in, packets_out));
+        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
+            return;
+        };
         if tunnel.count(now, packets_in, packets_out) {
             self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(id.0)));
         } else if let (false, Some(silence)) = (was_silent, tunnel.silence(now)) {

@@ -135,6 +135,8 @@ impl Gateway {
         };
         let differs = TunnelPlan {
             line: new.line,
+            places: new.places.clone(),
+            known_address: new.known_address,
             ..tunnel.plan.clone()
         } != *new;
         let negotiates_anew = new.connection != tunnel.plan.connection
@@ -146,6 +148,9 @@ impl Gateway {
         touched.push(format!("{}: tunnel changed", new.name));
         // Should the new peer be reached from another address, the path that is looked up next corrects it.
         let source = tunnel.source();
+        if negotiates_anew {
+            tunnel.forget_suites();
+        }
         if let Some(source) = source.filter(|_| negotiates_anew) {
             let connection = tunnel.connection(source);
             self.ike_command(now, ike::Command::Replace(Box::new(connection)));

@@ -12,6 +12,8 @@ use vti::plane::{Direction, PlaneEvent, TunnelId};
 use super::{Effect, Gateway, HostFacts, Inherited, Input, LocalPath, PlaneChange, Refused};
 use crate::plan::{Keys, Plan};
 
+mod verify;
+
 const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 const CLOUD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const TUNNEL: TunnelId = TunnelId(1);
@@ -70,21 +72,39 @@ struct Bed {
     heard: Vec<Event>,
     /// How many datagrams we sent.
     sent: usize,
+    /// The cloud hears nothing of us.
+    is_deaf: bool,
+    /// Packets go out, and none come back.
+    swallows: bool,
+    /// What the tunnel has carried: in, out. It grows with each look.
+    carried: (u64, u64),
+    /// What verifying has shown.
+    reports: Vec<serde_json::Value>,
 }
 
 impl Bed {
     fn new(more: &str, refuses: &[Refused]) -> Self {
+        Self::with(more, refuses, |_, _| {})
+    }
+
+    /// The same, with a change to our connection and to the cloud's.
+    fn with(
+        more: &str,
+        refuses: &[Refused],
+        change: impl FnOnce(&mut ike::Connection, &mut ike::Connection),
+    ) -> Self {
         let now = Instant::now();
-        let plan = site(more);
+        let mut plan = site(more);
         let ours = plan.tunnels[0].connection.clone();
-        let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
-            .expect("the gateway starts");
         let mut theirs = ours.clone();
         theirs.local = CLOUD.into();
         theirs.remote = OURS.into();
         theirs.local_id = ours.remote_id.clone();
         theirs.remote_id = ours.local_id.clone();
         theirs.initiate = !ours.initiate;
+        change(&mut plan.tunnels[0].connection, &mut theirs);
+        let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
+            .expect("the gateway starts");
         let mut cloud = ike::Endpoint::new(ike::EndpointConfig::default(), [3; 32]);
         cloud.command(now, ike::Command::Add(Box::new(theirs)));
         let mut bed = Self {
@@ -98,6 +118,10 @@ impl Bed {
             outlived: Vec::new(),
             heard: Vec::new(),
             sent: 0,
+            is_deaf: false,
+            swallows: false,
+            carried: (0, 0),
+            reports: Vec::new(),
         };
         bed.carry();
         bed.reach(true);
@@ -139,9 +163,23 @@ impl Bed {
                     Effect::Send(transmit) => {
                         self.sent += 1;
                         let (from, to) = (transmit.local, transmit.remote);
-                        self.cloud
-                            .handle_datagram(self.now, to, from, &transmit.payload);
+                        if !self.is_deaf {
+                            self.cloud
+                                .handle_datagram(self.now, to, from, &transmit.payload);
+                        }
                     }
+                    Effect::Count(tunnel) => {
+                        let (packets_in, packets_out) = &mut self.carried;
+                        *packets_in += u64::from(!self.swallows);
+                        *packets_out += 1;
+                        let carried = Input::Carried {
+                            tunnel,
+                            packets_in: *packets_in,
+                            packets_out: *packets_out,
+                        };
+                        self.gateway.handle(self.now, carried);
+                    }
+                    Effect::Verified(_, report) => self.reports.push(report),
                     Effect::Plane(change) => self.change_plane(change),
                     _ => {}
                 }

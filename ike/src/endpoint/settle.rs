@@ -61,9 +61,11 @@ impl Endpoint {
                     (Some(heir), Some(connection), Some(sa)) => {
                         heir.awaits_children = false;
                         heir.children.extend(children);
-                        self.cx
-                            .events
-                            .push_back(Event::IkeRekeyed { connection, sa });
+                        self.cx.events.push_back(Event::IkeRekeyed {
+                            connection,
+                            sa,
+                            suite: heir.channel.suite.to_string(),
+                        });
                     }
                     _ => {
                         for (spi, child) in children {

@@ -12,7 +12,7 @@ use crate::child::{Child, REAP_AFTER};
 use crate::connection::ConnectionId;
 use crate::context::Context;
 use crate::error::Cause;
-use crate::event::{DownReason, Event, Role};
+use crate::event::{DownReason, Event, Note, Role};
 use crate::wire::{Exchange, IkeSpi, Notify, NotifyType, Payload, Protocol, WireError};
 
 /// An unprotected hint makes us ask the peer at most this often.
@@ -54,6 +54,8 @@ pub(crate) struct Established {
     pub(crate) choose_child_at: Option<Instant>,
     /// Failures to create a child, in a row.
     pub(crate) child_failures: u32,
+    /// The peer accepts none of our groups in CREATE_CHILD_SA: a child comes with a new IKE SA only.
+    pub(crate) pfs_refused: bool,
     /// Silence after which the peer is asked.
     liveness: Duration,
     pub(crate) suspected: Option<Instant>,
@@ -116,6 +118,7 @@ impl Established {
             expires_at: now + lifetime,
             choose_child_at: None,
             child_failures: 0,
+            pfs_refused: false,
             liveness: turn.connection.liveness.interval,
             suspected: None,
         }
@@ -281,7 +284,7 @@ impl Established {
         self.schedule(turn.now);
         if self.is_usable() && self.unconfirmed_until.is_none() {
             self.want_child(turn);
-            self.keep_one_child(turn.now);
+            self.keep_one_child(turn);
         }
         if self.unconfirmed_until.is_some_and(|until| turn.now < until) {
             return State::Established(self);
@@ -341,6 +344,9 @@ impl Established {
         if making || self.children.values().any(Child::is_current) {
             return;
         }
+        if self.pfs_refused {
+            return self.begin_close(DownReason::Expired);
+        }
         match turn.link.role {
             Role::Initiator => _ = self.queue.insert(Task::CreateChild),
             Role::Responder => {
@@ -352,7 +358,8 @@ impl Established {
 
     /// Both sides may have made a child at once; then the nonces decide as between crossed
     /// rekeyings, after a moment in which the peer may have deleted one on its own.
-    fn keep_one_child(&mut self, now: Instant) {
+    fn keep_one_child(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         self.choose_child_at = None;
         let mut current: Vec<&mut Child> = self
             .children
@@ -373,13 +380,21 @@ impl Established {
         current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
         // The highest of the low nonces stays.
         let stays = current.len() - 1;
+        let kept = current.last().map_or(0, |child| child.sa.spi_in);
+        let mut ended = Vec::new();
         for loser in current.into_iter().take(stays) {
+            ended.push(loser.sa.spi_in);
             loser.doomed = true;
             match loser.role {
                 Role::Initiator => _ = self.queue.insert(Task::DeleteChild(loser.sa.spi_in)),
                 Role::Responder => loser.reap_at = Some(now + REAP_AFTER),
             }
         }
+        turn.cx.events.push_back(Event::Note(Note::SeveralChildren {
+            connection: turn.connection.id,
+            kept,
+            ended,
+        }));
     }
 
     /// Tries again to make a child, later each time.
@@ -392,6 +407,7 @@ impl Established {
 
     pub(crate) const fn child_made(&mut self) {
         self.child_failures = 0;
+        self.pfs_refused = false;
     }
 
     /// Does a task again after a moment (RFC 7296 section 2.25).
