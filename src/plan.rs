@@ -15,6 +15,7 @@ use vti::plane::{TunnelId, TunnelSpec};
 
 use crate::lockout::Outline;
 
+mod bfd;
 mod bgp;
 mod firewall;
 mod tunnel;
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) peers: Vec<PeerConfig>,
     /// Which of them stay down because the site file says so.
     pub(crate) shut_down: BTreeSet<PeerName>,
+    /// Whose path is watched.
+    pub(crate) bfd: BTreeMap<PeerName, Watch>,
     /// What their policies refer to.
     pub(crate) prefix_lists: Vec<PrefixList>,
     /// Which of the host's own routes peers may be told of.
@@ -46,6 +49,14 @@ pub(crate) struct Plan {
     pub(crate) firewall: Option<Ruleset>,
     /// The tunnels' interfaces at which a rule has to lower TCP's MSS, because the plane does not: known when the plane is chosen.
     pub(crate) clamp_mss: Vec<String>,
+}
+
+/// How the path to a neighbor is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) session: ::bfd::SessionConfig,
+    /// No BGP session before BFD is up.
+    pub(crate) strict: bool,
 }
 
 /// Which of the host's own routes peers may be told of.
@@ -149,6 +160,7 @@ impl Default for Plan {
             },
             peers: Vec::new(),
             shut_down: BTreeSet::new(),
+            bfd: BTreeMap::new(),
             prefix_lists: Vec::new(),
             redistribute: Redistribute::default(),
             networks: Vec::new(),
@@ -273,6 +285,7 @@ impl Plan {
     /// What a core would refuse and the site file's checks did not see, with the line.
     pub(crate) fn of(site: &config::Site, keys: &Keys) -> Result<Self, String> {
         let tunnels = tunnel::plan(site, keys)?;
+        let peers = bgp::peers(site, &tunnels)?;
         Ok(Self {
             name: site.gateway.name.clone(),
             ike: ike::EndpointConfig {
@@ -282,7 +295,8 @@ impl Plan {
                 },
                 ..ike::EndpointConfig::default()
             },
-            peers: bgp::peers(site, &tunnels)?,
+            bfd: bfd::watches(site, &peers),
+            peers,
             tunnels,
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),

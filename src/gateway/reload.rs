@@ -36,7 +36,8 @@ impl Gateway {
                 .push_back(Effect::Firewall(ruleset.map(Arc::new)));
         }
         let redistribution_differs = plan.redistribute != self.plan.redistribute;
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.adopt_bfd(now, &before, &mut touched);
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
             if self.facts_are_known {
