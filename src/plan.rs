@@ -88,6 +88,8 @@ pub(crate) struct TunnelPlan {
     pub(crate) peer_inside: std::net::IpAddr,
     /// The interface's MTU, where the site file sets it.
     pub(crate) mtu: Option<u16>,
+    /// Whether TCP's MSS is lowered to what fits; by whom depends on the plane.
+    pub(crate) mss_clamp: bool,
     /// What the interface is on the kernel's plane.
     pub(crate) interface_kind: config::model::InterfaceKind,
     /// What the network card should do on the kernel's plane.

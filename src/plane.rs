@@ -195,12 +195,14 @@ impl Choice {
         plan.clamp_mss = match self.kind {
             PlaneKind::Userspace => Vec::new(),
             PlaneKind::Kernel => (plan.tunnels.iter())
-                .filter(|tunnel| tunnel.spec.mss_clamp)
+                .filter(|tunnel| tunnel.mss_clamp)
                 .map(|tunnel| tunnel.interface().to_owned())
                 .collect(),
         };
         let wan = plan.wan.clone();
         for tunnel in &mut plan.tunnels {
+            // Where a rule does it the plane has no part in it, and a tunnel need not go for another wish.
+            tunnel.spec.mss_clamp = tunnel.mss_clamp && self.kind == PlaneKind::Userspace;
             if self.kind == PlaneKind::Userspace {
                 (tunnel.spec.binding, tunnel.spec.offload) = (None, Offload::Off);
                 continue;

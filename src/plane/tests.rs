@@ -194,6 +194,11 @@ fn mss_is_clamped_by_a_rule_where_the_plane_does_not_do_it() {
         assert_eq!(plan.clamp_mss, clamped, "{first} {second} {wish:?}");
         let rules = plan.ruleset().expect("the site has a firewall");
         assert_eq!(rules.clamp_mss, clamped);
+        let by_the_plane = |tunnel: &TunnelPlan| tunnel.spec.mss_clamp;
+        assert_eq!(
+            plan.tunnels.iter().all(by_the_plane),
+            wish == DataPlane::Userspace
+        );
         // Without a firewall of ours that chain is all that there is.
         plan.firewall = None;
         let text = plan
@@ -232,10 +237,11 @@ fn offload_is_for_the_device_towards_the_peer() {
 
 #[test]
 fn a_reload_may_not_ask_more_of_the_kernel_than_it_can_do() {
-    let plan = site("", "");
+    let few = "replay-window = 128";
+    let plan = site(few, few);
     let of = |wish| choose(wish, &plan.tunnels, kernel(&[])).expect("it can");
     let lesser = kernel(&["aes256-sha256"]);
-    let more = site("", "replay-window = 2048");
+    let more = site("", few);
     let text = of(DataPlane::Auto)
         .admit(&more.tunnels, &lesser)
         .expect_err("it cannot");
@@ -255,7 +261,8 @@ fn a_reload_may_not_ask_more_of_the_kernel_than_it_can_do() {
 
 #[test]
 fn the_kernel_is_not_asked_again_what_it_has_answered() {
-    let (plan, more) = (site("", ""), site("", "replay-window = 2048"));
+    let few = "replay-window = 128";
+    let (plan, more) = (site(few, few), site("", few));
     let mut choice = choose(DataPlane::Auto, &plan.tunnels, kernel(&[])).expect("it can");
     let mut asked = 0;
     let mut admit = |plan: &Plan| {
@@ -265,7 +272,7 @@ fn the_kernel_is_not_asked_again_what_it_has_answered() {
         });
         admitted.map(|()| asked)
     };
-    let mut fewer = site("", "");
+    let mut fewer = site(few, few);
     fewer.tunnels.truncate(1);
     assert_eq!(admit(&plan), Ok(0));
     assert_eq!(admit(&fewer), Ok(0));
