@@ -276,7 +276,7 @@ fn verifying_names_the_group_that_the_peer_wants_and_goes_on_with_it() {
     let report = bed.verify(0);
     assert_eq!(report["child"]["after"]["group"], "modp1536", "{report}");
     assert_eq!(
-        report["child"]["refused"][0]["wanted"], "modp1536",
+        report["child"]["refusals"][0]["wanted"], "modp1536",
         "{report}"
     );
 }
