@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  plane threads ──events (1024)──►┐
+//!  BFD's thread ──events (64)─────►│
 //!  TCP tasks ─────events (256)────►│        ┌──────────┐ effects ┌── plane.*() ── IKE datagrams
 //!  host thread ───notices (64)────►├─select─►  Gateway ├────────►├── transport: dial, send, close
 //!  control socket ─requests (16)──►│        └──────────┘         └── host thread: Desired, firewall
@@ -29,6 +30,7 @@ use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question, until};
+use crate::liveness::Liveness;
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
@@ -95,6 +97,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(event) = daemon.plane_events.recv() => Some(Input::Plane(event)),
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
+            Some(event) = daemon.paths.recv() => Some(Input::Bfd(event)),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
             Some(request) = asked.recv() => daemon.answer(request),
             Some((request, counts)) = daemon.counted.recv() => daemon.show(request, counts),
@@ -145,6 +148,8 @@ struct Daemon {
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
     arrivals: mpsc::Receiver<Arrival>,
+    liveness: Liveness,
+    paths: mpsc::Receiver<bfd::Event>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
@@ -182,6 +187,8 @@ impl Daemon {
                 loaded.bgp_port
             );
         }
+        let (watched, paths) = mpsc::channel(64);
+        let liveness = Liveness::new(seed()?, watched).map_err(|error| failed(&error))?;
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
         let gateway = Gateway::new(
             Instant::now(),
@@ -207,6 +214,8 @@ impl Daemon {
             transport,
             connections,
             arrivals,
+            liveness,
+            paths,
             host,
             notices,
             counted,
@@ -238,6 +247,7 @@ impl Daemon {
                         let _ = answer.send(Ok(report));
                     }
                 }
+                Effect::Bfd(wanted) => self.liveness.want(&wanted),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -379,6 +389,7 @@ impl Daemon {
     /// Tells the gateway what the tunnels carry, and systemd that the loop turns.
     fn beat(&mut self) -> Option<Input> {
         systemd::watchdog();
+        self.liveness.listen();
         let tunnels = self.loaded.plan.specs().into_iter();
         tunnels.for_each(|tunnel| self.count(tunnel.id));
         None
@@ -403,6 +414,7 @@ impl Daemon {
 
     fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
+        self.gateway.see_bfd(self.liveness.views());
         let answer = match request.query {
             Query::Status => {
                 self.count_for(request);
@@ -516,12 +528,13 @@ impl Daemon {
         let imagined = Imagined {
             desired: preview.desired,
             tunnels: loaded.plan.specs(),
-            ruleset: loaded.plan.firewall,
+            ruleset: loaded.plan.ruleset(),
         };
         Ok((reload, imagined))
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
+        self.gateway.see_bfd(self.liveness.views());
         let status = self
             .gateway
             .status(Instant::now(), &self.surroundings(counts));
@@ -577,9 +590,11 @@ impl Daemon {
     }
 
     /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
-    fn hand_over(self) {
+    fn hand_over(mut self) {
         info!("ends at once and leaves everything as it is, for the next run");
         systemd::stopping();
+        // Our silence is not to be taken for a dead path: the neighbors' routes and ours go on (RFC 5882, section 4.3).
+        self.liveness.leave();
         // What a destructor would take away or say is what has to stay. The process ends anyway.
         std::mem::forget(self);
     }
@@ -590,6 +605,7 @@ impl Daemon {
         let clean_up = self.loaded.clean_up;
         self.gateway.leave_neighbors(Instant::now());
         let mut rest = self.take_leave();
+        self.liveness.leave();
         self.linger().await;
         self.gateway.stop(Instant::now(), clean_up);
         rest.extend(self.take_leave());
@@ -605,6 +621,7 @@ impl Daemon {
                 | Effect::Watch(_)
                 | Effect::Count(_)
                 | Effect::Verified(..)
+                | Effect::Bfd(_)
                 | Effect::Fail(_) => {}
             }
         }

@@ -130,6 +130,8 @@ pub struct TunnelProfile {
     pub prefix_cap: Option<u32>,
     /// Whether its sessions can have a TCP MD5 key.
     pub md5: bool,
+    /// Whether it speaks BFD through its tunnels.
+    pub bfd: bool,
     /// The pre-shared keys that it takes.
     pub psk: PskRule,
     /// Ranges that inside addresses must avoid, both ends inclusive.
@@ -195,6 +197,7 @@ const OCI: TunnelProfile = TunnelProfile {
     hold_range: Some((18, 180)),
     prefix_cap: Some(2_000),
     md5: false,
+    bfd: false,
     psk: PskRule {
         allows: |octet| octet.is_ascii_alphanumeric() || octet == b' ',
         allowed: "letters, digits and spaces",
@@ -268,6 +271,7 @@ const GENERIC: TunnelProfile = TunnelProfile {
     hold_range: None,
     prefix_cap: None,
     md5: true,
+    bfd: true,
     // RFC 7296 §2.15: any octets; those that survive a text file and a console are printable.
     psk: PskRule {
         allows: |octet| octet == b' ' || octet.is_ascii_graphic(),

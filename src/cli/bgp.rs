@@ -96,6 +96,13 @@ pub(super) fn summary_lines(summary: &Value, paint: Paint) -> Vec<String> {
         if let Some(problem) = peer["reason"].as_str() {
             problems.push(format!("{}: {}", text(peer, "name"), paint.bad(problem)));
         }
+        if let Some(bfd) = peer["bfd"].as_str().filter(|bfd| *bfd != "Up") {
+            problems.push(format!(
+                "{}: {}",
+                text(peer, "name"),
+                paint.pending(&format!("BFD is {bfd}"))
+            ));
+        }
     }
     lines.extend(table.lines());
     lines.append(&mut problems);
@@ -138,6 +145,9 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
             ));
         }
     }
+    if neighbor["bfd"].is_object() {
+        lines.push(bfd_line(&neighbor["bfd"]));
+    }
     lines.push(format!(
         "  prefixes    {} received, {} accepted, {} advertised",
         number(summary, "received"),
@@ -170,6 +180,25 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!("    {}", text(route, "prefix")));
     }
     lines
+}
+
+fn bfd_line(bfd: &Value) -> String {
+    let since = span(number(bfd, "seconds_in_state"));
+    let state = format!("  BFD         {} for {since}", text(bfd, "state"));
+    match (
+        bfd["reason"].as_str(),
+        bfd["transmit_milliseconds"].as_u64(),
+    ) {
+        (Some(reason), _) => format!("{state}: {reason}"),
+        (None, Some(every)) => format!(
+            "{state}, sends every {every} ms, notices silence after {} ms",
+            number(bfd, "detection_milliseconds")
+        ),
+        (None, None) => format!(
+            "{state}, sends when asked, notices silence after {} ms",
+            number(bfd, "detection_milliseconds")
+        ),
+    }
 }
 
 fn route_lines(route: &Value, paint: Paint) -> Vec<String> {

@@ -49,6 +49,9 @@ impl Gateway {
         while let Some(event) = self.bgp.poll_event() {
             self.follow_restart(&event);
             self.journal_bgp(now, &event);
+            if let Event::PeerDown { peer, .. } = &event {
+                self.hold_strict(now, peer);
+            }
             any = true;
         }
         any

@@ -1,12 +1,15 @@
 //! What IKE says, carried to the data plane, BGP and the journal.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ike::{ChildSa, Diagnosis, DownReason, Event, Negotiation, Note};
 use tracing::{debug, info, trace, warn};
 use vti::plane::{Encap, SaSpec, TunnelId};
 
 use super::{Effect, Gateway, PlaneChange, said};
+
+/// How long past its lifetime an SA may stand in the kernel: for IKE to end it in good order, if anybody does.
+const OUTLIVES: Duration = Duration::from_secs(60);
 
 /// Which half of a CHILD_SA.
 #[derive(Clone, Copy)]
@@ -288,6 +291,7 @@ fn spec(child: &ChildSa, half: Half) -> SaSpec {
         local: child.local.ip(),
         remote: child.remote.ip(),
         limits: esp::Limits::default(),
+        outlived: Some(child.lifetime + OUTLIVES),
     }
 }
 

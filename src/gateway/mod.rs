@@ -24,6 +24,7 @@ use crate::lockout::Outline;
 use crate::plan::Plan;
 use crate::transport;
 
+mod bfd;
 mod bgp;
 mod commands;
 mod desired;
@@ -71,6 +72,8 @@ pub(crate) enum Input {
     Closed { conn: bgpd::ConnId, reason: String },
     /// The socket took octets that we sent.
     Sent { conn: bgpd::ConnId, octets: usize },
+    /// What became of the path to a neighbor.
+    Bfd(::bfd::Event),
     /// What the host's own routes and interfaces are now.
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
@@ -140,6 +143,8 @@ pub(crate) enum Effect {
     Count(TunnelId),
     /// What verifying a tunnel has shown: the report of `docs/status.md`.
     Verified(TunnelId, Value),
+    /// Watch the paths to these neighbors, and no others.
+    Bfd(BTreeMap<::bfd::SessionName, ::bfd::SessionConfig>),
     /// End the process: something cannot go on.
     Fail(String),
 }
@@ -162,6 +167,10 @@ pub(crate) struct Gateway {
     ike: Endpoint,
     bgp: Speaker,
     tunnels: BTreeMap<u32, Tunnel>,
+    /// What BFD has said of the path to each neighbor that is watched.
+    paths: BTreeMap<bgpd::PeerName, bfd::Path>,
+    /// What there was to see of BFD when somebody asked last.
+    bfd_views: BTreeMap<::bfd::SessionName, ::bfd::view::Session>,
     fib: BTreeMap<IpNet, Vec<FibNextHop>>,
     inherited: Inherited,
     facts: HostFacts,
@@ -201,6 +210,8 @@ impl Gateway {
             ike,
             bgp,
             tunnels: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            bfd_views: BTreeMap::new(),
             fib: BTreeMap::new(),
             inherited,
             facts: HostFacts::default(),
@@ -236,6 +247,7 @@ impl Gateway {
             Input::Bytes { conn, octets } => self.bgp.handle_bytes(now, conn, &octets),
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
+            Input::Bfd(event) => self.handle_bfd(now, event),
             Input::Host(facts) => self.handle_facts(now, facts),
             Input::Reconciled(outcome) => self.handle_report(now, outcome),
             Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
@@ -362,8 +374,7 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
-            // The plane's own log line says all that there is to say.
-            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::PolicyRestored { tunnel } => self.note_restored_policy(now, tunnel),
             PlaneEvent::OffloadRefused { tunnel, reason } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
                     warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");

@@ -29,13 +29,15 @@ impl Gateway {
         self.adopt_speaker(now, &plan, &mut touched)?;
         self.adopt_peers(now, &plan, &mut touched)?;
         self.adopt_shutdowns(now, &plan, &mut touched)?;
-        if plan.firewall != self.plan.firewall {
+        let ruleset = plan.ruleset();
+        if ruleset != self.plan.ruleset() {
             touched.push("firewall: rules replaced".into());
             self.effects
-                .push_back(Effect::Firewall(plan.firewall.clone().map(Arc::new)));
+                .push_back(Effect::Firewall(ruleset.map(Arc::new)));
         }
         let redistribution_differs = plan.redistribute != self.plan.redistribute;
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.adopt_bfd(now, &before, &mut touched);
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
             if self.facts_are_known {

@@ -66,6 +66,8 @@ struct Bed {
     /// Inbound and outbound SPI of the SAs in the data plane.
     inbound: Vec<u32>,
     outbound: Option<u32>,
+    /// After which time each would be ended without us.
+    outlived: Vec<Option<Duration>>,
     /// What the cloud's endpoint said.
     heard: Vec<Event>,
     /// How many datagrams we sent.
@@ -113,6 +115,7 @@ impl Bed {
             asked: Vec::new(),
             inbound: Vec::new(),
             outbound: None,
+            outlived: Vec::new(),
             heard: Vec::new(),
             sent: 0,
             is_deaf: false,
@@ -219,6 +222,9 @@ impl Bed {
             };
             self.gateway.handle(self.now, refused);
             return;
+        }
+        if let PlaneChange::AddInbound(_, sa) | PlaneChange::SetOutbound(_, sa) = &change {
+            self.outlived.push(sa.outlived);
         }
         match change {
             PlaneChange::AddInbound(_, sa) => self.inbound.push(sa.spi),
@@ -383,7 +389,29 @@ fn a_tunnel_that_lost_an_sa_is_down_until_ike_has_replaced_it() {
         assert_ne!(before, (bed.inbound[0], bed.outbound));
         assert_eq!(bed.was_deleted(), 0, "the IKE_SA lives on");
         assert_eq!(bed.gateway.tunnels[&TUNNEL.0].downs, 1);
+        assert_eq!(bed.gateway.tunnels[&TUNNEL.0].lost_sas, 1);
     }
+}
+
+#[test]
+fn a_policy_that_was_put_back_is_told_and_counted_and_takes_nothing_down() {
+    let mut bed = Bed::new("", &[]);
+    for _ in 0..2 {
+        let restored = PlaneEvent::PolicyRestored { tunnel: TUNNEL };
+        bed.tell(Input::Plane(restored));
+    }
+    assert!(bed.is_up());
+    let tunnel = &bed.gateway.tunnels[&TUNNEL.0];
+    assert_eq!((tunnel.restored_policies, tunnel.downs), (2, 0));
+    let told: Vec<_> = bed.gateway.journal.newest().collect();
+    let (_, last) = told.first().expect("it is in the journal");
+    assert!(last.contains("put back, 2 times so far"), "{last}");
+}
+
+#[test]
+fn the_kernel_may_end_an_sa_when_ike_would_have_done_it_before() {
+    let bed = Bed::new("child-lifetime = \"20m\"\n", &[]);
+    assert_eq!(bed.outlived, [Some(secs(1260)); 2]);
 }
 
 #[test]

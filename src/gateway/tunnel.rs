@@ -70,6 +70,10 @@ pub(crate) struct Tunnel {
     pub(crate) offload_refused: Option<String>,
     /// How often packets stopped passing.
     pub(crate) downs: u64,
+    /// How often somebody deleted an SA that packets needed.
+    pub(crate) lost_sas: u64,
+    /// How often somebody deleted or changed a policy, and it was put back.
+    pub(crate) restored_policies: u64,
     up: bool,
     /// What BGP was told last of the interface.
     published: bool,
@@ -122,6 +126,8 @@ impl Tunnel {
             suites: Suites::default(),
             offload_refused: None,
             downs: 0,
+            lost_sas: 0,
+            restored_policies: 0,
             up: false,
             published: false,
             source: None,
@@ -322,6 +328,7 @@ impl Tunnel {
             Direction::Outbound => spi == outbound,
         };
         self.has_lost |= carries;
+        self.lost_sas += u64::from(carries);
         carries.then_some(inbound)
     }
 

@@ -61,6 +61,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             Mtu::Auto => None,
             Mtu::Fixed(mtu) => Some(mtu),
         },
+        mss_clamp: tunnel.mss_clamp,
         interface_kind: tunnel.interface_kind,
         offload: tunnel.offload,
         spec: TunnelSpec {

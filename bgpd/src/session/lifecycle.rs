@@ -86,6 +86,28 @@ impl Session {
         }
     }
 
+    /// BFD says that the path to the peer is dead (RFC 5882, section 3.2). Its connection ends within the time that BFD takes; what
+    /// the peer still hears of it is why. A session that is only being tried finds out by itself.
+    pub(crate) fn bfd_down(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.phase, Phase::Established(_)) {
+            self.cease(turn, Notification::cease(Notification::BFD_DOWN));
+            self.open(turn, RETRY);
+        }
+    }
+
+    /// Gives up trying until it is started again. An established session stays.
+    pub(crate) fn hold(&mut self, turn: &mut Turn<'_>, text: &str) {
+        let disabled = Phase::Idle(Idle::Disabled {
+            text: text.to_owned(),
+        });
+        if let Phase::Established(_) | Phase::Idle(Idle::Disabled { .. }) = self.phase {
+            return;
+        }
+        let goodbye = Notification::cease(Notification::CONNECTION_REJECTED);
+        self.close_all(turn, Some(&goodbye));
+        self.phase = disabled;
+    }
+
     /// The peer's interface came up or went down.
     pub(crate) fn interface_changed(&mut self, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else {

@@ -36,6 +36,9 @@ pub(super) struct Tunnel {
     pub(super) is_watched: bool,
     /// When to look for redundant SAs.
     pub(super) dedupe_at: Option<Instant>,
+    /// The peer has lost track of its SAs and made new ones. Until it certainly has the new child, and until then at the latest, our traffic
+    /// stays on the old one: a data plane that outlives its daemon still receives on it.
+    pub(super) clings_until: Option<Instant>,
 }
 
 impl Tunnel {

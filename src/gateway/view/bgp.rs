@@ -40,6 +40,8 @@ pub(super) struct NeighborView {
     /// Received before the neighbor went away, and kept for its return (RFC 4724).
     stale: u32,
     advertised: u32,
+    /// BFD's state, where it watches the path.
+    bfd: Option<String>,
 }
 
 impl Gateway {
@@ -78,6 +80,7 @@ impl Gateway {
             accepted: peer.accepted,
             stale: peer.stale,
             advertised: peer.advertised,
+            bfd: self.bfd_state(&peer.name),
         }
     }
 
@@ -109,9 +112,10 @@ impl Gateway {
     pub(crate) fn bgp_neighbor(&self, now: Instant, name: &str) -> Result<Value, Refusal> {
         let peer = self.peer(name)?;
         let neighbor = self.bgp.neighbor(now, peer.name.as_str());
-        let neighbor = neighbor
-            .as_ref()
-            .map(|it| in_full(self.neighbor_view(&it.summary), it));
+        let neighbor = neighbor.as_ref().map(|it| {
+            let bfd = self.bfd_view(&peer.name);
+            in_full(self.neighbor_view(&it.summary), bfd, it)
+        });
         Ok(json!({
             "version": VERSION,
             "neighbor": to_value(&neighbor)?,

@@ -14,6 +14,7 @@ use self::tunnel::{TunnelView, view};
 use super::{Gateway, Tunnel};
 use crate::control::Refusal;
 
+mod bfd;
 mod bgp;
 mod neighbor;
 mod tunnel;

@@ -8,6 +8,7 @@ use bgpd::wire::Capabilities;
 use bgpd::{Agreed, OverLimit, PeerRestart, Policy};
 use serde::Serialize;
 
+use super::bfd::BfdView;
 use super::bgp::NeighborView;
 use super::seconds;
 
@@ -36,6 +37,8 @@ pub(super) struct NeighborInFull<'a> {
     established_count: u32,
     last_error: Option<String>,
     remarks: &'a [String],
+    /// Where the path is watched.
+    bfd: Option<BfdView>,
 }
 
 #[derive(Serialize)]
@@ -61,7 +64,11 @@ struct RestartView {
     forwarding_preserved: bool,
 }
 
-pub(super) fn in_full(summary: NeighborView, neighbor: &Neighbor) -> NeighborInFull<'_> {
+pub(super) fn in_full(
+    summary: NeighborView,
+    bfd: Option<BfdView>,
+    neighbor: &Neighbor,
+) -> NeighborInFull<'_> {
     NeighborInFull {
         summary,
         local_asn: neighbor.local_asn.0,
@@ -88,6 +95,7 @@ pub(super) fn in_full(summary: NeighborView, neighbor: &Neighbor) -> NeighborInF
         established_count: neighbor.established_count,
         last_error: neighbor.last_error.as_ref().map(ToString::to_string),
         remarks: &neighbor.remarks,
+        bfd,
     }
 }
 

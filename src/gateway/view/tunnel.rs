@@ -37,6 +37,8 @@ pub(super) struct TunnelView<'a> {
     remote: IpAddr,
     mtu: u16,
     times_down: u64,
+    lost_sas: u64,
+    restored_policies: u64,
     attempts: u32,
     site_line: usize,
     last_failure: Option<FailureView<'a>>,
@@ -142,6 +144,8 @@ pub(super) fn view<'a>(
         remote: plan.connection.remote,
         mtu: tunnel.inner_mtu(),
         times_down: tunnel.downs,
+        lost_sas: tunnel.lost_sas,
+        restored_policies: tunnel.restored_policies,
         attempts: connection.map_or(0, |one| one.attempts),
         site_line: plan.line,
         last_failure: tunnel.failure.as_ref().map(|(when, text)| FailureView {
