@@ -235,7 +235,7 @@ fn another_group_at_the_first_rekey() {
         "aes256gcm16-modp3072".clone_into(&mut connection.esp);
     });
     assert!(bed.gateway.command(&["tunnel", "oci-1", "rekey"]).ok());
-    insta::assert_snapshot!(bed.line("CREATE_CHILD_SA"), @"oci-1 with 198.51.100.1:4500: CREATE_CHILD_SA: the peer refuses our ESP (phase 2) proposal aes256gcm16-ecp384 with NO_PROPOSAL_CHOSEN and does not say what it wants; compare with the peer's ESP (phase 2) settings; the suite itself was accepted when the tunnel came up, so it is the Diffie-Hellman group (PFS) that differs; site file: esp (line 11), pfs (line 12); Oracle's console: the Perfect forward secrecy Diffie-Hellman group in the tunnel's Phase two (IPSec) configuration (pfs-dh-group)");
+    insta::assert_snapshot!(bed.line("CREATE_CHILD_SA"), @"oci-1 with 198.51.100.1:4500: CREATE_CHILD_SA: the peer refuses to rekey the CHILD_SA with NO_PROPOSAL_CHOSEN: the tunnel goes on until its CHILD_SA expires, and is then set up afresh. The ciphers were accepted before, so what it refuses is the Diffie-Hellman group (PFS); tried: ecp384. Put the peer's PFS group into esp, or let pfs permit what it wants, or set PFS there to one of ours; site file: esp (line 11), pfs (line 12); Oracle's console: the Perfect forward secrecy Diffie-Hellman group in the tunnel's Phase two (IPSec) configuration (pfs-dh-group)");
     assert_eq!(bed.gateway.tunnel("oci-1")["state"], "up");
     assert_eq!(bed.swan.installed().len(), 1);
 }
@@ -276,7 +276,7 @@ fn verifying_names_the_group_that_the_peer_wants_and_goes_on_with_it() {
     let report = bed.verify(0);
     assert_eq!(report["child"]["after"]["group"], "modp1536", "{report}");
     assert_eq!(
-        report["child"]["refused"][0]["wanted"], "modp1536",
+        report["child"]["refusals"][0]["wanted"], "modp1536",
         "{report}"
     );
 }

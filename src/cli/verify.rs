@@ -68,7 +68,7 @@ fn rekeying(out: &mut String, what: &str, report: &Value) {
         (_, Some(took)) => writeln!(out, "{what:<9} {before}; not rekeyed, after {took} ms"),
         (_, None) => writeln!(out, "{what:<9} {before}; not tried"),
     };
-    for refused in report["refused"].as_array().into_iter().flatten() {
+    for refused in report["refusals"].as_array().into_iter().flatten() {
         let offered = refused["offered"].as_str().unwrap_or("no group");
         let answer = refused["answer"].as_str().unwrap_or_default();
         let wanted = refused["wanted"]
@@ -106,13 +106,13 @@ mod tests {
                 "before": { "suite": "aes256gcm16", "group": null },
                 "after": { "suite": "aes256gcm16", "group": "modp2048" },
                 "milliseconds": 12,
-                "refused": [{ "offered": "ecp384", "answer": "INVALID_KE_PAYLOAD", "wanted": "modp2048" }],
+                "refusals": [{ "offered": "ecp384", "answer": "INVALID_KE_PAYLOAD", "wanted": "modp2048" }],
             },
             "ike": {
                 "before": { "suite": "aes256-sha1-modp2048", "group": "modp2048" },
                 "after": { "suite": "aes256-sha1-modp2048", "group": "modp2048" },
                 "milliseconds": 30,
-                "refused": [],
+                "refusals": [],
             },
             "traffic": { "packets_in": 1, "packets_out": 2, "milliseconds": 900 },
         });

@@ -87,7 +87,7 @@ struct Rekeying {
     /// How long the exchange took, or until it was refused; with the deletion of the old SA.
     milliseconds: Option<u64>,
     /// Offers that the peer refused, in order, and that were followed by another one.
-    refused: Vec<RefusedOffer>,
+    refusals: Vec<RefusedOffer>,
     failure: Option<Failure>,
 }
 
@@ -240,7 +240,7 @@ impl Gateway {
                 wanted,
             }) => {
                 if let Some(it) = self.verifications.get_mut(&connection.0) {
-                    it.rekeying(*negotiation).refused.push(RefusedOffer {
+                    it.rekeying(*negotiation).refusals.push(RefusedOffer {
                         offered: offered.clone(),
                         answer: notify.to_string(),
                         wanted: wanted.clone(),
@@ -351,7 +351,7 @@ impl Gateway {
         else {
             return;
         };
-        let last = it.rekeying(now_rekeyed).refused.last();
+        let last = it.rekeying(now_rekeyed).refusals.last();
         let wanted = match &diagnosis.cause {
             Cause::InvalidKe { wanted, .. } => Some(wanted.clone()),
             _ => last.and_then(|last| last.wanted.clone()),

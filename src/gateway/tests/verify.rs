@@ -53,7 +53,7 @@ fn a_group_that_the_peer_refuses_is_named_with_the_one_that_it_wants_and_the_nex
     let ours = [Group::Curve25519, Group::Ecp256];
     let (_, report) = verified(&ours, &[Group::Ecp256], false);
     assert_eq!(report["verified"], true, "{report}");
-    let refused = &report["child"]["refused"][0];
+    let refused = &report["child"]["refusals"][0];
     assert_eq!(refused["offered"], "curve25519");
     assert_eq!(refused["answer"], "INVALID_KE_PAYLOAD");
     assert_eq!(refused["wanted"], "ecp256");
