@@ -11,16 +11,18 @@
 //!
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
+use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters, TunnelId};
 use vti::user::{IkeSender, UserPlaneConfig};
 
 use crate::cli::{Failure, number, plan};
@@ -152,6 +154,8 @@ struct Daemon {
     notices: mpsc::Receiver<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
     counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
+    /// Who waits for which tunnel to be verified.
+    verifying: BTreeMap<TunnelId, oneshot::Sender<Result<Value, Refusal>>>,
 }
 
 impl Daemon {
@@ -216,6 +220,7 @@ impl Daemon {
             notices,
             counted,
             counted_by,
+            verifying: BTreeMap::new(),
             loaded,
         })
     }
@@ -235,6 +240,13 @@ impl Daemon {
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
+                Effect::Count(tunnel) => self.count(tunnel),
+                Effect::Verified(tunnel, report) => {
+                    // A client that went away does not want its answer.
+                    if let Some(answer) = self.verifying.remove(&tunnel) {
+                        let _ = answer.send(Ok(report));
+                    }
+                }
                 Effect::Bfd(wanted) => self.liveness.want(&wanted),
                 Effect::Fail(reason) => return Some(reason),
             }
@@ -378,25 +390,26 @@ impl Daemon {
     fn beat(&mut self) -> Option<Input> {
         systemd::watchdog();
         self.liveness.listen();
-        for plan in &self.loaded.plan.tunnels {
-            let tunnel = plan.spec.id;
-            if let Some(TunnelCounters {
+        let tunnels = self.loaded.plan.specs().into_iter();
+        tunnels.for_each(|tunnel| self.count(tunnel.id));
+        None
+    }
+
+    /// Tells the gateway what a tunnel has carried.
+    fn count(&mut self, tunnel: TunnelId) {
+        if let Some(TunnelCounters {
+            packets_in,
+            packets_out,
+            ..
+        }) = self.plane.counters(tunnel)
+        {
+            let carried = Input::Carried {
+                tunnel,
                 packets_in,
                 packets_out,
-                ..
-            }) = self.plane.counters(tunnel)
-            {
-                self.gateway.handle(
-                    Instant::now(),
-                    Input::Carried {
-                        tunnel,
-                        packets_in,
-                        packets_out,
-                    },
-                );
-            }
+            };
+            self.gateway.handle(Instant::now(), carried);
         }
-        None
     }
 
     fn answer(&mut self, request: Request) -> Option<Input> {
@@ -411,9 +424,20 @@ impl Daemon {
                 self.plan_for(request);
                 return None;
             }
+            Query::Verify(name) => match self.gateway.verify(now, &name) {
+                Ok(tunnel) => {
+                    self.verifying.insert(tunnel, request.answer);
+                    return None;
+                }
+                Err(refusal) => Err(refusal),
+            },
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
+            Query::BgpWhy(asked) => self.gateway.bgp_why(&asked, host::way_to),
+            Query::BgpWhyNot { neighbor, prefix } => {
+                self.gateway.bgp_why_not(now, &neighbor, &prefix)
+            }
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
             Query::Reload => self.reload().map(|touched| {
                 let message = if touched.is_empty() {
@@ -426,6 +450,10 @@ impl Daemon {
             Query::Tunnel(name, command) => self
                 .gateway
                 .tunnel(now, &name, command)
+                .map(|message| serde_json::json!({ "message": message })),
+            Query::Neighbor(name, command) => self
+                .gateway
+                .neighbor(now, &name, command)
                 .map(|message| serde_json::json!({ "message": message })),
         };
         // A client that went away does not want its answer.
@@ -500,7 +528,7 @@ impl Daemon {
         let imagined = Imagined {
             desired: preview.desired,
             tunnels: loaded.plan.specs(),
-            ruleset: loaded.plan.firewall,
+            ruleset: loaded.plan.ruleset(),
         };
         Ok((reload, imagined))
     }
@@ -591,6 +619,8 @@ impl Daemon {
                 | Effect::Bgp(_)
                 | Effect::Sign(_)
                 | Effect::Watch(_)
+                | Effect::Count(_)
+                | Effect::Verified(..)
                 | Effect::Bfd(_)
                 | Effect::Fail(_) => {}
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::console::{self, Console};
 use crate::model::Pfs;
 use crate::proposal::{Encryption, Group, Integrity};
 
@@ -101,6 +102,8 @@ pub struct TunnelProfile {
     pub name: &'static str,
     /// What people call the thing at the other end.
     pub peer: &'static str,
+    /// What its console calls things, where it has one.
+    pub console: Option<&'static Console>,
     /// Proposals for the IKE SA, the preferred one first.
     pub ike: &'static [&'static str],
     /// Proposals for CHILD_SAs, the preferred one first.
@@ -174,6 +177,7 @@ const AES_CBC: &[Encryption] = &[
 const OCI: TunnelProfile = TunnelProfile {
     name: "oci",
     peer: "Oracle's DRG",
+    console: Some(&console::OCI),
     // Oracle's own recommendation for phase 1; it takes no GCM there.
     ike: &["aes256-sha384-ecp384"],
     // Its default group for PFS is 5, hence the last place for it.
@@ -243,6 +247,7 @@ const OCI: TunnelProfile = TunnelProfile {
 const GENERIC: TunnelProfile = TunnelProfile {
     name: "generic",
     peer: "the peer",
+    console: None,
     ike: &[
         "aes256gcm16-prfsha384-ecp384",
         "aes256-sha384-ecp384",

@@ -12,6 +12,7 @@ use std::time::Instant;
 use bgpd::{FibNextHop, Speaker};
 use ike::{ConnectionId, Endpoint};
 use ipnet::IpNet;
+use serde_json::Value;
 use tracing::{error, warn};
 use vti::host::Report;
 use vti::nft::Ruleset;
@@ -34,9 +35,11 @@ mod losses;
 mod outer;
 mod preview;
 mod reload;
+mod said;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod verify;
 pub(crate) mod view;
 
 pub(crate) use commands::FAREWELL;
@@ -48,6 +51,7 @@ pub(crate) use losses::Refused;
 use outer::Withheld;
 pub(crate) use tunnel::LocalPath;
 use tunnel::Tunnel;
+use verify::Verifications;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -135,6 +139,10 @@ pub(crate) enum Effect {
     Firewall(Option<Arc<Ruleset>>),
     /// What the host has to be looked at for: the ways to the peers, and what is in the way.
     Watch(Arc<Outline>),
+    /// Say what a tunnel has carried so far, with [`Input::Carried`].
+    Count(TunnelId),
+    /// What verifying a tunnel has shown: the report of `docs/status.md`.
+    Verified(TunnelId, Value),
     /// Watch the paths to these neighbors, and no others.
     Bfd(BTreeMap<::bfd::SessionName, ::bfd::SessionConfig>),
     /// End the process: something cannot go on.
@@ -178,6 +186,7 @@ pub(crate) struct Gateway {
     journal: Journal,
     /// What waits for its time.
     due: Vec<(Instant, Due)>,
+    verifications: Verifications,
     started: Instant,
     stopping: bool,
 }
@@ -215,6 +224,7 @@ impl Gateway {
             withheld: Vec::new(),
             journal: Journal::default(),
             due: Vec::new(),
+            verifications: Verifications::new(),
             started: now,
             stopping: false,
         };
@@ -255,6 +265,7 @@ impl Gateway {
             Input::Tick => {}
         }
         self.do_what_is_due(now);
+        self.go_on_verifying(now);
         self.ike.handle_timeout(now);
         self.bgp.handle_timeout(now);
         self.settle(now);
@@ -286,8 +297,10 @@ impl Gateway {
     /// When [`Input::Tick`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.iter().map(|(when, _)| *when).min();
-        [self.ike.poll_timeout(), self.bgp.poll_timeout(), due]
+        let cores = [self.ike.poll_timeout(), self.bgp.poll_timeout()];
+        cores
             .into_iter()
+            .chain([due, self.verification_timeout()])
             .flatten()
             .min()
     }
@@ -327,8 +340,9 @@ impl Gateway {
             } => {
                 self.ike.handle_datagram(now, local, remote, &payload);
             }
-            PlaneEvent::FirstInbound { spi, .. } => {
-                self.ike_command(now, ike::Command::InboundTraffic { spi })
+            PlaneEvent::FirstInbound { tunnel, spi } => {
+                self.verify_inbound(tunnel, spi);
+                self.ike_command(now, ike::Command::InboundTraffic { spi });
             }
             PlaneEvent::SoftLimit {
                 tunnel,
@@ -360,8 +374,7 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
-            // The plane's own log line says all that there is to say.
-            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::PolicyRestored { tunnel } => self.note_restored_policy(now, tunnel),
             PlaneEvent::OffloadRefused { tunnel, reason } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
                     warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");
@@ -384,6 +397,10 @@ impl Gateway {
             return;
         };
         let was_silent = tunnel.silence(now).is_some();
+        self.verify_count(now, id, (packets_in, packets_out));
+        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
+            return;
+        };
         if tunnel.count(now, packets_in, packets_out) {
             self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(id.0)));
         } else if let (false, Some(silence)) = (was_silent, tunnel.silence(now)) {

@@ -9,5 +9,7 @@
 mod bfd;
 mod lan;
 mod limits;
+mod refresh;
 mod restart;
 mod session;
+mod why;

@@ -8,7 +8,8 @@ use super::{Change, Dial, Established, Idle, Opening, Phase, Session, Turn, nego
 use crate::OverLimit;
 use crate::error::SessionError;
 use crate::event::{Action, ConnId, DownReason, Event, Refused};
-use crate::wire::{Family, Notification, keepalive, route_refresh};
+use crate::rib::Flushed;
+use crate::wire::{Family, Notification, RouteRefresh, keepalive};
 
 /// The first pause after a failed attempt; it doubles up to the peer's `connect_retry`.
 const RETRY: Duration = Duration::from_millis(250);
@@ -268,13 +269,14 @@ impl Session {
         }
     }
 
-    /// Writes UPDATEs on the established session.
-    pub(crate) fn send_updates(&mut self, turn: &mut Turn<'_>, bytes: Vec<u8>, messages: u64) {
+    /// Writes UPDATEs on the established session, and what marks where they begin and end.
+    pub(crate) fn send_updates(&mut self, turn: &mut Turn<'_>, flushed: Flushed) {
         if let Phase::Established(it) = &mut self.phase
-            && !bytes.is_empty()
+            && !flushed.bytes.is_empty()
         {
-            self.sent.updates += messages;
-            it.connection.send(turn, bytes);
+            self.sent.updates += flushed.updates;
+            self.sent.refreshes += flushed.refreshes;
+            it.connection.send(turn, flushed.bytes);
         }
     }
 
@@ -284,7 +286,8 @@ impl Session {
             && it.agreed.route_refresh
         {
             self.sent.refreshes += 1;
-            it.connection.send(turn, route_refresh(family));
+            it.connection
+                .send(turn, RouteRefresh::request(family).message());
         }
     }
 

@@ -18,6 +18,7 @@ mod bfd;
 mod bgp;
 mod neighbor;
 mod tunnel;
+mod why;
 
 /// The version of the schema.
 pub(crate) const VERSION: u32 = 1;

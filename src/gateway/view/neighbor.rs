@@ -50,6 +50,7 @@ struct AgreedView {
     keepalive_seconds: u64,
     four_octet_as: bool,
     route_refresh: bool,
+    enhanced_route_refresh: bool,
     ipv4_unicast: bool,
     graceful_restart: Option<RestartView>,
 }
@@ -107,6 +108,7 @@ fn agreed(agreed: &Agreed) -> AgreedView {
         keepalive_seconds: seconds(agreed.keepalive),
         four_octet_as: agreed.four_octet_as,
         route_refresh: agreed.route_refresh,
+        enhanced_route_refresh: agreed.enhanced_route_refresh,
         ipv4_unicast: agreed.ipv4_unicast,
         graceful_restart: agreed.graceful_restart.as_ref().map(restart),
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::bgp::{Router, Speaker};
 use crate::daemon::{Daemon, Program};
 use crate::netns::Ns;
+use crate::vty::Vty;
 use crate::wait::{OrFail, eventually_true};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ impl Frr {
     #[track_caller]
     #[must_use]
     pub fn start(ns: &Ns, speaker: &Speaker) -> Self {
-        crate::tools::require(&["vtysh", "/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"]);
+        crate::tools::require(&["/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"]);
         let dir = ns.dir().join("frr");
         std::fs::create_dir_all(&dir).or_fail("create a folder for FRR");
         let group_file = write_group_file(&dir);
@@ -74,36 +75,35 @@ impl Frr {
             dir,
         };
         eventually_true(START_LIMIT, "FRR answers", || {
-            frr.try_vtysh(&["show bgp summary json"]).is_some()
+            frr.try_vty(&["show bgp summary json"]).is_ok()
         });
         frr
     }
 
-    fn try_vtysh(&self, commands: &[&str]) -> Option<String> {
-        let dir = self.dir.display().to_string();
-        let mut argv = vec!["vtysh", "--vty_socket", dir.as_str()];
+    fn try_vty(&self, commands: &[&str]) -> std::io::Result<String> {
+        let mut vty = Vty::open(&self.dir.join("bgpd.vty"))?;
+        let mut said = String::new();
         for command in commands {
-            argv.extend(["-c", command]);
+            said += &vty.command(command)?;
         }
-        let finished = self.bgpd.ns().try_exec(&argv);
-        finished.ok().then_some(finished.stdout)
+        Ok(said)
     }
 
-    /// Runs commands in one vtysh session.
+    /// Runs commands in one session with bgpd.
     ///
     /// # Panics
-    /// When vtysh refuses.
+    /// When it refuses one.
     #[track_caller]
-    pub fn vtysh(&self, commands: &[&str]) -> String {
-        self.try_vtysh(commands)
-            .or_fail(format_args!("vtysh {commands:?}"))
+    pub fn vty(&self, commands: &[&str]) -> String {
+        self.try_vty(commands)
+            .or_fail(format_args!("tell bgpd {commands:?}"))
     }
 
     /// The answer of a `show … json` command.
     #[track_caller]
     #[must_use]
     pub fn json(&self, command: &str) -> Value {
-        let text = self.vtysh(&[command]);
+        let text = self.vty(&[command]);
         serde_json::from_str(&text).or_fail(format_args!("read the answer to `{command}`: {text}"))
     }
 
@@ -122,7 +122,7 @@ impl Frr {
     #[track_caller]
     fn edit(&self, asn: u32, line: &str) {
         let router = format!("router bgp {asn}");
-        self.vtysh(&[
+        self.vty(&[
             "configure terminal",
             &router,
             "address-family ipv4 unicast",
@@ -150,7 +150,7 @@ impl Frr {
         write_bgpd(&self.dir, speaker);
         self.bgpd.restart();
         eventually_true(START_LIMIT, "FRR answers again", || {
-            self.try_vtysh(&["show bgp summary json"]).is_some()
+            self.try_vty(&["show bgp summary json"]).is_ok()
         });
     }
 
@@ -158,16 +158,25 @@ impl Frr {
     #[track_caller]
     pub fn edit_bfd(&self, interval: u32, lines: &[&str]) {
         let profile = format!("profile {}", bfd_profile(interval));
-        let mut commands = vec!["configure terminal", "bfd", &profile];
-        commands.extend(lines);
-        self.vtysh(&commands);
+        let commands = ["configure terminal", "bfd", &profile];
+        self.bfdd_vty(&[&commands, lines].concat());
+    }
+
+    #[track_caller]
+    fn bfdd_vty(&self, commands: &[&str]) -> String {
+        let mut vty = Vty::open(&self.dir.join("bfdd.vty")).or_fail("reach bfdd");
+        let tell = |command: &&str| vty.command(command);
+        let said: Result<String, _> = commands.iter().map(tell).collect();
+        said.or_fail(format_args!("tell bfdd {commands:?}"))
     }
 
     /// BFD with a neighbor as FRR sees it; `null` where there is none.
     #[track_caller]
     #[must_use]
     pub fn bfd(&self, neighbor: &str) -> Value {
-        let peers = self.json("show bfd peers json");
+        let peers = self.bfdd_vty(&["show bfd peers json"]);
+        let peers: Value =
+            serde_json::from_str(&peers).or_fail(format_args!("read what bfdd says: {peers}"));
         let mut peers = peers.as_array().into_iter().flatten();
         let peer = peers.find(|peer| peer["peer"] == neighbor);
         peer.cloned().unwrap_or_default()
@@ -222,7 +231,7 @@ impl Router for Frr {
             "show bgp ipv4 unicast summary",
             &format!("show bgp neighbors {neighbor}"),
         ];
-        self.try_vtysh(&commands).unwrap_or_default()
+        self.try_vty(&commands).unwrap_or_default()
     }
 }
 
