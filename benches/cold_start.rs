@@ -82,7 +82,7 @@ struct Run {
 #[derive(Debug)]
 enum Running {
     Causeway(Gateway),
-    Frr(StrongSwan, Frr),
+    Frr(StrongSwan, Box<Frr>),
     Bird(StrongSwan, Bird),
 }
 
@@ -108,7 +108,7 @@ impl Running {
             }
             Stack::StrongSwanAndFrr => {
                 let (swan, frr) = both(swan, || Frr::start(gateway, &router()));
-                Self::Frr(swan, frr)
+                Self::Frr(swan, Box::new(frr))
             }
             Stack::StrongSwanAndBird => {
                 let (swan, bird) = both(swan, || Bird::start(gateway, &router()));
