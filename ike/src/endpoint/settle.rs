@@ -23,7 +23,7 @@ const CROSSING_GRACE: Duration = Duration::from_millis(500);
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
 /// How long a peer that has restarted may take to say that it has its new child.
-const CLINGING: Duration = Duration::from_secs(1);
+const CLINGING: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     pub(super) fn settle(&mut self, now: Instant) {
@@ -169,6 +169,7 @@ impl Endpoint {
             }
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
                 tunnel.clings_until = Some(now + CLINGING);
+                self.cx.delay_burials(id, now + CLINGING);
             }
             self.cx
                 .events
