@@ -90,10 +90,20 @@ pub enum Cause {
     },
     /// The peer wants a Diffie-Hellman group that we do not accept.
     InvalidKe {
+        /// IKE or ESP.
+        negotiation: Negotiation,
         /// Groups that we accept.
         ours: Vec<String>,
         /// The group that the peer asks for.
         wanted: String,
+    },
+    /// The peer refuses to replace a CHILD_SA whose ciphers it has accepted before: what a rekey adds is the
+    /// Diffie-Hellman group, which the child of IKE_AUTH does not have (RFC 7296 section 1.2).
+    PfsRefused {
+        /// How it refused.
+        notify: NotifyType,
+        /// Groups that were tried; `none` is no exchange at all.
+        tried: Vec<String>,
     },
     /// Nothing came back.
     NoAnswer {
@@ -104,6 +114,8 @@ pub enum Cause {
     },
     /// The peer refused with a notification that has no case of its own here.
     PeerRefused {
+        /// What was negotiated, where that is known.
+        negotiation: Option<Negotiation>,
         /// What it said.
         notify: NotifyType,
     },
@@ -160,8 +172,9 @@ impl Cause {
         }
     }
 
-    pub(crate) fn invalid_ke(ours: &[Group], wanted: u16) -> Self {
+    pub(crate) fn invalid_ke(negotiation: Negotiation, ours: &[Group], wanted: u16) -> Self {
         Self::InvalidKe {
+            negotiation,
             ours: ours.iter().map(ToString::to_string).collect(),
             wanted: describe::group(wanted),
         }
@@ -194,7 +207,7 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "the peer's proof as {theirs:?} does not verify (we are {ours:?}): \
-                 the pre-shared keys differ; compare psk with the peer's shared secret"
+                 the pre-shared keys differ"
             ),
             Self::Authentication {
                 by: RefusedBy::Peer,
@@ -203,8 +216,7 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "the peer refuses us with AUTHENTICATION_FAILED: we say {ours:?} and expect \
-                 {theirs:?}; compare psk with the peer's shared secret, then our ID with the one \
-                 that the peer expects"
+                 {theirs:?}; the pre-shared keys differ, or the peer expects another ID of us"
             ),
             Self::IdMismatch { expected, got } => write!(
                 f,
@@ -224,7 +236,7 @@ impl fmt::Display for Cause {
                 "the peer refuses our traffic selectors {ours} and does not say what it wants; \
                  make the peer's encryption domain the same pair"
             ),
-            Self::InvalidKe { ours, wanted } => {
+            Self::InvalidKe { ours, wanted, .. } => {
                 let ours = if ours.is_empty() {
                     "none".to_owned()
                 } else {
@@ -236,13 +248,21 @@ impl fmt::Display for Cause {
                      here, or choose one of ours there"
                 )
             }
+            Self::PfsRefused { notify, tried } => write!(
+                f,
+                "the peer refuses to rekey the CHILD_SA with {notify}: the tunnel goes on until its CHILD_SA expires, and is \
+                 then set up afresh. \
+                 The ciphers were accepted before, so what it refuses is the Diffie-Hellman group (PFS); tried: {}. \
+                 Put the peer's PFS group into esp, or let pfs permit what it wants, or set PFS there to one of ours",
+                tried.join(", ")
+            ),
             Self::NoAnswer { attempts, waited } => write!(
                 f,
                 "no answer after {:.1} s (attempt {attempts}): is the address right, and are UDP \
                  500 and 4500 open on the way?",
                 waited.as_secs_f32()
             ),
-            Self::PeerRefused { notify } => write!(f, "the peer refuses with {notify}"),
+            Self::PeerRefused { notify, .. } => write!(f, "the peer refuses with {notify}"),
             Self::AuthMethod { method } => write!(
                 f,
                 "the peer authenticates by method {method}, we by pre-shared key (method 2): \

@@ -11,6 +11,7 @@ use crate::child::Child;
 use crate::sa::established::Established;
 use crate::sa::task::Active;
 use crate::sa::{Sa, State};
+use crypto::Group;
 
 impl Endpoint {
     /// A second endpoint in the same state, to go on from it in another way. Everything that this
@@ -48,6 +49,7 @@ impl Tunnel {
     fn feed(&self, hasher: &mut DefaultHasher) {
         (self.wanted, self.removed, self.next_attempt, self.attempts).hash(hasher);
         (self.outbound, self.dedupe_at, self.failures).hash(hasher);
+        self.clings_until.hash(hasher);
     }
 }
 
@@ -87,14 +89,20 @@ fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
         Some(Active::DeleteIke) => 5.hash(hasher),
         Some(Active::Liveness) => 6.hash(hasher),
     }
-    (e.replaced_by, &e.closing, e.reap_at, e.last_heard).hash(hasher);
+    (e.replaced_by, &e.closing, e.reap_at, e.rival, e.last_heard).hash(hasher);
     (e.rekey_at, e.expires_at, e.choose_child_at).hash(hasher);
-    (e.child_failures, e.suspected).hash(hasher);
+    (e.child_failures, e.pfs_refused, e.suspected).hash(hasher);
 }
 
 fn feed_child(child: &Child, hasher: &mut DefaultHasher) {
     (child.sa.spi_in, child.sa.spi_out, child.role).hash(hasher);
     (child.unconfirmed_until, &child.low_nonce, child.created).hash(hasher);
     (child.rekey_at, child.expires_at, child.ready).hash(hasher);
-    (child.replaced_by, child.doomed, child.reap_at).hash(hasher);
+    (
+        child.replaced_by,
+        child.doomed,
+        child.reap_at,
+        child.group.map(Group::id),
+    )
+        .hash(hasher);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use super::tunnel::Tunnel;
+use crate::child::PEER_DELETES;
 use crate::connection::ConnectionId;
 use crate::error::Cause;
 use crate::event::{ChildSa, DownReason, Event, Note, Role};
@@ -21,8 +22,8 @@ const CROSSING_GRACE: Duration = Duration::from_millis(500);
 /// The peer's patience for our IKE_AUTH response.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
-/// After the choice the peer has so long to delete what it has to delete.
-const PEER_DELETES: Duration = Duration::from_secs(10);
+/// How long a peer that has restarted may take to say that it has its new child.
+const CLINGING: Duration = Duration::from_secs(1);
 
 impl Endpoint {
     pub(super) fn settle(&mut self, now: Instant) {
@@ -30,6 +31,7 @@ impl Endpoint {
             while let Some(effect) = self.cx.effects.pop_front() {
                 self.carry_out(now, effect);
             }
+            self.hasten_reaping(now);
             for sa in self.sas.values_mut() {
                 sa.attend(&mut self.cx, now);
             }
@@ -58,9 +60,11 @@ impl Endpoint {
                     (Some(heir), Some(connection), Some(sa)) => {
                         heir.awaits_children = false;
                         heir.children.extend(children);
-                        self.cx
-                            .events
-                            .push_back(Event::IkeRekeyed { connection, sa });
+                        self.cx.events.push_back(Event::IkeRekeyed {
+                            connection,
+                            sa,
+                            suite: heir.channel.suite.to_string(),
+                        });
                     }
                     _ => {
                         for (spi, child) in children {
@@ -99,6 +103,32 @@ impl Endpoint {
         }
     }
 
+    /// IKE SAs that the peer has to delete, and does not although it knows what took their place, need not
+    /// stay long.
+    fn hasten_reaping(&mut self, now: Instant) {
+        let known: Vec<IkeSpi> = self
+            .sas
+            .values()
+            .filter(|sa| {
+                sa.established()
+                    .is_some_and(|e| e.unconfirmed_until.is_none())
+            })
+            .map(|sa| sa.link.spi)
+            .collect();
+        for sa in self
+            .sas
+            .values_mut()
+            .filter(|sa| known.contains(&sa.link.spi))
+        {
+            if let Some(e) = sa.established_mut()
+                && e.replaced_by.is_some_and(|heir| known.contains(&heir))
+            {
+                let soon = now + PEER_DELETES;
+                e.reap_at = e.reap_at.map(|at| at.min(soon));
+            }
+        }
+    }
+
     /// A new SA stands: what does it make of the others of its connection?
     fn supersede(&mut self, now: Instant, spi: IkeSpi, contact: InitialContact) {
         let Some((new, id)) = self.sas.get(&spi).and_then(|sa| Some((sa, sa.connection?))) else {
@@ -133,6 +163,13 @@ impl Endpoint {
             }
         }
         if restarted {
+            // Its answer says that it has the new child, if no packet says so before.
+            if let Some(e) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                e.queue.insert(Task::Liveness);
+            }
+            if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                tunnel.clings_until = Some(now + CLINGING);
+            }
             self.cx
                 .events
                 .push_back(Event::Note(Note::PeerRestarted { connection: id }));
@@ -302,10 +339,16 @@ impl Endpoint {
             .flat_map(|e| e.children.values().map(|c| (e.closing.is_none(), c)))
             .filter_map(|(stays, c)| Some(((stays, c.preference()?), c)))
             .max_by_key(|(preference, _)| *preference)
-            .map(|(_, child)| child.sa.clone());
+            .map(|(_, child)| (child.sa.clone(), child.is_unconfirmed(now)));
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
+        let clings = tunnel.outbound.is_some() && tunnel.clings_until.is_some_and(|at| now < at);
+        if clings && best.as_ref().is_some_and(|(_, unconfirmed)| *unconfirmed) {
+            return;
+        }
+        tunnel.clings_until = None;
+        let best = best.map(|(sa, _)| sa);
         if tunnel.outbound == best.as_ref().map(|sa| sa.spi_in) {
             return;
         }

@@ -7,12 +7,12 @@ use super::auth::Authenticated;
 use super::channel::Channel;
 use super::parts::Parts;
 use super::task::{Active, Task, child, collision, delete, rekey_child, rekey_ike};
-use super::{Link, State, Turn};
+use super::{Effect, Link, State, Turn};
 use crate::child::{Child, REAP_AFTER};
 use crate::connection::ConnectionId;
 use crate::context::Context;
 use crate::error::Cause;
-use crate::event::{DownReason, Event, Role};
+use crate::event::{DownReason, Event, Note, Role};
 use crate::wire::{Exchange, IkeSpi, Notify, NotifyType, Payload, Protocol, WireError};
 
 /// An unprotected hint makes us ask the peer at most this often.
@@ -47,6 +47,8 @@ pub(crate) struct Established {
     pub(crate) closing: Option<DownReason>,
     /// When the peer has to have deleted it after a crossing or a rekeying.
     pub(crate) reap_at: Option<Instant>,
+    /// Our SPI of the SA that lost against the one which takes this one's place.
+    pub(crate) rival: Option<IkeSpi>,
     pub(crate) last_heard: Instant,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Instant,
@@ -54,6 +56,8 @@ pub(crate) struct Established {
     pub(crate) choose_child_at: Option<Instant>,
     /// Failures to create a child, in a row.
     pub(crate) child_failures: u32,
+    /// The peer accepts none of our groups in CREATE_CHILD_SA: a child comes with a new IKE SA only.
+    pub(crate) pfs_refused: bool,
     /// Silence after which the peer is asked.
     liveness: Duration,
     pub(crate) suspected: Option<Instant>,
@@ -111,11 +115,13 @@ impl Established {
             replaced_by: None,
             closing: None,
             reap_at: None,
+            rival: None,
             last_heard: now,
             rekey_at: Some(now + turn.cx.share(lifetime, 70, 85)),
             expires_at: now + lifetime,
             choose_child_at: None,
             child_failures: 0,
+            pfs_refused: false,
             liveness: turn.connection.liveness.interval,
             suspected: None,
         }
@@ -281,7 +287,7 @@ impl Established {
         self.schedule(turn.now);
         if self.is_usable() && self.unconfirmed_until.is_none() {
             self.want_child(turn);
-            self.keep_one_child(turn.now);
+            self.keep_one_child(turn);
         }
         if self.unconfirmed_until.is_some_and(|until| turn.now < until) {
             return State::Established(self);
@@ -296,8 +302,27 @@ impl Established {
         State::Established(self)
     }
 
+    /// What the peer has to delete need not stay long once the peer has our answer: what it does not
+    /// delete then, it will not.
+    fn hasten_reaping(&mut self, now: Instant) {
+        let known: Vec<u32> = self
+            .children
+            .values()
+            .filter(|child| child.unconfirmed_until.is_none())
+            .map(|child| child.sa.spi_in)
+            .collect();
+        for child in self.children.values_mut().filter(|c| c.reap_at.is_some()) {
+            // One that was replaced: the peer has the heir. One that lost a crossing: the peer has it.
+            let decisive = child.replaced_by.unwrap_or(child.sa.spi_in);
+            if known.contains(&decisive) {
+                child.reap_soon(now);
+            }
+        }
+    }
+
     /// Queues what the clock asks for.
     fn schedule(&mut self, now: Instant) {
+        self.hasten_reaping(now);
         let (due, later) = std::mem::take(&mut self.postponed)
             .into_iter()
             .partition(|(at, _)| *at <= now);
@@ -341,6 +366,9 @@ impl Established {
         if making || self.children.values().any(Child::is_current) {
             return;
         }
+        if self.pfs_refused {
+            return self.begin_close(DownReason::Expired);
+        }
         match turn.link.role {
             Role::Initiator => _ = self.queue.insert(Task::CreateChild),
             Role::Responder => {
@@ -352,7 +380,8 @@ impl Established {
 
     /// Both sides may have made a child at once; then the nonces decide as between crossed
     /// rekeyings, after a moment in which the peer may have deleted one on its own.
-    fn keep_one_child(&mut self, now: Instant) {
+    fn keep_one_child(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         self.choose_child_at = None;
         let mut current: Vec<&mut Child> = self
             .children
@@ -373,13 +402,21 @@ impl Established {
         current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
         // The highest of the low nonces stays.
         let stays = current.len() - 1;
+        let kept = current.last().map_or(0, |child| child.sa.spi_in);
+        let mut ended = Vec::new();
         for loser in current.into_iter().take(stays) {
+            ended.push(loser.sa.spi_in);
             loser.doomed = true;
             match loser.role {
                 Role::Initiator => _ = self.queue.insert(Task::DeleteChild(loser.sa.spi_in)),
                 Role::Responder => loser.reap_at = Some(now + REAP_AFTER),
             }
         }
+        turn.cx.events.push_back(Event::Note(Note::SeveralChildren {
+            connection: turn.connection.id,
+            kept,
+            ended,
+        }));
     }
 
     /// Tries again to make a child, later each time.
@@ -392,6 +429,7 @@ impl Established {
 
     pub(crate) const fn child_made(&mut self) {
         self.child_failures = 0;
+        self.pfs_refused = false;
     }
 
     /// Does a task again after a moment (RFC 7296 section 2.25).
@@ -429,6 +467,10 @@ impl Established {
         }
         for spi in self.children.keys() {
             cx.bury(now, connection, *spi);
+        }
+        // With the end of this one the peer asks for no answer here any more: it has the rival, or never will.
+        if let Some(spi) = self.rival {
+            cx.effects.push_back(Effect::Confirm { spi });
         }
         // One that lost a crossed rekeying, or may have, was never announced: its end is no event.
         if self.replaced_by.is_none() && !self.awaits_children {

@@ -196,7 +196,11 @@ impl Setup {
             encryption: Encryption::AesCbc256,
             integrity: Some(Integrity::HmacSha256_128),
             prf: Prf::HmacSha256,
-            groups: groups(self.ike_guess, side),
+            groups: match self.child_guess {
+                Guess::Right => groups(self.ike_guess, side),
+                // The IKE SA's group is what is guessed first for a child.
+                _ => vec![Group::Ecp256],
+            },
         }];
         c.esp = vec![EspProposal {
             encryption: Encryption::AesGcm256,
@@ -204,6 +208,7 @@ impl Setup {
             groups: groups(self.child_guess, side),
             esn: EsnPolicy::Either,
         }];
+        c.pfs.ike_group = self.child_guess == Guess::Right;
         c.initiate = self.initiates[at];
         if !self.orders.iter().any(|(_, order)| order.sets_up()) {
             // Nobody is given up: whatever goes wrong is the exchanges' doing.

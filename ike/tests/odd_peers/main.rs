@@ -222,3 +222,100 @@ fn the_answer_to_another_major_version_says_ours_and_makes_nothing() {
         .collect();
     assert_eq!(names, [NotifyType::INVALID_MAJOR_VERSION]);
 }
+
+/// A peer before which our side has these groups for CHILD_SAs, beside curve25519 for IKE; its child is up.
+fn with_pfs(groups: &[Group]) -> Peer {
+    let mut c = connection();
+    c.esp[0].groups = groups.to_vec();
+    let mut peer = Peer::with(c);
+    peer.init(|_| {});
+    let answer = peer.auth(SPI, |_| {});
+    assert_up(&peer, &answer);
+    // The peer has been heard, so it knows the SA.
+    peer.ask(Exchange::Informational, &[]);
+    peer
+}
+
+#[test]
+fn the_first_value_in_a_childs_rekeying_is_of_the_ike_sas_group_where_our_proposals_permit_it() {
+    for (groups, first) in [
+        (vec![Group::Ecp256, Group::Curve25519], Group::Curve25519),
+        (vec![Group::Ecp256, Group::Ecp384], Group::Ecp256),
+    ] {
+        let mut peer = with_pfs(&groups);
+        peer.command(ike::Command::RekeyChild(peer::ID));
+        let (_, payloads) = peer.take_request().expect("a request");
+        assert_eq!(group(&payloads), Some(first.id()));
+        let offered = payloads.iter().find_map(|payload| match payload {
+            Payload::Sa(proposals) => Some(proposals[0].transforms.clone()),
+            _ => None,
+        });
+        let offered: Vec<u16> = offered
+            .unwrap_or_default()
+            .iter()
+            .filter(|t| t.kind == TransformType::Group)
+            .map(|t| t.id)
+            .collect();
+        let all: Vec<u16> = groups.iter().map(|group| group.id()).collect();
+        assert_eq!(offered, all, "the others stay on offer");
+    }
+}
+
+/// What Libreswan answers to a value that is not of the group which it chose.
+#[test]
+fn a_value_that_is_called_invalid_syntax_is_followed_by_one_of_each_other_group() {
+    let mut peer = with_pfs(&[Group::Ecp256, Group::Ecp384]);
+    peer.command(ike::Command::RekeyChild(peer::ID));
+    let mut tried = Vec::new();
+    while let Some((header, payloads)) = peer.take_request() {
+        tried.push(group(&payloads).expect("a value"));
+        peer.answer(header, &[notify(NotifyType::INVALID_SYNTAX)]);
+    }
+    assert_eq!(tried, [Group::Ecp256.id(), Group::Ecp384.id()]);
+    assert_eq!((peer.ike_sas(), peer.children()), (1, 1));
+}
+
+#[test]
+fn a_refused_first_rekey_leaves_the_tunnel_up_and_says_what_to_change() {
+    let mut peer = with_pfs(&[Group::Ecp256]);
+    peer.command(ike::Command::RekeyChild(peer::ID));
+    let (header, _) = peer.take_request().expect("a request");
+    peer.answer(header, &[notify(NotifyType::NO_PROPOSAL_CHOSEN)]);
+    assert!(peer.take_request().is_none());
+    assert_eq!((peer.ike_sas(), peer.children()), (1, 1));
+    assert_eq!(peer.outbound, Some(SPI));
+    let said: Vec<String> = peer
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            ike::Event::Failure(diagnosis) => Some(diagnosis.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    for word in ["NO_PROPOSAL_CHOSEN", "ecp256", "PFS", "esp", "pfs"] {
+        assert!(said[0].contains(word), "{word}: {said:?}");
+    }
+}
+
+/// A child that the peer will not let us make is not asked for over and over: only IKE_AUTH gives one without a group.
+#[test]
+fn where_every_group_is_refused_the_ike_sa_ends_with_its_child() {
+    let mut peer = with_pfs(&[Group::Ecp256]);
+    for _ in 0..4000 {
+        peer.wait(std::time::Duration::from_secs(1));
+        while let Some((header, payloads)) = peer.take_request() {
+            match header.exchange {
+                Exchange::CreateChildSa => {
+                    assert!(peer.children() > 0, "a child is asked for: {payloads:?}");
+                    peer.answer(header, &[notify(NotifyType::NO_PROPOSAL_CHOSEN)]);
+                }
+                _ => peer.answer(header, &[]),
+            }
+        }
+        if peer.ike_sas() == 0 {
+            return;
+        }
+    }
+    panic!("still {} IKE SAs", peer.ike_sas());
+}

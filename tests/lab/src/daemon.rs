@@ -178,7 +178,16 @@ impl Daemon {
     /// When it has not ended after 5 s.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// Sends it a signal upon which it ends, and gives its exit status.
+    ///
+    /// # Panics
+    /// When it has not ended after 5 s.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let started = Instant::now();
         let limit = STOP_LIMIT * patience();
         loop {
@@ -188,7 +197,7 @@ impl Daemon {
             }
             assert!(
                 started.elapsed() < limit,
-                "{} has not ended {limit:?} after SIGTERM",
+                "{} has not ended {limit:?} after {signal}",
                 self.name
             );
             std::thread::sleep(Duration::from_millis(10));

@@ -30,6 +30,8 @@ pub(crate) struct Request {
     fallbacks: Vec<GroupOffer>,
     /// Groups of which we have sent a public value.
     tried: Vec<Group>,
+    /// It replaces a child, whose ciphers the peer has accepted before.
+    rekeying: bool,
 }
 
 /// A child that we have made at the peer's request, and what we answer.
@@ -48,6 +50,8 @@ pub(crate) enum Outcome {
     Later,
     /// The peer does not have the child that was to be replaced.
     NotFound,
+    /// The peer refuses to replace a child by what we offer, which can only be the group; reported.
+    PfsRefused,
     /// It failed; the cause has been reported.
     Failed,
 }
@@ -69,15 +73,24 @@ fn offers(connection: &Connection, ike: Group) -> Vec<GroupOffer> {
     offers
 }
 
-/// The group whose public value goes with an offer.
-fn first_group(connection: &Connection, offer: GroupOffer) -> Option<Group> {
+/// The group whose public value goes with an offer: of those that we offer the first of `preferred`, or else the first of ours.
+///
+/// A responder that wants another one says so by INVALID_KE_PAYLOAD (RFC 7296 section 1.3); but Libreswan takes nothing
+/// except the group of the child that is replaced or, where that has none, the IKE SA's, and answers INVALID_SYNTAX to a
+/// value of any other.
+fn first_group(
+    connection: &Connection,
+    offer: GroupOffer,
+    preferred: [Option<Group>; 2],
+) -> Option<Group> {
     match offer {
-        GroupOffer::Configured => connection
-            .esp
-            .iter()
-            .flat_map(|p| &p.groups)
-            .next()
-            .copied(),
+        GroupOffer::Configured => {
+            let configured = || connection.esp.iter().flat_map(|p| &p.groups).copied();
+            let mut preferred = preferred.into_iter().flatten();
+            preferred
+                .find(|wanted| configured().any(|group| group == *wanted))
+                .or_else(|| configured().next())
+        }
         GroupOffer::Only(group) => Some(group),
         GroupOffer::None => None,
     }
@@ -126,7 +139,10 @@ pub(crate) fn refusal(parts: &Parts, connection: &Connection) -> Cause {
             },
             theirs: None,
         },
-        Some(notify) => Cause::PeerRefused { notify },
+        Some(notify) => Cause::PeerRefused {
+            negotiation: Some(Negotiation::Esp),
+            notify,
+        },
         None => Cause::Malformed {
             what: "response without a CHILD_SA".to_owned(),
         },
@@ -134,10 +150,13 @@ pub(crate) fn refusal(parts: &Parts, connection: &Connection) -> Cause {
 }
 
 impl Request {
-    pub(crate) fn new(turn: &mut Turn<'_>, channel: &Channel) -> Self {
-        let mut offers = offers(turn.connection, channel.suite.group);
+    /// A request for another child, or for one in the place of `old`.
+    pub(crate) fn new(turn: &mut Turn<'_>, channel: &Channel, old: Option<&Child>) -> Self {
+        let ike = channel.suite.group;
+        let mut offers = offers(turn.connection, ike);
         let offer = offers.remove(0);
-        let group = first_group(turn.connection, offer);
+        let preferred = [old.and_then(|old| old.group), Some(ike)];
+        let group = first_group(turn.connection, offer, preferred);
         Self {
             spi_in: turn.cx.child_spi(),
             nonce: turn.cx.nonce(),
@@ -145,6 +164,7 @@ impl Request {
             offer,
             fallbacks: offers,
             tried: group.into_iter().collect(),
+            rekeying: old.is_some(),
         }
     }
 
@@ -181,13 +201,16 @@ impl Request {
         let c = turn.connection;
         if parts.sa.is_none() {
             let kind = parts.error().map(|n| n.kind);
+            let offered = self.key.as_ref().map(|key| key.group());
             if let Some(wanted) = parts.wanted_group() {
                 if self.switch_group(turn, channel, wanted) {
+                    turn.refused(Negotiation::Esp, offered, parts);
                     return Outcome::Again(self);
                 }
-            } else if kind == Some(NotifyType::NO_PROPOSAL_CHOSEN) && !self.fallbacks.is_empty() {
-                self.offer = self.fallbacks.remove(0);
-                let group = first_group(c, self.offer);
+            } else if let Some(offer) = kind.and_then(|kind| self.fallback(c, kind)) {
+                turn.refused(Negotiation::Esp, offered, parts);
+                self.offer = offer;
+                let group = first_group(c, offer, [None; 2]);
                 self.tried.extend(group);
                 self.key = group.map(|g| Arc::new(g.generate(&mut turn.cx.rng)));
                 return Outcome::Again(self);
@@ -199,12 +222,18 @@ impl Request {
                 _ => {
                     let cause = match parts.wanted_group() {
                         Some(wanted) => {
-                            Cause::invalid_ke(&accepted(c, channel.suite.group), wanted)
+                            let ours = accepted(c, channel.suite.group);
+                            Cause::invalid_ke(Negotiation::Esp, &ours, wanted)
                         }
-                        None => refusal(parts, c),
+                        None => self.refusal(parts, c),
                     };
+                    let pfs = matches!(cause, Cause::PfsRefused { .. } | Cause::InvalidKe { .. });
                     turn.fail(Exchange::CreateChildSa, Role::Initiator, cause, false);
-                    Outcome::Failed
+                    if pfs && self.rekeying {
+                        Outcome::PfsRefused
+                    } else {
+                        Outcome::Failed
+                    }
                 }
             };
         }
@@ -215,6 +244,41 @@ impl Request {
                 turn.fail(Exchange::CreateChildSa, Role::Initiator, cause, false);
                 Outcome::Failed
             }
+        }
+    }
+
+    /// What to offer after a refusal that does not name a group.
+    fn fallback(&mut self, connection: &Connection, refusal: NotifyType) -> Option<GroupOffer> {
+        match refusal {
+            NotifyType::NO_PROPOSAL_CHOSEN => {}
+            // What Libreswan says to a public value that is not of the group which it has chosen from our offer. By
+            // section 2.21.3 the IKE SA is at its end with that; a peer that holds to this does not answer again.
+            NotifyType::INVALID_SYNTAX if self.rekeying => {
+                let configured = connection.esp.iter().flat_map(|p| &p.groups);
+                let untried = configured.copied().find(|g| !self.tried.contains(g));
+                if let Some(group) = untried {
+                    return Some(GroupOffer::Only(group));
+                }
+            }
+            _ => return None,
+        }
+        (!self.fallbacks.is_empty()).then(|| self.fallbacks.remove(0))
+    }
+
+    /// Why the peer gave us no child. Where it refuses to replace one, it is not about the ciphers.
+    fn refusal(&self, parts: &Parts, connection: &Connection) -> Cause {
+        match parts.error().map(|n| n.kind) {
+            Some(notify @ (NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_SYNTAX))
+                if self.rekeying =>
+            {
+                let tried = self.tried.iter().map(ToString::to_string);
+                let none = (self.offer == GroupOffer::None).then(|| "none".to_owned());
+                Cause::PfsRefused {
+                    notify,
+                    tried: tried.chain(none).collect(),
+                }
+            }
+            _ => refusal(parts, connection),
         }
     }
 
@@ -306,7 +370,7 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
         }
         Outcome::Again(request) => sa.send_create_child(turn, request),
         Outcome::Later => sa.postpone(turn, Task::CreateChild),
-        Outcome::NotFound | Outcome::Failed => sa.retry_child(turn),
+        Outcome::NotFound | Outcome::PfsRefused | Outcome::Failed => sa.retry_child(turn),
     }
 }
 

@@ -89,7 +89,7 @@ impl Established {
                 self.active = Some(Active::DeleteChild(spi));
             }
             Task::CreateChild if new_sas && !self.children.values().any(Child::is_current) => {
-                let request = child::Request::new(turn, &self.channel);
+                let request = child::Request::new(turn, &self.channel, None);
                 self.send_create_child(turn, request);
             }
             Task::RekeyChild(spi) if new_sas => rekey_child::start(self, turn, spi),

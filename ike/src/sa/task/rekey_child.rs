@@ -33,12 +33,8 @@ pub(crate) struct Crossed {
 
 /// Sends the request, unless the child is gone or has a successor.
 pub(crate) fn start(sa: &mut Established, turn: &mut Turn<'_>, old: u32) {
-    if sa
-        .children
-        .get(&old)
-        .is_some_and(crate::child::Child::is_current)
-    {
-        let child = child::Request::new(turn, &sa.channel);
+    if let Some(replaced) = sa.children.get(&old).filter(|child| child.is_current()) {
+        let child = child::Request::new(turn, &sa.channel, Some(replaced));
         send(
             sa,
             turn,
@@ -126,7 +122,10 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
                 }
             }
         }
-        child::Outcome::Later | child::Outcome::NotFound | child::Outcome::Failed
+        child::Outcome::Later
+        | child::Outcome::NotFound
+        | child::Outcome::PfsRefused
+        | child::Outcome::Failed
             if crossed.is_some() =>
         {
             // The peer did not see a collision: what it has made is what follows.
@@ -140,6 +139,10 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
             if sa.children.remove(&old).is_some() {
                 turn.cx.bury(turn.now, turn.connection.id, old);
             }
+        }
+        child::Outcome::PfsRefused => {
+            sa.pfs_refused = true;
+            retry(sa, turn, old);
         }
         child::Outcome::Failed => retry(sa, turn, old),
     }
