@@ -76,12 +76,17 @@ impl Frr {
         };
         eventually_true(START_LIMIT, "FRR answers", || {
             frr.try_vty(&["show bgp summary json"]).is_ok()
+                && (frr.bfdd.is_none() || frr.try_vty_of("bfdd", &[]).is_ok())
         });
         frr
     }
 
     fn try_vty(&self, commands: &[&str]) -> std::io::Result<String> {
-        let mut vty = Vty::open(&self.dir.join("bgpd.vty"))?;
+        self.try_vty_of("bgpd", commands)
+    }
+
+    fn try_vty_of(&self, daemon: &str, commands: &[&str]) -> std::io::Result<String> {
+        let mut vty = Vty::open(&self.dir.join(format!("{daemon}.vty")))?;
         let mut said = String::new();
         for command in commands {
             said += &vty.command(command)?;
@@ -160,14 +165,18 @@ impl Frr {
         let profile = format!("profile {}", bfd_profile(interval));
         let mut commands = vec!["configure terminal", "bfd", &profile];
         commands.extend(lines);
-        self.vtysh(&commands);
+        self.try_vty_of("bfdd", &commands)
+            .or_fail(format_args!("tell bfdd {commands:?}"));
     }
 
     /// BFD with a neighbor as FRR sees it; `null` where there is none.
     #[track_caller]
     #[must_use]
     pub fn bfd(&self, neighbor: &str) -> Value {
-        let peers = self.json("show bfd peers json");
+        let text = self.try_vty_of("bfdd", &["show bfd peers json"]);
+        let text = text.or_fail("ask bfdd for its peers");
+        let peers: Value = serde_json::from_str(&text)
+            .or_fail(format_args!("read what bfdd says of its peers: {text}"));
         let mut peers = peers.as_array().into_iter().flatten();
         let peer = peers.find(|peer| peer["peer"] == neighbor);
         peer.cloned().unwrap_or_default()
