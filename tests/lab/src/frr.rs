@@ -76,6 +76,7 @@ impl Frr {
         };
         eventually_true(START_LIMIT, "FRR answers", || {
             frr.try_vty("bgpd", &["show bgp summary json"]).is_ok()
+                && (frr.bfdd.is_none() || frr.try_vty("bfdd", &[]).is_ok())
         });
         frr
     }
