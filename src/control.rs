@@ -46,12 +46,27 @@ pub(crate) enum Query {
     BgpNeighbor(String),
     /// Routes, or those of one prefix.
     BgpRoutes(Option<ipnet::IpNet>),
+    /// Why packets to a prefix or an address go where they go.
+    BgpWhy(String),
+    /// Why a neighbor is told of a prefix, and believed about it, or not.
+    BgpWhyNot { neighbor: String, prefix: String },
     /// What reading the site file again would do.
     Plan,
     /// Read the site file again.
     Reload,
     /// Act on a tunnel.
     Tunnel(String, TunnelCommand),
+    /// Rekey a tunnel's SAs and report.
+    Verify(String),
+    /// Act on a neighbor, by name or address.
+    Neighbor(String, NeighborCommand),
+}
+
+/// What can be done to a neighbor's session by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NeighborCommand {
+    Refresh,
+    Reset,
 }
 
 /// What can be done to a tunnel by hand.
@@ -231,9 +246,27 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
         (&Method::GET, ["v1", "bgp", "neighbors", name @ ..]) if !name.is_empty() => {
             Ok(Query::BgpNeighbor(name.join("/")))
         }
+        (&Method::POST, ["v1", "bgp", "neighbors", name @ .., action]) if !name.is_empty() => {
+            let command = match *action {
+                "refresh" => NeighborCommand::Refresh,
+                "reset" => NeighborCommand::Reset,
+                other => {
+                    return Err(Refusal::Invalid(format!(
+                        "a neighbor cannot {other}; expected refresh or reset"
+                    )));
+                }
+            };
+            Ok(Query::Neighbor(name.join("/"), command))
+        }
         (&Method::GET, ["v1", "bgp", "routes"]) => prefix(parameters).map(Query::BgpRoutes),
+        (&Method::GET, ["v1", "bgp", "why"]) => parameter(parameters, "prefix").map(Query::BgpWhy),
+        (&Method::GET, ["v1", "bgp", "why-not"]) => Ok(Query::BgpWhyNot {
+            neighbor: parameter(parameters, "neighbor")?,
+            prefix: parameter(parameters, "prefix")?,
+        }),
         (&Method::GET, ["v1", "plan"]) => Ok(Query::Plan),
         (&Method::POST, ["v1", "reload"]) => Ok(Query::Reload),
+        (&Method::POST, ["v1", "tunnels", name, "verify"]) => Ok(Query::Verify((*name).to_owned())),
         (&Method::POST, ["v1", "tunnels", name, action]) => {
             let command = match *action {
                 "up" => TunnelCommand::Up,
@@ -241,7 +274,7 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
                 "rekey" => TunnelCommand::Rekey,
                 other => {
                     return Err(Refusal::Invalid(format!(
-                        "a tunnel cannot {other}; expected up, down or rekey"
+                        "a tunnel cannot {other}; expected up, down, rekey or verify"
                     )));
                 }
             };
@@ -253,13 +286,22 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
     }
 }
 
+/// A parameter that has to be there.
+fn parameter(parameters: Option<&str>, name: &str) -> Result<String, Refusal> {
+    optional(parameters, name)
+        .ok_or_else(|| Refusal::Invalid(format!("the parameter {name} is missing")))
+}
+
+fn optional(parameters: Option<&str>, name: &str) -> Option<String> {
+    let pairs = parameters?.split('&').filter_map(|one| one.split_once('='));
+    let mut values = pairs.filter(|(key, _)| *key == name);
+    values.next().map(|(_, value)| decode(value))
+}
+
 fn prefix(parameters: Option<&str>) -> Result<Option<ipnet::IpNet>, Refusal> {
-    let Some(text) =
-        parameters.and_then(|all| all.split('&').find_map(|one| one.strip_prefix("prefix=")))
-    else {
+    let Some(text) = optional(parameters, "prefix") else {
         return Ok(None);
     };
-    let text = decode(text);
     text.parse().map(Some).map_err(|_| {
         Refusal::Invalid(format!(
             "{text} is no prefix; expected one like 10.0.0.0/16"
@@ -323,8 +365,38 @@ mod tests {
             Ok(Query::BgpRoutes(Some("10.0.0.0/16".parse().unwrap())))
         );
         assert_eq!(
+            get("/v1/bgp/why", Some("prefix=10.0.5.9")),
+            Ok(Query::BgpWhy("10.0.5.9".into()))
+        );
+        assert_eq!(
+            get(
+                "/v1/bgp/why-not",
+                Some("prefix=10.0.0.0/16&neighbor=k8s/192.168.200.31")
+            ),
+            Ok(Query::BgpWhyNot {
+                neighbor: "k8s/192.168.200.31".into(),
+                prefix: "10.0.0.0/16".into()
+            })
+        );
+        assert_eq!(
             route(&Method::POST, "/v1/tunnels/oci-1/rekey", None),
             Ok(Query::Tunnel("oci-1".into(), TunnelCommand::Rekey))
+        );
+        assert_eq!(
+            route(&Method::POST, "/v1/tunnels/oci-1/verify", None),
+            Ok(Query::Verify("oci-1".into()))
+        );
+        let post = |path| route(&Method::POST, path, None);
+        assert_eq!(
+            post("/v1/bgp/neighbors/oci-1/reset"),
+            Ok(Query::Neighbor("oci-1".into(), NeighborCommand::Reset))
+        );
+        assert_eq!(
+            post("/v1/bgp/neighbors/k8s/192.168.200.31/refresh"),
+            Ok(Query::Neighbor(
+                "k8s/192.168.200.31".into(),
+                NeighborCommand::Refresh
+            ))
         );
     }
 
@@ -336,6 +408,14 @@ mod tests {
         ));
         assert!(matches!(
             route(&Method::POST, "/v1/tunnels/a/explode", None),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(
+            route(&Method::GET, "/v1/bgp/why-not", Some("neighbor=oci-1")),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(
+            route(&Method::POST, "/v1/bgp/neighbors/oci-1/explode", None),
             Err(Refusal::Invalid(_))
         ));
         assert!(matches!(

@@ -26,7 +26,7 @@ use vti::monitor::Monitor;
 use vti::nft::{Applied, Firewall, Ruleset};
 use vti::plan::{Desired, Forward, RouteDesired};
 use vti::plane::TunnelSpec;
-use vti::query::{Lookup, Origin};
+use vti::query::{Lookup, Origin, Path};
 use vti::repair::repairs;
 use vti::underlay::underlay;
 
@@ -607,4 +607,12 @@ fn path(
         interface: path.dev.to_string(),
         mtu,
     }))
+}
+
+/// Where the kernel would send a packet to an address now; asked by the calling thread.
+pub(crate) fn way_to(address: IpAddr) -> Result<Option<Path>, String> {
+    let mut lookup = Lookup::open().map_err(|error| error.to_string())?;
+    lookup
+        .path(address, None)
+        .map_err(|error| error.to_string())
 }

@@ -13,6 +13,7 @@ mod control;
 mod demo;
 mod gateway;
 mod host;
+mod liveness;
 mod lockout;
 mod logging;
 mod plan;

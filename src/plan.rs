@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bgpd::policy::PrefixList;
 use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
+use config::Console;
+use config::model::Origin;
 use crypto::{Secret, Suite};
 use ike::ConnectionId;
 use ipnet::IpNet;
@@ -13,6 +15,7 @@ use vti::plane::{TunnelId, TunnelSpec};
 
 use crate::lockout::Outline;
 
+mod bfd;
 mod bgp;
 mod firewall;
 mod tunnel;
@@ -32,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) peers: Vec<PeerConfig>,
     /// Which of them stay down because the site file says so.
     pub(crate) shut_down: BTreeSet<PeerName>,
+    /// Whose path is watched.
+    pub(crate) bfd: BTreeMap<PeerName, Watch>,
     /// What their policies refer to.
     pub(crate) prefix_lists: Vec<PrefixList>,
     /// Which of the host's own routes peers may be told of.
@@ -42,6 +47,16 @@ pub(crate) struct Plan {
     pub(crate) wan: Option<String>,
     /// The firewall, unless the site file leaves it to others.
     pub(crate) firewall: Option<Ruleset>,
+    /// The tunnels' interfaces at which a rule has to lower TCP's MSS, because the plane does not: known when the plane is chosen.
+    pub(crate) clamp_mss: Vec<String>,
+}
+
+/// How the path to a neighbor is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) session: ::bfd::SessionConfig,
+    /// No BGP session before BFD is up.
+    pub(crate) strict: bool,
 }
 
 /// Which of the host's own routes peers may be told of.
@@ -58,6 +73,12 @@ pub(crate) struct TunnelPlan {
     pub(crate) name: String,
     /// Where the site file defines it.
     pub(crate) line: usize,
+    /// Where the site file has each of its keys.
+    pub(crate) places: Places,
+    /// What the cloud's console calls the same things.
+    pub(crate) console: Option<&'static Console>,
+    /// The public address of this gateway, where the site file names it.
+    pub(crate) known_address: Option<std::net::IpAddr>,
     /// The site file chose the reqid; otherwise it is any that is free.
     pub(crate) number_is_chosen: bool,
     pub(crate) profile: String,
@@ -67,6 +88,8 @@ pub(crate) struct TunnelPlan {
     pub(crate) peer_inside: std::net::IpAddr,
     /// The interface's MTU, where the site file sets it.
     pub(crate) mtu: Option<u16>,
+    /// Whether TCP's MSS is lowered to what fits; by whom depends on the plane.
+    pub(crate) mss_clamp: bool,
     /// What the interface is on the kernel's plane.
     pub(crate) interface_kind: config::model::InterfaceKind,
     /// What the network card should do on the kernel's plane.
@@ -77,6 +100,38 @@ pub(crate) struct TunnelPlan {
     pub(crate) connection: ike::Connection,
     /// Our identity is whatever address we send from.
     pub(crate) local_id_follows_address: bool,
+}
+
+/// Who chose the value of each key of a tunnel: a line of the site file, or what it follows from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Places(BTreeMap<&'static str, Origin>);
+
+impl Places {
+    /// Who chose a key's value. A key of the gateway is named as `gateway.address`.
+    pub(crate) fn of(&self, key: &str) -> Option<&Origin> {
+        self.0.get(key)
+    }
+
+    /// The keys that failures are about.
+    const KEYS: [&str; 8] = [
+        "remote",
+        "psk",
+        "local-id",
+        "remote-id",
+        "ike",
+        "esp",
+        "pfs",
+        "initiate",
+    ];
+
+    /// Those of a tunnel.
+    fn in_site(site: &config::Site, tunnel: &str) -> Self {
+        let origin = |path: &str| site.setting(path).map(|setting| setting.origin.clone());
+        let keys = Self::KEYS.into_iter();
+        let own = keys.filter_map(|key| Some((key, origin(&format!("tunnel.{tunnel}.{key}"))?)));
+        let address = origin("gateway.address").map(|origin| ("gateway.address", origin));
+        Self(own.chain(address).collect())
+    }
 }
 
 impl TunnelPlan {
@@ -107,11 +162,13 @@ impl Default for Plan {
             },
             peers: Vec::new(),
             shut_down: BTreeSet::new(),
+            bfd: BTreeMap::new(),
             prefix_lists: Vec::new(),
             redistribute: Redistribute::default(),
             networks: Vec::new(),
             wan: None,
             firewall: None,
+            clamp_mss: Vec::new(),
         }
     }
 }
@@ -205,6 +262,17 @@ impl Plan {
         }
     }
 
+    /// All that our table in nf_tables has to say: what a site that leaves the firewall to others still needs of it, too.
+    pub(crate) fn ruleset(&self) -> Option<Ruleset> {
+        if self.firewall.is_none() && self.clamp_mss.is_empty() {
+            return None;
+        }
+        Some(Ruleset {
+            clamp_mss: self.clamp_mss.clone(),
+            ..self.firewall.clone().unwrap_or_default()
+        })
+    }
+
     /// The tunnels, as the data plane is told of them.
     pub(crate) fn specs(&self) -> Vec<TunnelSpec> {
         self.tunnels
@@ -219,6 +287,7 @@ impl Plan {
     /// What a core would refuse and the site file's checks did not see, with the line.
     pub(crate) fn of(site: &config::Site, keys: &Keys) -> Result<Self, String> {
         let tunnels = tunnel::plan(site, keys)?;
+        let peers = bgp::peers(site, &tunnels)?;
         Ok(Self {
             name: site.gateway.name.clone(),
             ike: ike::EndpointConfig {
@@ -228,7 +297,8 @@ impl Plan {
                 },
                 ..ike::EndpointConfig::default()
             },
-            peers: bgp::peers(site, &tunnels)?,
+            bfd: bfd::watches(site, &peers),
+            peers,
             tunnels,
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),
@@ -237,6 +307,7 @@ impl Plan {
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),
             firewall: firewall::ruleset(site)?,
+            clamp_mss: Vec::new(),
         })
     }
 }

@@ -26,7 +26,35 @@ pub(crate) struct Choice {
     /// In words.
     pub(crate) reason: String,
     /// What the kernel can do, where it was asked.
-    probe: Option<Probe>,
+    probe: Option<Answered>,
+}
+
+/// What the kernel was asked, and what it can do of it.
+#[derive(Debug, Clone)]
+struct Answered {
+    suites: Vec<Suite>,
+    wanted: Wanted,
+    probe: Probe,
+}
+
+impl Answered {
+    fn ask(tunnels: &[TunnelPlan], ask: impl FnOnce(&[Suite], Wanted) -> Probe) -> Self {
+        let (suites, wanted) = (suites(tunnels), wanted(tunnels));
+        let probe = ask(&suites, wanted);
+        Self {
+            suites,
+            wanted,
+            probe,
+        }
+    }
+
+    /// Whether all that these tunnels may ask was asked.
+    fn covers(&self, tunnels: &[TunnelPlan]) -> bool {
+        self.wanted == wanted(tunnels)
+            && suites(tunnels)
+                .iter()
+                .all(|suite| self.suites.contains(suite))
+    }
 }
 
 impl fmt::Display for Choice {
@@ -68,8 +96,8 @@ pub(crate) fn choose(
             probe: None,
         });
     }
-    let probe = ask(&suites(tunnels), wanted(tunnels));
-    let obstacles = obstacles(tunnels, &probe);
+    let answered = Answered::ask(tunnels, ask);
+    let obstacles = obstacles(tunnels, &answered.probe);
     let (kind, reason) = match (wish, obstacles.as_slice()) {
         (DataPlane::Kernel, []) => (PlaneKind::Kernel, "[daemon] data-plane = \"kernel\"".into()),
         (_, []) => (
@@ -96,7 +124,7 @@ pub(crate) fn choose(
     Ok(Choice {
         kind,
         reason,
-        probe: Some(probe),
+        probe: Some(answered),
     })
 }
 
@@ -132,7 +160,8 @@ pub(crate) fn open(
 }
 
 impl Choice {
-    /// Takes in what another site file asks for; the plane stays what it is. `ask` as for [`choose`].
+    /// Takes in what another site file asks for; the plane stays what it is. `ask` as for [`choose`]: where nothing is wished that was not
+    /// tried before, it is not called, since trying makes objects in the kernel.
     ///
     /// # Errors
     /// What the kernel cannot do of it, where it is the plane.
@@ -144,15 +173,16 @@ impl Choice {
         if self.kind == PlaneKind::Userspace {
             return Ok(());
         }
-        let probe = ask(&suites(tunnels), wanted(tunnels));
-        let obstacles = obstacles(tunnels, &probe);
+        let known = self.probe.take().filter(|known| known.covers(tunnels));
+        let answered = known.unwrap_or_else(|| Answered::ask(tunnels, ask));
+        let obstacles = obstacles(tunnels, &answered.probe);
+        self.probe = Some(answered);
         if !obstacles.is_empty() {
             return Err(format!(
                 "the kernel's data plane runs, and this kernel does not do all that the site file asks for:\n{}\nor restart with data-plane = \"userspace\"",
                 list(&obstacles)
             ));
         }
-        self.probe = Some(probe);
         Ok(())
     }
 
@@ -162,8 +192,17 @@ impl Choice {
         plan: &mut plan::Plan,
         device_to: impl Fn(std::net::IpAddr) -> Option<String>,
     ) {
+        plan.clamp_mss = match self.kind {
+            PlaneKind::Userspace => Vec::new(),
+            PlaneKind::Kernel => (plan.tunnels.iter())
+                .filter(|tunnel| tunnel.mss_clamp)
+                .map(|tunnel| tunnel.interface().to_owned())
+                .collect(),
+        };
         let wan = plan.wan.clone();
         for tunnel in &mut plan.tunnels {
+            // Where a rule does it the plane has no part in it, and a tunnel need not go for another wish.
+            tunnel.spec.mss_clamp = tunnel.mss_clamp && self.kind == PlaneKind::Userspace;
             if self.kind == PlaneKind::Userspace {
                 (tunnel.spec.binding, tunnel.spec.offload) = (None, Offload::Off);
                 continue;
@@ -202,7 +241,7 @@ impl Choice {
             InterfaceKind::Auto => self
                 .probe
                 .as_ref()
-                .is_none_or(|it| it.xfrm_interface.is_ok()),
+                .is_none_or(|it| it.probe.xfrm_interface.is_ok()),
         }
     }
 
@@ -211,7 +250,7 @@ impl Choice {
         if self.kind == PlaneKind::Userspace {
             return "the userspace data plane has its own".into();
         }
-        match (kind, self.probe.as_ref().map(|it| &it.xfrm_interface)) {
+        match (kind, self.probe.as_ref().map(|it| &it.probe.xfrm_interface)) {
             (InterfaceKind::Xfrm, _) => "interface-kind = \"xfrm\"".into(),
             (InterfaceKind::Vti, _) => "interface-kind = \"vti\"".into(),
             (InterfaceKind::Auto, Some(Err(reason))) => {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  plane threads ──events (1024)──►┐
+//!  BFD's thread ──events (64)─────►│
 //!  TCP tasks ─────events (256)────►│        ┌──────────┐ effects ┌── plane.*() ── IKE datagrams
 //!  host thread ───notices (64)────►├─select─►  Gateway ├────────►├── transport: dial, send, close
 //!  control socket ─requests (16)──►│        └──────────┘         └── host thread: Desired, firewall
@@ -10,16 +11,18 @@
 //!
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters};
+use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters, TunnelId};
 use vti::user::{IkeSender, UserPlaneConfig};
 
 use crate::cli::{Failure, number, plan};
@@ -27,6 +30,7 @@ use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question, until};
+use crate::liveness::Liveness;
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
@@ -93,6 +97,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Some(event) = daemon.plane_events.recv() => Some(Input::Plane(event)),
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
+            Some(event) = daemon.paths.recv() => Some(Input::Bfd(event)),
             Some(arrival) = daemon.arrivals.recv() => daemon.accept(arrival),
             Some(request) = asked.recv() => daemon.answer(request),
             Some((request, counts)) = daemon.counted.recv() => daemon.show(request, counts),
@@ -143,10 +148,14 @@ struct Daemon {
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
     arrivals: mpsc::Receiver<Arrival>,
+    liveness: Liveness,
+    paths: mpsc::Receiver<bfd::Event>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
     counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
+    /// Who waits for which tunnel to be verified.
+    verifying: BTreeMap<TunnelId, oneshot::Sender<Result<Value, Refusal>>>,
 }
 
 impl Daemon {
@@ -178,6 +187,8 @@ impl Daemon {
                 loaded.bgp_port
             );
         }
+        let (watched, paths) = mpsc::channel(64);
+        let liveness = Liveness::new(seed()?, watched).map_err(|error| failed(&error))?;
         let (ike_seed, bgp_seed) = (seed()?, seed()?);
         let gateway = Gateway::new(
             Instant::now(),
@@ -203,10 +214,13 @@ impl Daemon {
             transport,
             connections,
             arrivals,
+            liveness,
+            paths,
             host,
             notices,
             counted,
             counted_by,
+            verifying: BTreeMap::new(),
             loaded,
         })
     }
@@ -226,6 +240,14 @@ impl Daemon {
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
+                Effect::Count(tunnel) => self.count(tunnel),
+                Effect::Verified(tunnel, report) => {
+                    // A client that went away does not want its answer.
+                    if let Some(answer) = self.verifying.remove(&tunnel) {
+                        let _ = answer.send(Ok(report));
+                    }
+                }
+                Effect::Bfd(wanted) => self.liveness.want(&wanted),
                 Effect::Fail(reason) => return Some(reason),
             }
         }
@@ -367,29 +389,32 @@ impl Daemon {
     /// Tells the gateway what the tunnels carry, and systemd that the loop turns.
     fn beat(&mut self) -> Option<Input> {
         systemd::watchdog();
-        for plan in &self.loaded.plan.tunnels {
-            let tunnel = plan.spec.id;
-            if let Some(TunnelCounters {
+        self.liveness.listen();
+        let tunnels = self.loaded.plan.specs().into_iter();
+        tunnels.for_each(|tunnel| self.count(tunnel.id));
+        None
+    }
+
+    /// Tells the gateway what a tunnel has carried.
+    fn count(&mut self, tunnel: TunnelId) {
+        if let Some(TunnelCounters {
+            packets_in,
+            packets_out,
+            ..
+        }) = self.plane.counters(tunnel)
+        {
+            let carried = Input::Carried {
+                tunnel,
                 packets_in,
                 packets_out,
-                ..
-            }) = self.plane.counters(tunnel)
-            {
-                self.gateway.handle(
-                    Instant::now(),
-                    Input::Carried {
-                        tunnel,
-                        packets_in,
-                        packets_out,
-                    },
-                );
-            }
+            };
+            self.gateway.handle(Instant::now(), carried);
         }
-        None
     }
 
     fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
+        self.gateway.see_bfd(self.liveness.views());
         let answer = match request.query {
             Query::Status => {
                 self.count_for(request);
@@ -399,9 +424,20 @@ impl Daemon {
                 self.plan_for(request);
                 return None;
             }
+            Query::Verify(name) => match self.gateway.verify(now, &name) {
+                Ok(tunnel) => {
+                    self.verifying.insert(tunnel, request.answer);
+                    return None;
+                }
+                Err(refusal) => Err(refusal),
+            },
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
             Query::BgpSummary => self.gateway.bgp_summary(now),
             Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
+            Query::BgpWhy(asked) => self.gateway.bgp_why(&asked, host::way_to),
+            Query::BgpWhyNot { neighbor, prefix } => {
+                self.gateway.bgp_why_not(now, &neighbor, &prefix)
+            }
             Query::BgpRoutes(prefix) => self.gateway.bgp_routes(prefix),
             Query::Reload => self.reload().map(|touched| {
                 let message = if touched.is_empty() {
@@ -414,6 +450,10 @@ impl Daemon {
             Query::Tunnel(name, command) => self
                 .gateway
                 .tunnel(now, &name, command)
+                .map(|message| serde_json::json!({ "message": message })),
+            Query::Neighbor(name, command) => self
+                .gateway
+                .neighbor(now, &name, command)
                 .map(|message| serde_json::json!({ "message": message })),
         };
         // A client that went away does not want its answer.
@@ -488,12 +528,13 @@ impl Daemon {
         let imagined = Imagined {
             desired: preview.desired,
             tunnels: loaded.plan.specs(),
-            ruleset: loaded.plan.firewall,
+            ruleset: loaded.plan.ruleset(),
         };
         Ok((reload, imagined))
     }
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
+        self.gateway.see_bfd(self.liveness.views());
         let status = self
             .gateway
             .status(Instant::now(), &self.surroundings(counts));
@@ -549,9 +590,11 @@ impl Daemon {
     }
 
     /// Leaves everything as it is, for the next run to go on with: nobody is told, and nothing is taken off the host.
-    fn hand_over(self) {
+    fn hand_over(mut self) {
         info!("ends at once and leaves everything as it is, for the next run");
         systemd::stopping();
+        // Our silence is not to be taken for a dead path: the neighbors' routes and ours go on (RFC 5882, section 4.3).
+        self.liveness.leave();
         // What a destructor would take away or say is what has to stay. The process ends anyway.
         std::mem::forget(self);
     }
@@ -562,6 +605,7 @@ impl Daemon {
         let clean_up = self.loaded.clean_up;
         self.gateway.leave_neighbors(Instant::now());
         let mut rest = self.take_leave();
+        self.liveness.leave();
         self.linger().await;
         self.gateway.stop(Instant::now(), clean_up);
         rest.extend(self.take_leave());
@@ -575,6 +619,9 @@ impl Daemon {
                 | Effect::Bgp(_)
                 | Effect::Sign(_)
                 | Effect::Watch(_)
+                | Effect::Count(_)
+                | Effect::Verified(..)
+                | Effect::Bfd(_)
                 | Effect::Fail(_) => {}
             }
         }

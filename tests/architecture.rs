@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("causeway-lab", &[]),
     ("causeway-vm", &["causeway-lab"]),
     ("causeway-config", &[]),
+    ("causeway-bfd", &[]),
     ("causeway-bgpd", &[]),
     ("causeway-esp", &["causeway-crypto"]),
     ("causeway-ike", &["causeway-crypto"]),
@@ -25,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "causeway",
         &[
+            "causeway-bfd",
             "causeway-bgpd",
             "causeway-config",
             "causeway-crypto",
@@ -36,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose code is a function of its arguments.
-const PURE: &[&str] = &["bgpd", "config", "crypto", "esp", "ike"];
+const PURE: &[&str] = &["bfd", "bgpd", "config", "crypto", "esp", "ike"];
 
 /// What a pure crate must not depend on, directly.
 const IMPURE_DEPENDENCIES: &[&str] = &[
@@ -163,7 +165,7 @@ fn only_the_crypto_crate_names_a_cryptography_library() {
 fn no_file_holds_more_than_one_idea() {
     let mut long = Vec::new();
     for folder in [
-        "src", "bgpd", "config", "crypto", "esp", "ike", "vti", "tests", "benches",
+        "src", "bfd", "bgpd", "config", "crypto", "esp", "ike", "vti", "tests", "benches",
     ] {
         for file in sources(&root().join(folder)) {
             let lines = std::fs::read_to_string(&file)
@@ -186,7 +188,7 @@ fn no_file_holds_more_than_one_idea() {
 fn unsafe_code_lives_in_one_folder() {
     let allowed = root().join("vti/src/sys");
     for folder in [
-        "src", "bgpd", "config", "crypto", "esp", "ike", "vti", "tests", "benches",
+        "src", "bfd", "bgpd", "config", "crypto", "esp", "ike", "vti", "tests", "benches",
     ] {
         for file in sources(&root().join(folder)) {
             if file.starts_with(&allowed) || file.ends_with("tests/architecture.rs") {

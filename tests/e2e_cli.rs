@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use lab::{Finished, Nodes, Scene, SiteFile, addresses as at};
+use lab::{Finished, Nodes, ReferenceSite, Scene, SiteFile, addresses as at};
 use serde_json::Value;
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -163,10 +163,26 @@ fn without(value: &mut Value, name: &str) {
 
 #[test]
 fn each_field_of_the_status_is_documented_and_each_documented_one_is_there() {
-    let scene = Scene::up(CAUSEWAY);
+    // The first peer wants the last of our groups, the second one none of them.
+    let groups = ["aes256gcm16-modp1536", "aes256gcm16-modp3072"];
+    let scene = Scene::start_with(
+        ReferenceSite::new(),
+        CAUSEWAY,
+        &SiteFile::reference(),
+        |index, connection| groups[index].clone_into(&mut connection.esp),
+    );
+    scene.wait_until_up();
     let nodes = Nodes::start(&scene.site);
     scene.gateway.wait_for_bgp(&at::NODES, Scene::SOON);
     let mut there = BTreeSet::new();
+    for tunnel in ["oci-1", "oci-2"] {
+        let verified = scene
+            .gateway
+            .command(&["tunnel", tunnel, "verify", "--json"]);
+        let report: Value = serde_json::from_str(&verified.stdout).unwrap_or_default();
+        assert_eq!(report["verified"], tunnel == "oci-1", "{report}");
+        field_names(&report, &mut there);
+    }
     field_names(&scene.gateway.status(), &mut there);
     let file = scene.gateway.dir().join("site.toml").display().to_string();
     for words in [

@@ -54,6 +54,23 @@ pub enum Command {
     },
     /// The way to a peer is known to be dead: its session ends now, without waiting for a timer.
     PathDown(PeerName),
+    /// BFD with a peer, which was up, is down: an established session ends now, with Cease / BFD Down (RFC 9384), and nothing of
+    /// it is kept. Of a peer that is away for a restart the routes are kept where its BFD is as mortal as its control plane, and
+    /// may have ended for the same reason (RFC 5882, section 4.3).
+    BfdDown {
+        /// The peer.
+        peer: PeerName,
+        /// The peer's BFD does not depend on its control plane (C bit), so that its end is the path's.
+        control_plane_independent: bool,
+    },
+    /// Keep a peer that has no established session from getting one, until [`Command::EnablePeer`]. A session that is established
+    /// stays.
+    HoldPeer {
+        /// The peer.
+        peer: PeerName,
+        /// What it waits for.
+        text: String,
+    },
     /// End all sessions with Cease / Administrative Shutdown and stay down.
     Shutdown {
         /// What the other operators get to read (RFC 9003).

@@ -154,6 +154,8 @@ pub struct Agreed {
     pub four_octet_as: bool,
     /// The peer can be asked to send its routes again (RFC 2918).
     pub route_refresh: bool,
+    /// Both mark the beginning and the end of routes that are sent again (RFC 7313).
+    pub enhanced_route_refresh: bool,
     /// Graceful restart, where both sides take part in it.
     pub graceful_restart: Option<PeerRestart>,
     /// IPv4 unicast was announced by the peer's multiprotocol capability, or is meant by its silence.
@@ -260,6 +262,16 @@ pub enum Event {
         prefixes: usize,
         /// Why now.
         why: StaleEnd,
+    },
+    /// The peer has sent all its routes again and not repeated some that it never withdrew, or not said for too long that it
+    /// has sent all; those are gone (RFC 7313, section 4).
+    NotRefreshed {
+        /// The peer.
+        peer: PeerName,
+        /// How many prefixes.
+        prefixes: usize,
+        /// Whether it has said that it was done.
+        ended: bool,
     },
     /// After our own restart: the peer has sent everything that it has to send.
     Synchronized {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bgpd::view::RouteFilter;
 use bgpd::wire::{
     AsPath, Capabilities, Capability, Family, Framer, MessageKind, Notification, Open, Origin,
-    PathAttributes, RestartCapability, UpdateBuilder, UpdateFrame, end_of_rib, keepalive,
-    route_refresh,
+    PathAttributes, RestartCapability, RouteRefresh, UpdateBuilder, UpdateFrame, end_of_rib,
+    keepalive,
 };
 use bgpd::{
     Action, Asn, Command, ConnId, GracefulRestart, LocalRoute, LocalSource, PeerConfig, Policy,
@@ -171,7 +171,7 @@ type Case = (State, Vec<u8>, State, Option<(u8, u8)>);
 #[test]
 fn each_message_in_each_state_has_the_answer_of_the_table() {
     use State::{Established, OpenConfirm, OpenSent};
-    let refresh = route_refresh(Family::IPV4_UNICAST);
+    let refresh = RouteRefresh::request(Family::IPV4_UNICAST).message();
     let long_refresh = {
         let mut bytes = refresh.clone();
         bytes[17] += 1;
@@ -363,7 +363,12 @@ fn any_number_of_refreshes_asked_for_in_one_breath_is_two_rounds_and_the_last_on
     victim.speaker.command(victim.now, routes).unwrap();
     let conn = victim.bring_to(State::Established);
     victim.said.clear();
-    victim.hear(conn, &route_refresh(Family::IPV4_UNICAST).repeat(500));
+    victim.hear(
+        conn,
+        &RouteRefresh::request(Family::IPV4_UNICAST)
+            .message()
+            .repeat(500),
+    );
 
     let mut framer = Framer::default();
     framer.push(&victim.said);
@@ -422,7 +427,7 @@ fn message(which: u8) -> Vec<u8> {
         1 => keepalive(),
         2 => announce("10.9.0.0/16"),
         3 => announce("0.0.0.0/0"),
-        4 => route_refresh(Family::IPV4_UNICAST),
+        4 => RouteRefresh::request(Family::IPV4_UNICAST).message(),
         5 => end_of_rib(),
         6 => Notification::cease(2).emit(),
         _ => Notification::new(3, 1).emit(),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bgpd::Asn;
 use bgpd::wire::{
     Aggregator, AsPath, AttributeCode, Capabilities, Capability, Community, Family, Framer,
-    HeaderError, MessageKind, Notification, Open, OpenError, Origin, PathAttributes,
-    RestartCapability, Segment, SegmentKind, UnknownAttribute, UpdateBuilder, UpdateContext,
-    UpdateFrame, end_of_rib, keepalive, parse_route_refresh, route_refresh,
+    HeaderError, MessageKind, Notification, Open, OpenError, Origin, PathAttributes, RefreshKind,
+    RestartCapability, RouteRefresh, Segment, SegmentKind, UnknownAttribute, UpdateBuilder,
+    UpdateContext, UpdateFrame, end_of_rib, keepalive,
 };
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
@@ -215,7 +215,7 @@ fn headers_are_judged_before_their_message_is_complete() {
 #[test]
 fn a_stream_is_the_same_messages_however_it_is_cut() {
     let mut stream = keepalive();
-    stream.extend(route_refresh(Family::IPV4_UNICAST));
+    stream.extend(RouteRefresh::request(Family::IPV4_UNICAST).message());
     stream.extend(end_of_rib());
     stream.extend(Notification::cease(2).emit());
     for size in 1..stream.len() {
@@ -233,11 +233,22 @@ fn a_stream_is_the_same_messages_however_it_is_cut() {
 }
 
 #[test]
-fn a_route_refresh_names_its_family() {
-    let (kind, body) = body(&route_refresh(Family { afi: 2, safi: 1 }));
-    assert_eq!(kind, MessageKind::RouteRefresh);
-    assert_eq!(parse_route_refresh(&body), Some(Family { afi: 2, safi: 1 }));
-    assert_eq!(parse_route_refresh(&body[1..]), None);
+fn a_route_refresh_names_its_family_and_what_it_says() {
+    let family = Family { afi: 2, safi: 1 };
+    for (octet, kind) in [
+        (0, RefreshKind::Request),
+        (1, RefreshKind::Begin),
+        (2, RefreshKind::End),
+        (255, RefreshKind::Unknown(255)),
+    ] {
+        let refresh = RouteRefresh { family, kind };
+        let (message, body) = body(&refresh.message());
+        assert_eq!(message, MessageKind::RouteRefresh);
+        assert_eq!(body, [0, 2, octet, 1]);
+        assert_eq!(RouteRefresh::parse(&body), Some(refresh));
+        assert_eq!(RouteRefresh::parse(&body[1..]), None);
+        assert_eq!(RouteRefresh::parse(&[&body[..], &[0]].concat()), None);
+    }
 }
 
 #[test]
@@ -437,7 +448,11 @@ fn every_message_cut_at_every_length_is_refused_or_waited_for_and_never_panics()
     builder.push("10.128.0.0/9".parse().unwrap(), &mut update);
     builder.finish(&mut update);
     let mut messages: Vec<Vec<u8>> = opens().into_iter().map(|(bytes, _)| bytes).collect();
-    messages.extend([update, keepalive(), route_refresh(Family::IPV4_UNICAST)]);
+    messages.extend([
+        update,
+        keepalive(),
+        RouteRefresh::request(Family::IPV4_UNICAST).message(),
+    ]);
     messages.push(Notification::cease_with_text(2, "bye").emit());
     for message in messages {
         for length in 0..message.len() {

@@ -183,6 +183,9 @@ codes! {
     /// A default route is permitted and yet refused.
     DefaultRefused = 217, "list permits a default route that is refused",
         "The import list permits 0.0.0.0/0, but a cloud neighbor is not believed about a default route unless allow-default is set: it would draw all the site's traffic, the tunnels' own included, into the cloud.";
+    /// BFD that cannot work, or notices nothing.
+    Bfd = 218, "BFD does not work like this",
+        "BFD takes a path for dead when several packets in a row are missing: intervals from 50ms to 1m (RFC 5880 knows no bounds, but a false alarm takes all the neighbor's routes away), a multiplier of more than 1. What it notices later than the hold time it notices for nothing. Oracle's Site-to-Site VPN has no BFD; there the tunnel's own liveness (dead peer detection) does its work.";
 
     /// An alias that does not exist.
     UnknownAlias = 301, "unknown alias",

@@ -17,6 +17,7 @@
 
 mod check;
 mod code;
+mod console;
 mod diagnostic;
 pub mod model;
 pub mod profile;
@@ -30,6 +31,7 @@ mod source;
 mod suggest;
 
 pub use code::{Code, UnknownCode};
+pub use console::Console;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use model::Site;
 pub use secrets::{SecretUnavailable, Secrets, Unseen};

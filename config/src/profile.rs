@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::console::{self, Console};
 use crate::model::Pfs;
 use crate::proposal::{Encryption, Group, Integrity};
 
@@ -101,6 +102,8 @@ pub struct TunnelProfile {
     pub name: &'static str,
     /// What people call the thing at the other end.
     pub peer: &'static str,
+    /// What its console calls things, where it has one.
+    pub console: Option<&'static Console>,
     /// Proposals for the IKE SA, the preferred one first.
     pub ike: &'static [&'static str],
     /// Proposals for CHILD_SAs, the preferred one first.
@@ -127,6 +130,8 @@ pub struct TunnelProfile {
     pub prefix_cap: Option<u32>,
     /// Whether its sessions can have a TCP MD5 key.
     pub md5: bool,
+    /// Whether it speaks BFD through its tunnels.
+    pub bfd: bool,
     /// The pre-shared keys that it takes.
     pub psk: PskRule,
     /// Ranges that inside addresses must avoid, both ends inclusive.
@@ -172,6 +177,7 @@ const AES_CBC: &[Encryption] = &[
 const OCI: TunnelProfile = TunnelProfile {
     name: "oci",
     peer: "Oracle's DRG",
+    console: Some(&console::OCI),
     // Oracle's own recommendation for phase 1; it takes no GCM there.
     ike: &["aes256-sha384-ecp384"],
     // Its default group for PFS is 5, hence the last place for it.
@@ -191,6 +197,7 @@ const OCI: TunnelProfile = TunnelProfile {
     hold_range: Some((18, 180)),
     prefix_cap: Some(2_000),
     md5: false,
+    bfd: false,
     psk: PskRule {
         allows: |octet| octet.is_ascii_alphanumeric() || octet == b' ',
         allowed: "letters, digits and spaces",
@@ -240,6 +247,7 @@ const OCI: TunnelProfile = TunnelProfile {
 const GENERIC: TunnelProfile = TunnelProfile {
     name: "generic",
     peer: "the peer",
+    console: None,
     ike: &[
         "aes256gcm16-prfsha384-ecp384",
         "aes256-sha384-ecp384",
@@ -263,6 +271,7 @@ const GENERIC: TunnelProfile = TunnelProfile {
     hold_range: None,
     prefix_cap: None,
     md5: true,
+    bfd: true,
     // RFC 7296 §2.15: any octets; those that survive a text file and a console are printable.
     psk: PskRule {
         allows: |octet| octet == b' ' || octet.is_ascii_graphic(),

@@ -42,6 +42,7 @@ pub const SECTIONS: &[&Section] = &[
     &SECRET,
     &BGP,
     &NEIGHBOR,
+    &BFD,
     &PREFIX_RULE,
     &ALIAS,
     &FIREWALL,
@@ -372,11 +373,50 @@ pub const NEIGHBOR: Section = Section {
             "take only packets that no router has touched (TTL 255, RFC 5082), and send such; the neighbor needs the same",
         ),
         key(
+            "bfd",
+            "false",
+            "watch the path to it and end the session as soon as it is dead: `true`, or a table as below",
+        ),
+        key(
             "md5",
             "none",
             "where the TCP MD5 key is (RFC 2385), 1 to 80 octets; not with Oracle",
         ),
         key("port", "179", "its TCP port"),
+    ],
+};
+
+/// `[bgp.neighbor.NAME.bfd]`
+pub const BFD: Section = Section {
+    path: "bgp.neighbor.NAME.bfd",
+    about: "Bidirectional Forwarding Detection with a neighbor (RFC 5880), which has to have it too. When a path that was up is dead, the BGP session ends at once (Cease, BFD Down) and its routes go. A neighbor that never answers, or whose operator switches BFD off, is left to the hold time, unless `strict`.",
+    keys: &[
+        key(
+            "min-tx",
+            "300ms",
+            "how often we would like to send, from 50ms to 1m; the slower of this and what the neighbor can take counts",
+        ),
+        key(
+            "min-rx",
+            "300ms",
+            "how often the neighbor may send, from 50ms to 1m; the slower of this and what it would like counts",
+        ),
+        key(
+            "multiplier",
+            "3",
+            "so many of our packets missing in a row are a failure to the neighbor; its own counts for us",
+        ),
+        key(
+            "multihop",
+            "false",
+            "routers may lie between (RFC 5883, UDP 4784); otherwise only what arrives with TTL 255 is heard (UDP 3784)",
+        ),
+        key("passive", "false", "wait for the neighbor's first packet"),
+        key(
+            "strict",
+            "false",
+            "no BGP session before BFD is up, or the neighbor has switched it off",
+        ),
     ],
 };
 

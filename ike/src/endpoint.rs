@@ -227,7 +227,10 @@ impl Endpoint {
             } else {
                 None
             };
-            [attempt, tunnel.dedupe_at].into_iter().flatten().min()
+            [attempt, tunnel.dedupe_at, tunnel.clings_until]
+                .into_iter()
+                .flatten()
+                .min()
         });
         sas.chain(tunnels).chain(self.cx.next_grave()).min()
     }

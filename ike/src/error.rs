@@ -90,6 +90,8 @@ pub enum Cause {
     },
     /// The peer wants a Diffie-Hellman group that we do not accept.
     InvalidKe {
+        /// IKE or ESP.
+        negotiation: Negotiation,
         /// Groups that we accept.
         ours: Vec<String>,
         /// The group that the peer asks for.
@@ -112,6 +114,8 @@ pub enum Cause {
     },
     /// The peer refused with a notification that has no case of its own here.
     PeerRefused {
+        /// What was negotiated, where that is known.
+        negotiation: Option<Negotiation>,
         /// What it said.
         notify: NotifyType,
     },
@@ -168,8 +172,9 @@ impl Cause {
         }
     }
 
-    pub(crate) fn invalid_ke(ours: &[Group], wanted: u16) -> Self {
+    pub(crate) fn invalid_ke(negotiation: Negotiation, ours: &[Group], wanted: u16) -> Self {
         Self::InvalidKe {
+            negotiation,
             ours: ours.iter().map(ToString::to_string).collect(),
             wanted: describe::group(wanted),
         }
@@ -202,7 +207,7 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "the peer's proof as {theirs:?} does not verify (we are {ours:?}): \
-                 the pre-shared keys differ; compare psk with the peer's shared secret"
+                 the pre-shared keys differ"
             ),
             Self::Authentication {
                 by: RefusedBy::Peer,
@@ -211,8 +216,7 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "the peer refuses us with AUTHENTICATION_FAILED: we say {ours:?} and expect \
-                 {theirs:?}; compare psk with the peer's shared secret, then our ID with the one \
-                 that the peer expects"
+                 {theirs:?}; the pre-shared keys differ, or the peer expects another ID of us"
             ),
             Self::IdMismatch { expected, got } => write!(
                 f,
@@ -232,7 +236,7 @@ impl fmt::Display for Cause {
                 "the peer refuses our traffic selectors {ours} and does not say what it wants; \
                  make the peer's encryption domain the same pair"
             ),
-            Self::InvalidKe { ours, wanted } => {
+            Self::InvalidKe { ours, wanted, .. } => {
                 let ours = if ours.is_empty() {
                     "none".to_owned()
                 } else {
@@ -258,7 +262,7 @@ impl fmt::Display for Cause {
                  500 and 4500 open on the way?",
                 waited.as_secs_f32()
             ),
-            Self::PeerRefused { notify } => write!(f, "the peer refuses with {notify}"),
+            Self::PeerRefused { notify, .. } => write!(f, "the peer refuses with {notify}"),
             Self::AuthMethod { method } => write!(
                 f,
                 "the peer authenticates by method {method}, we by pre-shared key (method 2): \

@@ -7,7 +7,7 @@ use crypto::{Secret, Suite};
 use serde::{Serialize, Serializer};
 
 use crate::connection::ConnectionId;
-use crate::error::Diagnosis;
+use crate::error::{Diagnosis, Negotiation};
 use crate::wire::{Identity, IkeSpi, NotifyType, TrafficSelector};
 
 /// Serializes a value as its text.
@@ -166,6 +166,8 @@ pub enum Event {
         connection: ConnectionId,
         /// The new SPIs.
         sa: IkeSaId,
+        /// Algorithms of the new one.
+        suite: String,
     },
     /// An IKE SA is gone.
     IkeDown {
@@ -246,6 +248,29 @@ pub enum Note {
         connection: ConnectionId,
         /// Whether what we initiated stays.
         ours_stays: bool,
+    },
+    /// The peer refuses what a rekeying offered, and the next that is allowed is tried. The SA stays.
+    OfferRefused {
+        /// The connection.
+        connection: ConnectionId,
+        /// What is rekeyed.
+        negotiation: Negotiation,
+        /// The group whose public value went with it; none if there was no exchange.
+        offered: Option<String>,
+        /// What the peer said.
+        notify: NotifyType,
+        /// The group that it asks for, where it says so (INVALID_KE_PAYLOAD).
+        wanted: Option<String>,
+    },
+    /// One IKE SA had several CHILD_SAs that nothing replaces: both sides, or the peer, made one more.
+    /// One is kept.
+    SeveralChildren {
+        /// The connection.
+        connection: ConnectionId,
+        /// Our inbound SPI of the one that is kept.
+        kept: u32,
+        /// Our inbound SPIs of those that end.
+        ended: Vec<u32>,
     },
     /// An unprotected message says that the peer does not know our SA. It may be forged: we ask.
     UnprotectedNotify {

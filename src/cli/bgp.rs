@@ -1,4 +1,4 @@
-//! `bgp summary`, `bgp neighbor` and `bgp routes` for people.
+//! `bgp summary`, `bgp neighbor` and `bgp routes` for people, and what can be done to a session.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,12 +7,31 @@ use serde_json::Value;
 
 use super::paint::{Paint, Table, span};
 use super::status::{list, number, text};
-use super::{BgpCommand, Failure, client, print_json};
+use super::{BgpCommand, Failure, act, client, print_json};
 
 pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure> {
     let (path, output) = match command {
         BgpCommand::Summary(output) => ("/v1/bgp/summary".to_owned(), output),
         BgpCommand::Neighbor { name, output } => (format!("/v1/bgp/neighbors/{name}"), output),
+        BgpCommand::Why { prefix, output } => (format!("/v1/bgp/why?prefix={prefix}"), output),
+        BgpCommand::WhyNot {
+            neighbor,
+            prefix,
+            output,
+        } => (
+            format!("/v1/bgp/why-not?neighbor={neighbor}&prefix={prefix}"),
+            output,
+        ),
+        BgpCommand::Refresh { name, output } => {
+            return act(
+                socket,
+                &format!("/v1/bgp/neighbors/{name}/refresh"),
+                *output,
+            );
+        }
+        BgpCommand::Reset { name, output } => {
+            return act(socket, &format!("/v1/bgp/neighbors/{name}/reset"), *output);
+        }
         BgpCommand::Routes {
             prefix: None,
             output,
@@ -29,7 +48,11 @@ pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure
     let paint = Paint::detect();
     let lines = match command {
         BgpCommand::Summary(_) => summary_lines(&answer, paint),
-        BgpCommand::Neighbor { .. } => neighbor_lines(&answer, paint),
+        BgpCommand::Why { .. } => why_lines(&answer, paint),
+        BgpCommand::WhyNot { .. } => why_not_lines(&answer, paint),
+        BgpCommand::Neighbor { .. } | BgpCommand::Refresh { .. } | BgpCommand::Reset { .. } => {
+            neighbor_lines(&answer, paint)
+        }
         BgpCommand::Routes { .. } => list(&answer, "routes")
             .flat_map(|route| route_lines(route, paint))
             .collect(),
@@ -73,6 +96,13 @@ pub(super) fn summary_lines(summary: &Value, paint: Paint) -> Vec<String> {
         if let Some(problem) = peer["reason"].as_str() {
             problems.push(format!("{}: {}", text(peer, "name"), paint.bad(problem)));
         }
+        if let Some(bfd) = peer["bfd"].as_str().filter(|bfd| *bfd != "Up") {
+            problems.push(format!(
+                "{}: {}",
+                text(peer, "name"),
+                paint.pending(&format!("BFD is {bfd}"))
+            ));
+        }
     }
     lines.extend(table.lines());
     lines.append(&mut problems);
@@ -115,6 +145,9 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
             ));
         }
     }
+    if neighbor["bfd"].is_object() {
+        lines.push(bfd_line(&neighbor["bfd"]));
+    }
     lines.push(format!(
         "  prefixes    {} received, {} accepted, {} advertised",
         number(summary, "received"),
@@ -147,6 +180,25 @@ fn neighbor_lines(answer: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!("    {}", text(route, "prefix")));
     }
     lines
+}
+
+fn bfd_line(bfd: &Value) -> String {
+    let since = span(number(bfd, "seconds_in_state"));
+    let state = format!("  BFD         {} for {since}", text(bfd, "state"));
+    match (
+        bfd["reason"].as_str(),
+        bfd["transmit_milliseconds"].as_u64(),
+    ) {
+        (Some(reason), _) => format!("{state}: {reason}"),
+        (None, Some(every)) => format!(
+            "{state}, sends every {every} ms, notices silence after {} ms",
+            number(bfd, "detection_milliseconds")
+        ),
+        (None, None) => format!(
+            "{state}, sends when asked, notices silence after {} ms",
+            number(bfd, "detection_milliseconds")
+        ),
+    }
 }
 
 fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
@@ -182,6 +234,88 @@ fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn why_lines(answer: &Value, paint: Paint) -> Vec<String> {
+    let asked = text(answer, "asked");
+    let mut lines = match answer["prefix"].as_str() {
+        Some(prefix) if prefix == asked => vec![paint.bold(prefix)],
+        Some(prefix) => vec![format!("{}, which covers {asked}", paint.bold(prefix))],
+        None => vec![format!("BGP knows nothing that covers {asked}")],
+    };
+    for hop in list(answer, "next_hops") {
+        let dev = hop["interface"].as_str();
+        let dev = dev.map(|dev| format!(" dev {dev}")).unwrap_or_default();
+        let tunnel = match (hop["tunnel"].as_str(), hop["tunnel_up"].as_bool()) {
+            (Some(name), Some(true)) => format!(", tunnel {name} is up"),
+            (Some(name), _) => paint.bad(&format!(", tunnel {name} is down")),
+            (None, _) => String::new(),
+        };
+        lines.push(format!(
+            "  to       {}{dev}, taught by {}{tunnel}",
+            text(hop, "via"),
+            text(hop, "neighbor")
+        ));
+    }
+    let kernel = text(&answer["kernel"], "why");
+    lines.push(match answer["kernel"]["agrees"].as_bool() {
+        Some(false) => format!("  kernel   {}", paint.bad(kernel)),
+        _ => format!("  kernel   {kernel}"),
+    });
+    for path in list(answer, "paths") {
+        let why = text(path, "why");
+        let why = if path["used"] == true {
+            paint.good(why)
+        } else {
+            why.to_owned()
+        };
+        let by = match text(path, "as_path") {
+            "" => String::new(),
+            asns => format!(" (AS path {asns})"),
+        };
+        lines.push(format!("  path     {}{by}: {why}", text(path, "from")));
+    }
+    for one in list(answer, "told") {
+        let word = if one["told"] == true {
+            "told"
+        } else {
+            "not told"
+        };
+        lines.push(format!(
+            "  {word:8} {}: {}",
+            text(one, "neighbor"),
+            text(one, "why")
+        ));
+    }
+    lines
+}
+
+fn why_not_lines(answer: &Value, paint: Paint) -> Vec<String> {
+    let neighbor = text(answer, "neighbor");
+    let line = |good: bool, yes: &str, no: &str, why: &str| {
+        let word = if good {
+            paint.good(yes)
+        } else {
+            paint.pending(no)
+        };
+        format!("  {word}: {why}")
+    };
+    let (to, from) = (&answer["to_it"], &answer["from_it"]);
+    vec![
+        format!("{} and {neighbor}", paint.bold(text(answer, "prefix"))),
+        line(
+            to["told"] == true,
+            "we tell it",
+            "we do not tell it",
+            text(to, "why"),
+        ),
+        line(
+            from["believed"] == true,
+            "we believe it",
+            "we have nothing of it that we believe",
+            text(from, "why"),
+        ),
+    ]
 }
 
 /// A tagged value as words: `"accepted"`, or `{"lost": {"step": "origin"}}` as `lost step origin`.

@@ -17,15 +17,29 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks for something.
 pub(crate) fn get(socket: &Path, path: &str) -> Result<Value, Failure> {
-    exchange(socket, Method::GET, path)
+    exchange(socket, Method::GET, path, PATIENCE)
 }
 
 /// Asks for something to be done.
 pub(super) fn post(socket: &Path, path: &str) -> Result<Value, Failure> {
-    exchange(socket, Method::POST, path)
+    exchange(socket, Method::POST, path, PATIENCE)
 }
 
-fn exchange(socket: &Path, method: Method, path: &str) -> Result<Value, Failure> {
+/// Asks for something that takes as long as the peer does.
+pub(super) fn post_and_wait(
+    socket: &Path,
+    path: &str,
+    patience: Duration,
+) -> Result<Value, Failure> {
+    exchange(socket, Method::POST, path, patience)
+}
+
+fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -37,9 +51,9 @@ fn exchange(socket: &Path, method: Method, path: &str) -> Result<Value, Failure>
     };
     // The timer has to be made inside the runtime.
     runtime
-        .block_on(async { tokio::time::timeout(PATIENCE, exchange).await })
+        .block_on(async { tokio::time::timeout(patience, exchange).await })
         .unwrap_or_else(|_| {
-            let seconds = PATIENCE.as_secs();
+            let seconds = patience.as_secs();
             Err(Failure::NoDaemon(format!(
                 "the daemon on {} has not answered for {seconds} s",
                 socket.display()

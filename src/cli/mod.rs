@@ -23,6 +23,7 @@ pub(crate) mod paint;
 pub(crate) mod plan;
 mod status;
 mod sweep;
+mod verify;
 
 /// Where the daemon listens unless the site file says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/causeway/causeway.sock";
@@ -156,6 +157,36 @@ pub(crate) enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Why packets to a prefix or an address go where they go: every path and what became of it, and what the kernel does.
+    Why {
+        /// A prefix, or an address, which is looked up by the longest prefix that covers it.
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Why a neighbor is told of a prefix, or not, and what became of the prefix if it sent it.
+    WhyNot {
+        /// The neighbor's name in the site file, or its address.
+        neighbor: String,
+        /// The prefix.
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask a neighbor to send all its routes again. Its routes are kept, so an edited prefix list does not need this.
+    Refresh {
+        /// The neighbor's name in the site file, or its address.
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End the session with a neighbor and begin a new one.
+    Reset {
+        /// The neighbor's name in the site file, or its address.
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The routes, their paths and why the best one is best.
     Routes {
         /// Only this prefix.
@@ -173,6 +204,10 @@ pub(crate) enum TunnelAction {
     Down,
     /// Rekey its CHILD_SA and its IKE_SA now.
     Rekey,
+    /// Rekey both now, wait, and say what was agreed or refused: a disagreement about the group (PFS) shows now and not in an hour.
+    ///
+    /// Ends with status 1 where an SA could not be rekeyed, or packets go out and none come back. The tunnel stays up either way.
+    Verify,
 }
 
 impl TunnelAction {
@@ -181,6 +216,7 @@ impl TunnelAction {
             Self::Up => "up",
             Self::Down => "down",
             Self::Rekey => "rekey",
+            Self::Verify => "verify",
         }
     }
 }
@@ -200,6 +236,11 @@ impl Arguments {
             Command::Tunnels(output) => status::tunnels(socket, output),
             Command::Bgp(command) => bgp::execute(socket, &command),
             Command::Reload(output) => act(socket, "/v1/reload", output),
+            Command::Tunnel {
+                name,
+                action: TunnelAction::Verify,
+                output,
+            } => verify::execute(socket, &name, output),
             Command::Tunnel {
                 name,
                 action,
@@ -271,7 +312,7 @@ impl From<io::Error> for Failure {
 }
 
 /// Asks the daemon to do something and prints what it says.
-fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
+pub(crate) fn act(socket: &Path, path: &str, output: Output) -> Result<(), Failure> {
     let answer = client::post(socket, path)?;
     if output.json {
         return print_json(&answer);

@@ -82,7 +82,7 @@ fn plan_here(file: &Path, mut loaded: Loaded, unseen: Option<String>) -> Result<
             Ok(inherited) => inherited,
             Err(error) => return Err(error.to_string()),
         };
-        let (ruleset, tunnels) = (plan.firewall.clone(), plan.specs());
+        let (ruleset, tunnels) = (plan.ruleset(), plan.specs());
         let desired = Gateway::first_wish(Instant::now(), plan, inherited, facts)?;
         let imagined = Imagined {
             desired,

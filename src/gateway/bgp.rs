@@ -49,6 +49,9 @@ impl Gateway {
         while let Some(event) = self.bgp.poll_event() {
             self.follow_restart(&event);
             self.journal_bgp(now, &event);
+            if let Event::PeerDown { peer, .. } = &event {
+                self.hold_strict(now, peer);
+            }
             any = true;
         }
         any
@@ -138,6 +141,10 @@ impl Gateway {
                 now,
                 format!("{peer}: {prefixes} routes that were kept are gone: {why}"),
             ),
+            Event::NotRefreshed { peer, prefixes, .. } => self.journal.record(
+                now,
+                format!("{peer}: {prefixes} routes are gone that it did not send again"),
+            ),
             Event::RestartOver { .. } => self.journal.record(
                 now,
                 "the neighbors have been heard since our restart".into(),
@@ -175,6 +182,18 @@ impl Gateway {
             } => {
                 info!(neighbor = %peer, "{prefixes} of the routes that were kept for it are gone: {why}")
             }
+            Event::NotRefreshed {
+                peer,
+                prefixes,
+                ended: true,
+            } => warn!(
+                neighbor = %peer,
+                "{prefixes} routes are gone that it did not send again and had never withdrawn (route refresh)"
+            ),
+            Event::NotRefreshed { peer, prefixes, .. } => warn!(
+                neighbor = %peer,
+                "{prefixes} routes are gone that it has not sent again in time (route refresh)"
+            ),
             Event::Synchronized { peer } => {
                 debug!(neighbor = %peer, "heard out since our restart");
             }

@@ -7,7 +7,7 @@ use tracing::info;
 use vti::plane::TunnelId;
 
 use super::{Due, Effect, Gateway, PlaneChange};
-use crate::control::{Refusal, TunnelCommand};
+use crate::control::{NeighborCommand, Refusal, TunnelCommand};
 
 /// How long a neighbor has to take our last word before its tunnel goes, and a peer before its interface does.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(200);
@@ -20,6 +20,14 @@ impl Gateway {
         name: &str,
         command: TunnelCommand,
     ) -> Result<String, Refusal> {
+        let id = self.tunnel_of(name)?;
+        let said = self.tunnel_by_id(now, id, command);
+        self.settle(now);
+        said
+    }
+
+    /// The number of the tunnel of this name.
+    pub(super) fn tunnel_of(&self, name: &str) -> Result<u32, Refusal> {
         let names = || {
             self.tunnels
                 .values()
@@ -27,20 +35,16 @@ impl Gateway {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let Some(id) = self
-            .tunnels
+        self.tunnels
             .iter()
             .find(|(_, tunnel)| tunnel.plan.name == name)
             .map(|(id, _)| *id)
-        else {
-            return Err(Refusal::NotFound(format!(
-                "there is no tunnel {name}; the site file has {}",
-                names()
-            )));
-        };
-        let said = self.tunnel_by_id(now, id, command);
-        self.settle(now);
-        said
+            .ok_or_else(|| {
+                Refusal::NotFound(format!(
+                    "there is no tunnel {name}; the site file has {}",
+                    names()
+                ))
+            })
     }
 
     fn tunnel_by_id(
@@ -98,6 +102,42 @@ impl Gateway {
         }
     }
 
+    /// Acts on one neighbor's session, by its name or address, and says what happens now.
+    pub(crate) fn neighbor(
+        &mut self,
+        now: Instant,
+        name: &str,
+        command: NeighborCommand,
+    ) -> Result<String, Refusal> {
+        let peer = self.peer(name)?.name.clone();
+        let neighbor = self.bgp.neighbor(now, peer.as_str());
+        let agreed = neighbor.as_ref().and_then(|it| it.agreed.as_ref());
+        let Some(agreed) = agreed else {
+            return Err(Refusal::Failed(format!(
+                "there is no session with {peer}; see `causeway bgp neighbor {peer}` for why"
+            )));
+        };
+        let said = match command {
+            NeighborCommand::Refresh if !agreed.route_refresh => {
+                return Err(Refusal::Failed(format!(
+                    "{peer} cannot be asked to send its routes again (it has no route refresh); `causeway bgp reset {peer}` ends the session, and a new one begins"
+                )));
+            }
+            NeighborCommand::Refresh => {
+                info!(neighbor = %peer, "asked by hand to send its routes again");
+                self.bgp_command(now, bgpd::Command::RefreshPeer(peer.clone()));
+                format!("{peer} is asked to send all its routes again")
+            }
+            NeighborCommand::Reset => {
+                info!(neighbor = %peer, "reset by hand");
+                self.bgp_command(now, bgpd::Command::ResetPeer(peer.clone()));
+                format!("the session with {peer} is ended, and a new one begins")
+            }
+        };
+        self.settle(now);
+        Ok(said)
+    }
+
     /// Keeps a tunnel down until it is brought up by hand.
     pub(super) fn hold(&mut self, now: Instant, id: u32) {
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -123,7 +163,8 @@ impl Gateway {
     fn resume_neighbors(&mut self, now: Instant, id: u32) {
         for peer in self.neighbors_over(id) {
             if !self.plan.shut_down.contains(&peer) {
-                self.bgp_command(now, bgpd::Command::EnablePeer(peer));
+                self.bgp_command(now, bgpd::Command::EnablePeer(peer.clone()));
+                self.hold_strict(now, &peer);
             }
         }
     }

@@ -1,12 +1,15 @@
 //! What IKE says, carried to the data plane, BGP and the journal.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ike::{ChildSa, DownReason, Event, Note};
+use ike::{ChildSa, Diagnosis, DownReason, Event, Negotiation, Note};
 use tracing::{debug, info, trace, warn};
 use vti::plane::{Encap, SaSpec, TunnelId};
 
-use super::{Effect, Gateway, PlaneChange};
+use super::{Effect, Gateway, PlaneChange, said};
+
+/// How long past its lifetime an SA may stand in the kernel: for IKE to end it in good order, if anybody does.
+const OUTLIVES: Duration = Duration::from_secs(60);
 
 /// Which half of a CHILD_SA.
 #[derive(Clone, Copy)]
@@ -17,6 +20,7 @@ enum Half {
 
 impl Gateway {
     pub(super) fn handle_ike(&mut self, now: Instant, event: Event) {
+        self.verify_by(now, &event);
         match event {
             Event::IkeUp {
                 connection,
@@ -26,12 +30,16 @@ impl Gateway {
                 path,
                 ..
             } => {
+                self.judge_suite(now, connection.0, Negotiation::Ike, &suite);
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, %peer, "IKE_SA established with {} by {suite}, {} {}", path.remote, words(role), nat(&path));
                 self.journal
                     .record(now, format!("{name}: IKE_SA established by {suite}"));
             }
-            Event::IkeRekeyed { connection, .. } => {
+            Event::IkeRekeyed {
+                connection, suite, ..
+            } => {
+                self.judge_suite(now, connection.0, Negotiation::Ike, &suite);
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "IKE_SA rekeyed");
                 self.journal.record(now, format!("{name}: IKE_SA rekeyed"));
@@ -74,25 +82,35 @@ impl Gateway {
                 info!(tunnel = %name, "the peer is at {} now, {}", path.remote, nat(&path));
                 self.plane(PlaneChange::UpdatePath(TunnelId(connection.0), path));
             }
-            Event::Failure(diagnosis) => {
-                let text = diagnosis.to_string();
-                let repeated = self
-                    .tunnels
-                    .get(&diagnosis.connection.0)
-                    .and_then(|tunnel| tunnel.failure.as_ref())
-                    .is_some_and(|(_, last)| *last == text);
-                let line = self.site_line(diagnosis.connection.0);
-                if repeated {
-                    debug!("{text}");
-                } else {
-                    warn!("{text}{line}");
-                    self.journal.record(now, text.clone());
-                }
-                if let Some(tunnel) = self.tunnels.get_mut(&diagnosis.connection.0) {
-                    tunnel.note_failure(now, text);
-                }
-            }
+            Event::Failure(diagnosis) => self.failed(now, &diagnosis),
             Event::Note(note) => self.note(now, &note),
+        }
+    }
+
+    fn failed(&mut self, now: Instant, diagnosis: &Diagnosis) {
+        let Some(tunnel) = self.tunnels.get_mut(&diagnosis.connection.0) else {
+            return;
+        };
+        let said = said::failure(diagnosis, &tunnel.plan, tunnel.source());
+        let last = tunnel.failure.as_ref().map(|(_, last)| last);
+        if last == Some(&said.text) {
+            debug!("{}", said.text);
+        } else {
+            warn!("{}", said.text);
+            self.journal.record(now, said.text.clone());
+        }
+        tunnel.note_said(now, said);
+    }
+
+    /// Says so when the peer has chosen other algorithms than before: the tunnel works, and the next who looks for a fault should know.
+    fn judge_suite(&mut self, now: Instant, id: u32, what: Negotiation, suite: &str) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        if let Some(before) = tunnel.take_suite(what, suite) {
+            let text = said::drift(&tunnel.plan, what, &before, suite);
+            warn!("{text}");
+            self.journal.record(now, text);
         }
     }
 
@@ -165,6 +183,8 @@ impl Gateway {
     }
 
     fn use_outbound(&mut self, now: Instant, child: &ChildSa) {
+        let suite = child.suite.to_string();
+        self.judge_suite(now, child.connection.0, Negotiation::Esp, &suite);
         let mut has_lost = false;
         if let Some(tunnel) = self.tunnels.get_mut(&child.connection.0) {
             let before = tunnel.inner_mtu();
@@ -199,6 +219,39 @@ impl Gateway {
                 let kept = if *ours_stays { "ours" } else { "the peer's" };
                 info!(tunnel = %name, "both sides negotiated at once; {kept} stays");
             }
+            Note::OfferRefused {
+                connection,
+                negotiation,
+                offered,
+                notify,
+                wanted,
+            } => {
+                let name = self.tunnel_name(connection.0);
+                let what = match negotiation {
+                    Negotiation::Ike => "IKE_SA",
+                    Negotiation::Esp => "CHILD_SA",
+                };
+                let offered = offered.as_deref().unwrap_or("no exchange of its own");
+                let wanted = wanted
+                    .as_deref()
+                    .map_or_else(String::new, |group| format!(" and wants {group}"));
+                info!(tunnel = %name, "the peer refuses to rekey the {what} with {offered}: {notify}{wanted}; the next that the site file allows is tried");
+            }
+            Note::SeveralChildren {
+                connection,
+                kept,
+                ended,
+            } => {
+                let name = self.tunnel_name(connection.0);
+                let count = ended.len() + 1;
+                let ended: Vec<String> = ended.iter().map(|spi| format!("{spi:08x}")).collect();
+                let text = format!(
+                    "{name}: the peer and we had {count} CHILD_SAs for this tunnel; inbound SPI {kept:08x} stays, {} ends",
+                    ended.join(", ")
+                );
+                warn!("{text}");
+                self.journal.record(now, text);
+            }
             Note::UnprotectedNotify { connection, notify } => {
                 let name = self.tunnel_name(connection.0);
                 trace!(tunnel = %name, "an unprotected {notify} says that the peer lost its SA; asking the peer");
@@ -221,19 +274,6 @@ impl Gateway {
             .get(&id)
             .map_or_else(|| format!("tunnel {id}"), |tunnel| tunnel.plan.name.clone())
     }
-
-    /// Where in the site file the tunnel stands, for messages that ask to change it.
-    fn site_line(&self, id: u32) -> String {
-        self.tunnels
-            .get(&id)
-            .map(|tunnel| {
-                format!(
-                    " ([tunnel.{}], line {} of the site file)",
-                    tunnel.plan.name, tunnel.plan.line
-                )
-            })
-            .unwrap_or_default()
-    }
 }
 
 fn spec(child: &ChildSa, half: Half) -> SaSpec {
@@ -251,6 +291,7 @@ fn spec(child: &ChildSa, half: Half) -> SaSpec {
         local: child.local.ip(),
         remote: child.remote.ip(),
         limits: esp::Limits::default(),
+        outlived: Some(child.lifetime + OUTLIVES),
     }
 }
 

@@ -172,6 +172,24 @@ impl Gateway {
         self.due.push((now + SUCCESSION, Due::Succession(id.0)));
     }
 
+    /// Somebody deleted or changed a policy of a tunnel's, and the plane has put it back: nothing left in clear text, but packets may have
+    /// been dropped meanwhile, and whoever did it may do it again.
+    pub(super) fn note_restored_policy(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
+            return;
+        };
+        tunnel.restored_policies += 1;
+        let (name, times) = (tunnel.plan.name.clone(), tunnel.restored_policies);
+        let again = match times {
+            1 => String::new(),
+            times => format!(", {times} times so far; another IPsec program on this host?"),
+        };
+        let text =
+            format!("somebody deleted or changed an IPsec policy of its; it was put back{again}");
+        warn!(tunnel = %name, "{text}");
+        self.journal.record(now, format!("{name}: {text}"));
+    }
+
     /// Somebody deleted a tunnel's interface, and its SAs with it: it is made again, and negotiated anew.
     pub(super) fn restore_interface(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get(&id.0) else {

@@ -12,6 +12,7 @@ use std::time::Instant;
 use bgpd::{FibNextHop, Speaker};
 use ike::{ConnectionId, Endpoint};
 use ipnet::IpNet;
+use serde_json::Value;
 use tracing::{error, warn};
 use vti::host::Report;
 use vti::nft::Ruleset;
@@ -23,6 +24,7 @@ use crate::lockout::Outline;
 use crate::plan::Plan;
 use crate::transport;
 
+mod bfd;
 mod bgp;
 mod commands;
 mod desired;
@@ -33,9 +35,11 @@ mod losses;
 mod outer;
 mod preview;
 mod reload;
+mod said;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod verify;
 pub(crate) mod view;
 
 pub(crate) use commands::FAREWELL;
@@ -47,6 +51,7 @@ pub(crate) use losses::Refused;
 use outer::Withheld;
 pub(crate) use tunnel::LocalPath;
 use tunnel::Tunnel;
+use verify::Verifications;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -67,6 +72,8 @@ pub(crate) enum Input {
     Closed { conn: bgpd::ConnId, reason: String },
     /// The socket took octets that we sent.
     Sent { conn: bgpd::ConnId, octets: usize },
+    /// What became of the path to a neighbor.
+    Bfd(::bfd::Event),
     /// What the host's own routes and interfaces are now.
     Host(HostFacts),
     /// The host was brought to what is desired, or not.
@@ -132,6 +139,12 @@ pub(crate) enum Effect {
     Firewall(Option<Arc<Ruleset>>),
     /// What the host has to be looked at for: the ways to the peers, and what is in the way.
     Watch(Arc<Outline>),
+    /// Say what a tunnel has carried so far, with [`Input::Carried`].
+    Count(TunnelId),
+    /// What verifying a tunnel has shown: the report of `docs/status.md`.
+    Verified(TunnelId, Value),
+    /// Watch the paths to these neighbors, and no others.
+    Bfd(BTreeMap<::bfd::SessionName, ::bfd::SessionConfig>),
     /// End the process: something cannot go on.
     Fail(String),
 }
@@ -154,6 +167,10 @@ pub(crate) struct Gateway {
     ike: Endpoint,
     bgp: Speaker,
     tunnels: BTreeMap<u32, Tunnel>,
+    /// What BFD has said of the path to each neighbor that is watched.
+    paths: BTreeMap<bgpd::PeerName, bfd::Path>,
+    /// What there was to see of BFD when somebody asked last.
+    bfd_views: BTreeMap<::bfd::SessionName, ::bfd::view::Session>,
     fib: BTreeMap<IpNet, Vec<FibNextHop>>,
     inherited: Inherited,
     facts: HostFacts,
@@ -169,6 +186,7 @@ pub(crate) struct Gateway {
     journal: Journal,
     /// What waits for its time.
     due: Vec<(Instant, Due)>,
+    verifications: Verifications,
     started: Instant,
     stopping: bool,
 }
@@ -192,6 +210,8 @@ impl Gateway {
             ike,
             bgp,
             tunnels: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            bfd_views: BTreeMap::new(),
             fib: BTreeMap::new(),
             inherited,
             facts: HostFacts::default(),
@@ -204,6 +224,7 @@ impl Gateway {
             withheld: Vec::new(),
             journal: Journal::default(),
             due: Vec::new(),
+            verifications: Verifications::new(),
             started: now,
             stopping: false,
         };
@@ -226,6 +247,7 @@ impl Gateway {
             Input::Bytes { conn, octets } => self.bgp.handle_bytes(now, conn, &octets),
             Input::Closed { conn, reason } => self.bgp.handle_closed(now, conn, &reason),
             Input::Sent { conn, octets } => self.bgp.handle_sent(now, conn, octets),
+            Input::Bfd(event) => self.handle_bfd(now, event),
             Input::Host(facts) => self.handle_facts(now, facts),
             Input::Reconciled(outcome) => self.handle_report(now, outcome),
             Input::Repaired(repair) => self.journal.record(now, format!("host: {repair}")),
@@ -243,6 +265,7 @@ impl Gateway {
             Input::Tick => {}
         }
         self.do_what_is_due(now);
+        self.go_on_verifying(now);
         self.ike.handle_timeout(now);
         self.bgp.handle_timeout(now);
         self.settle(now);
@@ -274,8 +297,10 @@ impl Gateway {
     /// When [`Input::Tick`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.iter().map(|(when, _)| *when).min();
-        [self.ike.poll_timeout(), self.bgp.poll_timeout(), due]
+        let cores = [self.ike.poll_timeout(), self.bgp.poll_timeout()];
+        cores
             .into_iter()
+            .chain([due, self.verification_timeout()])
             .flatten()
             .min()
     }
@@ -315,8 +340,9 @@ impl Gateway {
             } => {
                 self.ike.handle_datagram(now, local, remote, &payload);
             }
-            PlaneEvent::FirstInbound { spi, .. } => {
-                self.ike_command(now, ike::Command::InboundTraffic { spi })
+            PlaneEvent::FirstInbound { tunnel, spi } => {
+                self.verify_inbound(tunnel, spi);
+                self.ike_command(now, ike::Command::InboundTraffic { spi });
             }
             PlaneEvent::SoftLimit {
                 tunnel,
@@ -348,8 +374,7 @@ impl Gateway {
                     self.desired_is_stale = true;
                 }
             }
-            // The plane's own log line says all that there is to say.
-            PlaneEvent::PolicyRestored { .. } => {}
+            PlaneEvent::PolicyRestored { tunnel } => self.note_restored_policy(now, tunnel),
             PlaneEvent::OffloadRefused { tunnel, reason } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&tunnel.0) {
                     warn!(tunnel = %tunnel.plan.name, "no hardware offload: {reason}");
@@ -372,6 +397,10 @@ impl Gateway {
             return;
         };
         let was_silent = tunnel.silence(now).is_some();
+        self.verify_count(now, id, (packets_in, packets_out));
+        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
+            return;
+        };
         if tunnel.count(now, packets_in, packets_out) {
             self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(id.0)));
         } else if let (false, Some(silence)) = (was_silent, tunnel.silence(now)) {

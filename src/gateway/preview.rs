@@ -151,6 +151,8 @@ fn tunnels(old: &Plan, new: &Plan) -> Vec<TunnelPreview> {
 fn effect(old: &TunnelPlan, new: &TunnelPlan) -> TunnelEffect {
     let moved = TunnelPlan {
         line: new.line,
+        places: new.places.clone(),
+        known_address: new.known_address,
         ..old.clone()
     };
     if old.spec != new.spec {

@@ -29,13 +29,15 @@ impl Gateway {
         self.adopt_speaker(now, &plan, &mut touched)?;
         self.adopt_peers(now, &plan, &mut touched)?;
         self.adopt_shutdowns(now, &plan, &mut touched)?;
-        if plan.firewall != self.plan.firewall {
+        let ruleset = plan.ruleset();
+        if ruleset != self.plan.ruleset() {
             touched.push("firewall: rules replaced".into());
             self.effects
-                .push_back(Effect::Firewall(plan.firewall.clone().map(Arc::new)));
+                .push_back(Effect::Firewall(ruleset.map(Arc::new)));
         }
         let redistribution_differs = plan.redistribute != self.plan.redistribute;
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.adopt_bfd(now, &before, &mut touched);
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
             if self.facts_are_known {
@@ -134,6 +136,8 @@ impl Gateway {
         };
         let differs = TunnelPlan {
             line: new.line,
+            places: new.places.clone(),
+            known_address: new.known_address,
             ..tunnel.plan.clone()
         } != *new;
         let negotiates_anew = new.connection != tunnel.plan.connection
@@ -145,6 +149,9 @@ impl Gateway {
         touched.push(format!("{}: tunnel changed", new.name));
         // Should the new peer be reached from another address, the path that is looked up next corrects it.
         let source = tunnel.source();
+        if negotiates_anew {
+            tunnel.forget_suites();
+        }
         if let Some(source) = source.filter(|_| negotiates_anew) {
             let connection = tunnel.connection(source);
             self.ike_command(now, ike::Command::Replace(Box::new(connection)));

@@ -12,6 +12,8 @@ use vti::plane::{Direction, PlaneEvent, TunnelId};
 use super::{Effect, Gateway, HostFacts, Inherited, Input, LocalPath, PlaneChange, Refused};
 use crate::plan::{Keys, Plan};
 
+mod verify;
+
 const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 const CLOUD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const TUNNEL: TunnelId = TunnelId(1);
@@ -64,25 +66,45 @@ struct Bed {
     /// Inbound and outbound SPI of the SAs in the data plane.
     inbound: Vec<u32>,
     outbound: Option<u32>,
+    /// After which time each would be ended without us.
+    outlived: Vec<Option<Duration>>,
     /// What the cloud's endpoint said.
     heard: Vec<Event>,
     /// How many datagrams we sent.
     sent: usize,
+    /// The cloud hears nothing of us.
+    is_deaf: bool,
+    /// Packets go out, and none come back.
+    swallows: bool,
+    /// What the tunnel has carried: in, out. It grows with each look.
+    carried: (u64, u64),
+    /// What verifying has shown.
+    reports: Vec<serde_json::Value>,
 }
 
 impl Bed {
     fn new(more: &str, refuses: &[Refused]) -> Self {
+        Self::with(more, refuses, |_, _| {})
+    }
+
+    /// The same, with a change to our connection and to the cloud's.
+    fn with(
+        more: &str,
+        refuses: &[Refused],
+        change: impl FnOnce(&mut ike::Connection, &mut ike::Connection),
+    ) -> Self {
         let now = Instant::now();
-        let plan = site(more);
+        let mut plan = site(more);
         let ours = plan.tunnels[0].connection.clone();
-        let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
-            .expect("the gateway starts");
         let mut theirs = ours.clone();
         theirs.local = CLOUD.into();
         theirs.remote = OURS.into();
         theirs.local_id = ours.remote_id.clone();
         theirs.remote_id = ours.local_id.clone();
         theirs.initiate = !ours.initiate;
+        change(&mut plan.tunnels[0].connection, &mut theirs);
+        let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
+            .expect("the gateway starts");
         let mut cloud = ike::Endpoint::new(ike::EndpointConfig::default(), [3; 32]);
         cloud.command(now, ike::Command::Add(Box::new(theirs)));
         let mut bed = Self {
@@ -93,8 +115,13 @@ impl Bed {
             asked: Vec::new(),
             inbound: Vec::new(),
             outbound: None,
+            outlived: Vec::new(),
             heard: Vec::new(),
             sent: 0,
+            is_deaf: false,
+            swallows: false,
+            carried: (0, 0),
+            reports: Vec::new(),
         };
         bed.carry();
         bed.reach(true);
@@ -136,9 +163,23 @@ impl Bed {
                     Effect::Send(transmit) => {
                         self.sent += 1;
                         let (from, to) = (transmit.local, transmit.remote);
-                        self.cloud
-                            .handle_datagram(self.now, to, from, &transmit.payload);
+                        if !self.is_deaf {
+                            self.cloud
+                                .handle_datagram(self.now, to, from, &transmit.payload);
+                        }
                     }
+                    Effect::Count(tunnel) => {
+                        let (packets_in, packets_out) = &mut self.carried;
+                        *packets_in += u64::from(!self.swallows);
+                        *packets_out += 1;
+                        let carried = Input::Carried {
+                            tunnel,
+                            packets_in: *packets_in,
+                            packets_out: *packets_out,
+                        };
+                        self.gateway.handle(self.now, carried);
+                    }
+                    Effect::Verified(_, report) => self.reports.push(report),
                     Effect::Plane(change) => self.change_plane(change),
                     _ => {}
                 }
@@ -181,6 +222,9 @@ impl Bed {
             };
             self.gateway.handle(self.now, refused);
             return;
+        }
+        if let PlaneChange::AddInbound(_, sa) | PlaneChange::SetOutbound(_, sa) = &change {
+            self.outlived.push(sa.outlived);
         }
         match change {
             PlaneChange::AddInbound(_, sa) => self.inbound.push(sa.spi),
@@ -345,7 +389,29 @@ fn a_tunnel_that_lost_an_sa_is_down_until_ike_has_replaced_it() {
         assert_ne!(before, (bed.inbound[0], bed.outbound));
         assert_eq!(bed.was_deleted(), 0, "the IKE_SA lives on");
         assert_eq!(bed.gateway.tunnels[&TUNNEL.0].downs, 1);
+        assert_eq!(bed.gateway.tunnels[&TUNNEL.0].lost_sas, 1);
     }
+}
+
+#[test]
+fn a_policy_that_was_put_back_is_told_and_counted_and_takes_nothing_down() {
+    let mut bed = Bed::new("", &[]);
+    for _ in 0..2 {
+        let restored = PlaneEvent::PolicyRestored { tunnel: TUNNEL };
+        bed.tell(Input::Plane(restored));
+    }
+    assert!(bed.is_up());
+    let tunnel = &bed.gateway.tunnels[&TUNNEL.0];
+    assert_eq!((tunnel.restored_policies, tunnel.downs), (2, 0));
+    let told: Vec<_> = bed.gateway.journal.newest().collect();
+    let (_, last) = told.first().expect("it is in the journal");
+    assert!(last.contains("put back, 2 times so far"), "{last}");
+}
+
+#[test]
+fn the_kernel_may_end_an_sa_when_ike_would_have_done_it_before() {
+    let bed = Bed::new("child-lifetime = \"20m\"\n", &[]);
+    assert_eq!(bed.outlived, [Some(secs(1260)); 2]);
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crypto::Suite;
+use ike::Negotiation;
 use tracing::warn;
 
 use vti::plane::Direction;
 
+use super::said::{Field, Said};
 use crate::plan::TunnelPlan;
 
 /// Every IPv4 host takes packets of this size (RFC 791), so no interface is made smaller.
@@ -60,10 +62,18 @@ pub(crate) struct Tunnel {
     reason: Option<String>,
     /// The last failure, with when it was.
     pub(crate) failure: Option<(Instant, String)>,
+    /// Where to change what it is about.
+    pub(crate) fields: Vec<Field>,
+    /// The suites that were negotiated last.
+    suites: Suites,
     /// Why the network card does not do what it was asked for.
     pub(crate) offload_refused: Option<String>,
     /// How often packets stopped passing.
     pub(crate) downs: u64,
+    /// How often somebody deleted an SA that packets needed.
+    pub(crate) lost_sas: u64,
+    /// How often somebody deleted or changed a policy, and it was put back.
+    pub(crate) restored_policies: u64,
     up: bool,
     /// What BGP was told last of the interface.
     published: bool,
@@ -81,6 +91,13 @@ pub(crate) struct Tunnel {
     /// One of that pair was deleted under us, and its successor is not there yet.
     has_lost: bool,
     refused: Option<Refusal>,
+}
+
+/// The suites of the last IKE_SA and of the last CHILD_SA, in words.
+#[derive(Clone, Default)]
+struct Suites {
+    ike: Option<String>,
+    esp: Option<String>,
 }
 
 /// What the data plane did not take last.
@@ -105,8 +122,12 @@ impl Tunnel {
             since: now,
             reason: None,
             failure: None,
+            fields: Vec::new(),
+            suites: Suites::default(),
             offload_refused: None,
             downs: 0,
+            lost_sas: 0,
+            restored_policies: 0,
             up: false,
             published: false,
             source: None,
@@ -165,6 +186,28 @@ impl Tunnel {
             self.reason = Some(text.clone());
         }
         self.failure = Some((now, text));
+        self.fields.clear();
+    }
+
+    /// The same, with where to change what it is about.
+    pub(crate) fn note_said(&mut self, now: Instant, said: Said) {
+        self.note_failure(now, said.text);
+        self.fields = said.fields;
+    }
+
+    /// Learns the suite that was negotiated. Returns the one before it, where that was another one.
+    pub(crate) fn take_suite(&mut self, what: Negotiation, suite: &str) -> Option<String> {
+        let last = match what {
+            Negotiation::Ike => &mut self.suites.ike,
+            Negotiation::Esp => &mut self.suites.esp,
+        };
+        let before = last.replace(suite.to_owned());
+        before.filter(|before| before != suite)
+    }
+
+    /// The site file has changed what is offered, so that another suite is no surprise.
+    pub(crate) fn forget_suites(&mut self) {
+        self.suites = Suites::default();
     }
 
     /// Takes the way to the peer, and says what IKE has to be told.
@@ -285,6 +328,7 @@ impl Tunnel {
             Direction::Outbound => spi == outbound,
         };
         self.has_lost |= carries;
+        self.lost_sas += u64::from(carries);
         carries.then_some(inbound)
     }
 

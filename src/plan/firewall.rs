@@ -34,6 +34,8 @@ pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
             .map(|(place, rule)| cloud(place, rule))
             .collect(),
         cloud_default: action(firewall.from_cloud),
+        // What the plane does not do itself is known when there is one.
+        clamp_mss: Vec::new(),
         bgp: speakers(site, Role::Cloud),
         lan_bgp: speakers(site, Role::Lan),
     };

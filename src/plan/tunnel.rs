@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use vti::ifname::IfName;
 use vti::plane::{Offload, TunnelId, TunnelSpec};
 
-use super::TunnelPlan;
+use super::{Places, TunnelPlan};
 
 /// A pre-shared key by the tunnel's name.
 pub(crate) type Keys = BTreeMap<String, Secret>;
@@ -44,6 +44,9 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
     Ok(TunnelPlan {
         name: tunnel.name.clone(),
         line: tunnel.line,
+        places: Places::in_site(site, &tunnel.name),
+        console: tunnel.profile.facts().console,
+        known_address: site.gateway.address,
         number_is_chosen: site
             .setting(&format!("tunnel.{}.reqid", tunnel.name))
             .is_some_and(|setting| matches!(setting.origin, model::Origin::File { .. })),
@@ -58,6 +61,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             Mtu::Auto => None,
             Mtu::Fixed(mtu) => Some(mtu),
         },
+        mss_clamp: tunnel.mss_clamp,
         interface_kind: tunnel.interface_kind,
         offload: tunnel.offload,
         spec: TunnelSpec {

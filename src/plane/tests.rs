@@ -182,6 +182,37 @@ fn each_interface_is_bound_by_a_number_made_of_its_reqid() {
 }
 
 #[test]
+fn mss_is_clamped_by_a_rule_where_the_plane_does_not_do_it() {
+    let off = "mss-clamp = false";
+    for (first, second, wish, clamped) in [
+        ("", "", DataPlane::Kernel, &["cw-a", "cw-b"][..]),
+        ("", off, DataPlane::Auto, &["cw-a"]),
+        (off, off, DataPlane::Kernel, &[]),
+        ("", "", DataPlane::Userspace, &[]),
+    ] {
+        let mut plan = fitted(first, second, &[], wish);
+        assert_eq!(plan.clamp_mss, clamped, "{first} {second} {wish:?}");
+        let rules = plan.ruleset().expect("the site has a firewall");
+        assert_eq!(rules.clamp_mss, clamped);
+        let by_the_plane = |tunnel: &TunnelPlan| tunnel.spec.mss_clamp;
+        assert_eq!(
+            plan.tunnels.iter().all(by_the_plane),
+            wish == DataPlane::Userspace
+        );
+        // Without a firewall of ours that chain is all that there is.
+        plan.firewall = None;
+        let text = plan
+            .ruleset()
+            .map(|rules| vti::nft::render(&rules).expect("it is valid"));
+        assert_eq!(text.is_some(), !clamped.is_empty());
+        if let Some(text) = text {
+            assert_eq!(text.matches("chain ").count(), 1, "{text}");
+            assert_eq!(text.matches("maxseg size set rt mtu").count(), 2, "{text}");
+        }
+    }
+}
+
+#[test]
 fn offload_is_for_the_device_towards_the_peer() {
     let offload = |plan: &Plan| plan.tunnels[0].spec.offload.clone();
     let crypto = "offload = \"crypto\"";
@@ -206,24 +237,47 @@ fn offload_is_for_the_device_towards_the_peer() {
 
 #[test]
 fn a_reload_may_not_ask_more_of_the_kernel_than_it_can_do() {
-    let plan = site("", "");
+    let few = "replay-window = 128";
+    let plan = site(few, few);
     let of = |wish| choose(wish, &plan.tunnels, kernel(&[])).expect("it can");
     let lesser = kernel(&["aes256-sha256"]);
+    let more = site("", few);
     let text = of(DataPlane::Auto)
-        .admit(&plan.tunnels, &lesser)
+        .admit(&more.tunnels, &lesser)
         .expect_err("it cannot");
     assert!(
         text.contains("tunnel b (line 12): cannot use aes256-sha256"),
         "{text}"
     );
     assert_eq!(
-        of(DataPlane::Userspace).admit(&plan.tunnels, &lesser),
+        of(DataPlane::Userspace).admit(&more.tunnels, &lesser),
         Ok(())
     );
     assert_eq!(
-        of(DataPlane::Kernel).admit(&plan.tunnels, kernel(&[])),
+        of(DataPlane::Kernel).admit(&more.tunnels, kernel(&[])),
         Ok(())
     );
+}
+
+#[test]
+fn the_kernel_is_not_asked_again_what_it_has_answered() {
+    let few = "replay-window = 128";
+    let (plan, more) = (site(few, few), site("", few));
+    let mut choice = choose(DataPlane::Auto, &plan.tunnels, kernel(&[])).expect("it can");
+    let mut asked = 0;
+    let mut admit = |plan: &Plan| {
+        let admitted = choice.admit(&plan.tunnels, |suites, wanted| {
+            asked += 1;
+            kernel(&[])(suites, wanted)
+        });
+        admitted.map(|()| asked)
+    };
+    let mut fewer = site(few, few);
+    fewer.tunnels.truncate(1);
+    assert_eq!(admit(&plan), Ok(0));
+    assert_eq!(admit(&fewer), Ok(0));
+    assert_eq!(admit(&more), Ok(1));
+    assert_eq!(admit(&more), Ok(1));
 }
 
 #[test]

@@ -6,7 +6,10 @@
 //!
 //! The nodes have no default route: whatever reaches home from them follows what BGP put there.
 
+mod bfd;
 mod lan;
 mod limits;
+mod refresh;
 mod restart;
 mod session;
+mod why;

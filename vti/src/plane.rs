@@ -18,7 +18,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crypto::{Secret, Suite};
 use esp::{DropCounts, Limits, Spi};
@@ -150,6 +150,9 @@ pub struct SaSpec {
     pub remote: IpAddr,
     /// When [`PlaneEvent::SoftLimit`] and [`PlaneEvent::HardLimit`] come.
     pub limits: Limits,
+    /// After which time the SA is ended by whoever carries it, where it outlives this process: the daemon has replaced or removed it long
+    /// before, if it lives.
+    pub outlived: Option<Duration>,
 }
 
 impl SaSpec {

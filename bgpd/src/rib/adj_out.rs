@@ -13,7 +13,7 @@ use super::paths::PeerIndex;
 use super::prefix_table::PrefixId;
 use super::{BestPath, Rib};
 use crate::policy::{ExportContext, Withheld};
-use crate::wire::{UpdateBuilder, end_of_rib};
+use crate::wire::{Family, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib};
 
 /// What has been told of one prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,10 +27,32 @@ struct Cell {
 pub(crate) struct Flushed {
     /// Whole messages.
     pub(crate) bytes: Vec<u8>,
-    /// How many messages that is.
-    pub(crate) messages: u64,
+    /// How many of them are UPDATEs.
+    pub(crate) updates: u64,
+    /// How many of them are ROUTE-REFRESHes.
+    pub(crate) refreshes: u64,
     /// For the first time on this session something was held back for the limit.
     pub(crate) limit_reached: bool,
+}
+
+impl Flushed {
+    fn mark(&mut self, kind: RefreshKind) {
+        let family = Family::IPV4_UNICAST;
+        self.bytes.extend(RouteRefresh { family, kind }.message());
+        self.refreshes += 1;
+    }
+}
+
+/// How far the marks around a refresh are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Marks {
+    /// All that are due.
+    #[default]
+    Done,
+    /// None of them.
+    BeginDue,
+    /// The one at the end is missing.
+    EndDue,
 }
 
 /// How many prefixes one step looks at, so that a full table never keeps a KEEPALIVE waiting.
@@ -47,6 +69,10 @@ pub(crate) struct AdjOut {
     resend_after: bool,
     advertised: u32,
     end_of_rib_due: bool,
+    /// The peer wants to know where a refresh begins and ends (RFC 7313).
+    enhanced: bool,
+    /// What of that it has yet to be told.
+    marks: Marks,
     /// End-of-RIB has to wait: we have not heard everything ourselves yet.
     end_of_rib_held: bool,
     held_back: bool,
@@ -55,8 +81,9 @@ pub(crate) struct AdjOut {
 
 impl AdjOut {
     /// A session begins: everything has to be told, then End-of-RIB.
-    pub(crate) fn begin(&mut self, rib: &mut Rib) {
+    pub(crate) fn begin(&mut self, rib: &mut Rib, enhanced: bool) {
         self.end(rib);
+        self.enhanced = enhanced;
         self.mark_all(rib);
         self.end_of_rib_due = true;
     }
@@ -78,14 +105,21 @@ impl AdjOut {
 
     /// The peer asks for everything again (RFC 2918, section 4). While it is being told everything again, any number of further
     /// requests is one more round: a request is 23 octets and a round is the whole table, so they must not cost it each.
+    ///
+    /// Where the round is marked, it begins after End-of-RIB (RFC 7313, section 4).
     pub(crate) fn refresh(&mut self, rib: &Rib) {
-        if self.resend && self.has_pending() {
+        let begun = self.resend && self.has_pending();
+        if begun || (self.enhanced && self.end_of_rib_due) {
             self.resend_after = true;
             return;
         }
         self.resend = true;
         self.mark_all(rib);
-        self.end_of_rib_due = true;
+        if self.enhanced {
+            self.marks = Marks::BeginDue;
+        } else {
+            self.end_of_rib_due = true;
+        }
     }
 
     /// A prefix has another best path.
@@ -118,7 +152,9 @@ impl AdjOut {
 
     /// Whether there is something to tell.
     pub(crate) fn has_pending(&self) -> bool {
-        !self.queue.is_empty() || (self.end_of_rib_due && !self.end_of_rib_held)
+        !self.queue.is_empty()
+            || self.marks != Marks::Done
+            || (self.end_of_rib_due && !self.end_of_rib_held)
     }
 
     /// How many prefixes wait to be told.
@@ -165,6 +201,10 @@ impl AdjOut {
         };
         let mut withdrawn = Vec::new();
         let mut flushed = Flushed::default();
+        if self.marks == Marks::BeginDue {
+            self.marks = Marks::EndDue;
+            flushed.mark(RefreshKind::Begin);
+        }
         for _ in 0..STEP {
             let Some(id) = self.queue.pop_front() else {
                 break;
@@ -231,11 +271,15 @@ impl AdjOut {
             return;
         }
         self.resend = false;
+        if self.marks == Marks::EndDue {
+            self.marks = Marks::Done;
+            flushed.mark(RefreshKind::End);
+        }
         if !self.end_of_rib_held && std::mem::take(&mut self.end_of_rib_due) {
             flushed.bytes.extend(end_of_rib());
-            flushed.messages += 1;
+            flushed.updates += 1;
         }
-        if std::mem::take(&mut self.resend_after) {
+        if !self.end_of_rib_due && std::mem::take(&mut self.resend_after) {
             self.refresh(rib);
         }
         let room = context
@@ -310,7 +354,7 @@ fn write(
     withdrawn
         .iter()
         .for_each(|prefix| builder.push(*prefix, &mut flushed.bytes));
-    flushed.messages += builder.finish(&mut flushed.bytes);
+    flushed.updates += builder.finish(&mut flushed.bytes);
     for (attributes, prefixes) in announced {
         let bytes = written(rib, *attributes, four_octet_as);
         // What does not fit has been sorted out before.
@@ -320,7 +364,7 @@ fn write(
         prefixes
             .iter()
             .for_each(|prefix| builder.push(*prefix, &mut flushed.bytes));
-        flushed.messages += builder.finish(&mut flushed.bytes);
+        flushed.updates += builder.finish(&mut flushed.bytes);
     }
 }
 

@@ -8,7 +8,8 @@ use super::{Change, Dial, Established, Idle, Opening, Phase, Session, Turn, nego
 use crate::OverLimit;
 use crate::error::SessionError;
 use crate::event::{Action, ConnId, DownReason, Event, Refused};
-use crate::wire::{Family, Notification, keepalive, route_refresh};
+use crate::rib::Flushed;
+use crate::wire::{Family, Notification, RouteRefresh, keepalive};
 
 /// The first pause after a failed attempt; it doubles up to the peer's `connect_retry`.
 const RETRY: Duration = Duration::from_millis(250);
@@ -83,6 +84,28 @@ impl Session {
             self.ended(turn, DownReason::PathDown);
             self.open(turn, RETRY);
         }
+    }
+
+    /// BFD says that the path to the peer is dead (RFC 5882, section 3.2). Its connection ends within the time that BFD takes; what
+    /// the peer still hears of it is why. A session that is only being tried finds out by itself.
+    pub(crate) fn bfd_down(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.phase, Phase::Established(_)) {
+            self.cease(turn, Notification::cease(Notification::BFD_DOWN));
+            self.open(turn, RETRY);
+        }
+    }
+
+    /// Gives up trying until it is started again. An established session stays.
+    pub(crate) fn hold(&mut self, turn: &mut Turn<'_>, text: &str) {
+        let disabled = Phase::Idle(Idle::Disabled {
+            text: text.to_owned(),
+        });
+        if let Phase::Established(_) | Phase::Idle(Idle::Disabled { .. }) = self.phase {
+            return;
+        }
+        let goodbye = Notification::cease(Notification::CONNECTION_REJECTED);
+        self.close_all(turn, Some(&goodbye));
+        self.phase = disabled;
     }
 
     /// The peer's interface came up or went down.
@@ -246,13 +269,14 @@ impl Session {
         }
     }
 
-    /// Writes UPDATEs on the established session.
-    pub(crate) fn send_updates(&mut self, turn: &mut Turn<'_>, bytes: Vec<u8>, messages: u64) {
+    /// Writes UPDATEs on the established session, and what marks where they begin and end.
+    pub(crate) fn send_updates(&mut self, turn: &mut Turn<'_>, flushed: Flushed) {
         if let Phase::Established(it) = &mut self.phase
-            && !bytes.is_empty()
+            && !flushed.bytes.is_empty()
         {
-            self.sent.updates += messages;
-            it.connection.send(turn, bytes);
+            self.sent.updates += flushed.updates;
+            self.sent.refreshes += flushed.refreshes;
+            it.connection.send(turn, flushed.bytes);
         }
     }
 
@@ -262,7 +286,8 @@ impl Session {
             && it.agreed.route_refresh
         {
             self.sent.refreshes += 1;
-            it.connection.send(turn, route_refresh(family));
+            it.connection
+                .send(turn, RouteRefresh::request(family).message());
         }
     }
 

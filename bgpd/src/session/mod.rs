@@ -22,7 +22,7 @@ use crate::PeerConfig;
 use crate::event::{Agreed, ConnId, DownReason};
 use crate::outbox::Outbox;
 use crate::view::MessageCounts;
-use crate::wire::{Capabilities, Family};
+use crate::wire::{Capabilities, RouteRefresh};
 use connection::{Connection, Direction, Handshake};
 
 /// What a call has at hand.
@@ -54,8 +54,8 @@ pub(crate) enum Change {
 pub(crate) enum Received {
     /// The body of an UPDATE.
     Update(Vec<u8>),
-    /// It asks for a family's routes again.
-    Refresh(Family),
+    /// It asks for a family's routes again, or says when it sends its own again.
+    Refresh(RouteRefresh),
 }
 
 /// A peer's session.

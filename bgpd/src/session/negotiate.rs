@@ -34,6 +34,7 @@ impl Terms<'_> {
             Capability::Multiprotocol(Family::IPV4_UNICAST),
             Capability::RouteRefresh,
             Capability::FourOctetAs(self.local_asn),
+            Capability::EnhancedRouteRefresh,
         ];
         if let Some(ours) = self.config.graceful_restart {
             let forwarding = (Family::IPV4_UNICAST, self.forwarding_preserved);
@@ -123,6 +124,7 @@ impl Terms<'_> {
             keepalive: keepalive(hold_time, self.config.keepalive),
             four_octet_as: four_octet_as.is_some(),
             route_refresh: open.capabilities.route_refresh(),
+            enhanced_route_refresh: open.capabilities.enhanced_route_refresh(),
             graceful_restart: self.graceful_restart(open),
             ipv4_unicast: true,
         })

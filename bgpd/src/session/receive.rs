@@ -4,7 +4,7 @@ use super::connection::{Connection, Direction, Handshake, SETTLING, Step, count}
 use super::{Dial, Phase, Received, Session, State, Turn};
 use crate::error::SessionError;
 use crate::event::{ConnId, DownReason, Event};
-use crate::wire::{MessageKind, Notification, Open, RawMessage, keepalive, parse_route_refresh};
+use crate::wire::{MessageKind, Notification, Open, RawMessage, RouteRefresh, keepalive};
 
 /// Which of a session's connections something came in on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,8 +248,13 @@ impl Session {
         match message.kind {
             MessageKind::Update => return Some(Received::Update(message.body)),
             MessageKind::Keepalive => {}
-            MessageKind::RouteRefresh => match parse_route_refresh(&message.body) {
-                Some(family) => return Some(Received::Refresh(family)),
+            MessageKind::RouteRefresh => match RouteRefresh::parse(&message.body) {
+                Some(refresh) if it.agreed.enhanced_route_refresh => {
+                    return Some(Received::Refresh(refresh));
+                }
+                Some(refresh) => {
+                    return Some(Received::Refresh(RouteRefresh::request(refresh.family)));
+                }
                 None => {
                     let length = message.body.len();
                     self.fail(turn, conn, SessionError::RouteRefresh { length });

@@ -64,6 +64,20 @@ impl Speaker {
                 self.session(now, index, |session, turn| session.path_down(turn));
                 self.sweep_absent(index, StaleEnd::PathDown);
             }
+            Command::BfdDown {
+                peer,
+                control_plane_independent,
+            } => {
+                let index = self.existing(&peer)?;
+                self.session(now, index, |session, turn| session.bfd_down(turn));
+                if control_plane_independent {
+                    self.sweep_absent(index, StaleEnd::PathDown);
+                }
+            }
+            Command::HoldPeer { peer, text } => {
+                let index = self.existing(&peer)?;
+                self.session(now, index, |session, turn| session.hold(turn, &text));
+            }
             Command::Shutdown { text } => {
                 for index in self.indices() {
                     self.session(now, index, |session, turn| session.disable(turn, &text));

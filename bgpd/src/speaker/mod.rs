@@ -2,6 +2,7 @@
 
 mod commands;
 mod peer;
+mod refresh;
 mod restart;
 mod routes;
 mod views;
@@ -18,7 +19,6 @@ use crate::outbox::Outbox;
 use crate::policy::PolicyTable;
 use crate::rib::{Multipath, PeerIndex, Rib};
 use crate::session::{Change, Received, Session, Turn};
-use crate::wire::Family;
 use crate::{PeerName, SpeakerConfig};
 use peer::{OwnRestart, Peer};
 use restart::Deferral;
@@ -153,9 +153,7 @@ impl Speaker {
         while let Some(Some(received)) = self.session(now, peer, next) {
             match received {
                 Received::Update(body) => self.update(now, peer, &body),
-                Received::Refresh(Family::IPV4_UNICAST) => self.told_to_refresh(peer),
-                // RFC 2918, section 4: of a family that was not negotiated, ignored.
-                Received::Refresh(_) => {}
+                Received::Refresh(refresh) => self.refresh(now, peer, refresh),
             }
         }
         self.settle();
@@ -188,6 +186,7 @@ impl Speaker {
             self.session(now, peer, |session, turn| session.handle_timeout(turn));
         }
         self.sweep_overdue(now);
+        self.end_overdue_refreshes(now);
         self.settle();
     }
 
@@ -199,7 +198,12 @@ impl Speaker {
             .flatten()
             .flat_map(|peer| {
                 let kept = peer.kept.as_ref().map(|kept| kept.until);
-                peer.session.poll_timeout().into_iter().chain(kept)
+                let refresh = peer.refreshes.timeout();
+                peer.session
+                    .poll_timeout()
+                    .into_iter()
+                    .chain(kept)
+                    .chain(refresh)
             })
             .chain(self.restart_timeout())
             .min()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::refresh::Refreshes;
 use crate::event::Agreed;
 use crate::policy::{ExportContext, ImportContext, PolicyTable, next_hop_address};
 use crate::rib::{AdjOut, Resolver, Teacher};
@@ -30,6 +31,8 @@ pub(super) struct Peer {
     pub(super) heard: Option<Instant>,
     /// What it taught on a session that is over, where that is kept.
     pub(super) kept: Option<Kept>,
+    /// Whether it is sending all its routes again (RFC 7313).
+    pub(super) refreshes: Refreshes,
 }
 
 /// Routes kept for a peer's return (RFC 4724, section 4.2).
@@ -64,6 +67,7 @@ impl Peer {
             update_faults: 0,
             heard: None,
             kept: None,
+            refreshes: Refreshes::default(),
         }
     }
 

@@ -30,7 +30,7 @@ impl Speaker {
             peer.limit_told = false;
             peer.end_of_rib_received = false;
             peer.heard = Some(now);
-            peer.adj_out.begin(rib);
+            peer.adj_out.begin(rib, agreed.enhanced_route_refresh);
             peer.adj_out.hold_end_of_rib(is_held);
         }
     }
@@ -54,6 +54,7 @@ impl Speaker {
         if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
             peer.adj_out.end(rib);
             peer.end_of_rib_received = false;
+            peer.refreshes.end();
             peer.heard = None;
         }
     }
@@ -280,13 +281,6 @@ impl Speaker {
         }
     }
 
-    /// A peer asks for everything again.
-    pub(super) fn told_to_refresh(&mut self, index: PeerIndex) {
-        if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
-            peer.adj_out.refresh(&self.rib);
-        }
-    }
-
     /// Selects anew what has changed, and marks what is to be told.
     pub(super) fn settle(&mut self) {
         self.follow_restart();
@@ -344,7 +338,7 @@ impl Speaker {
         }
         let index = PeerIndex(u16::try_from(slot).unwrap_or(u16::MAX));
         self.session(now, index, |session, turn| {
-            session.send_updates(turn, flushed.bytes, flushed.messages);
+            session.send_updates(turn, flushed);
         });
     }
 }

@@ -83,6 +83,8 @@ pub enum Capability {
     GracefulRestart(RestartCapability),
     /// Code 65, AS numbers of four octets, with the sender's (RFC 6793).
     FourOctetAs(Asn),
+    /// Code 70, enhanced route refresh (RFC 7313).
+    EnhancedRouteRefresh,
     /// Any other, or one of the above with a length that it cannot have: noted, never used.
     Other {
         /// The code.
@@ -101,6 +103,7 @@ impl Capability {
             Self::RouteRefresh => 2,
             Self::GracefulRestart(_) => 64,
             Self::FourOctetAs(_) => 65,
+            Self::EnhancedRouteRefresh => 70,
             Self::Other { code, .. } => *code,
         }
     }
@@ -133,6 +136,7 @@ impl Capability {
                 safi: *safi,
             }),
             (2, []) => Self::RouteRefresh,
+            (70, []) => Self::EnhancedRouteRefresh,
             (65, [a, b, c, d]) => Self::FourOctetAs(Asn(u32::from_be_bytes([*a, *b, *c, *d]))),
             (64, value) => match RestartCapability::parse(value) {
                 Some(restart) => Self::GracefulRestart(restart),
@@ -153,7 +157,7 @@ impl Capability {
                 let [high, low] = family.afi.to_be_bytes();
                 vec![high, low, 0, family.safi]
             }
-            Self::RouteRefresh => Vec::new(),
+            Self::RouteRefresh | Self::EnhancedRouteRefresh => Vec::new(),
             Self::GracefulRestart(restart) => restart.emit(),
             Self::FourOctetAs(asn) => asn.0.to_be_bytes().to_vec(),
             Self::Other { value, .. } => value.clone(),
@@ -202,6 +206,12 @@ impl Capabilities {
     #[must_use]
     pub fn route_refresh(&self) -> bool {
         self.0.contains(&Capability::RouteRefresh)
+    }
+
+    /// Whether the beginning and the end of what a ROUTE-REFRESH asks for are marked (RFC 7313). It presupposes the plain one.
+    #[must_use]
+    pub fn enhanced_route_refresh(&self) -> bool {
+        self.route_refresh() && self.0.contains(&Capability::EnhancedRouteRefresh)
     }
 
     /// Graceful restart, as the sender means it. Where it names it twice, the last one counts (RFC 4724, section 3).

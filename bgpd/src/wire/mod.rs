@@ -14,6 +14,7 @@ pub mod nlri;
 pub mod notification;
 pub mod open;
 pub mod reader;
+pub mod refresh;
 pub mod update;
 
 pub use as_path::{AsPath, Segment, SegmentKind};
@@ -25,6 +26,7 @@ pub use fault::{Problem, Treatment, UpdateFault};
 pub use header::{Framer, HeaderError, MAX_MESSAGE, MessageKind, RawMessage};
 pub use notification::Notification;
 pub use open::{Open, OpenError};
+pub use refresh::{RefreshKind, RouteRefresh};
 pub use update::{UpdateAttributes, UpdateBuilder, UpdateContext, UpdateFrame, end_of_rib};
 
 use serde::Serialize;
@@ -47,23 +49,4 @@ impl Family {
 #[must_use]
 pub fn keepalive() -> Vec<u8> {
     header::message(MessageKind::Keepalive, &[])
-}
-
-/// A ROUTE-REFRESH for one family (RFC 2918, section 3).
-#[must_use]
-pub fn route_refresh(family: Family) -> Vec<u8> {
-    let [high, low] = family.afi.to_be_bytes();
-    header::message(MessageKind::RouteRefresh, &[high, low, 0, family.safi])
-}
-
-/// Reads the body of a ROUTE-REFRESH; `None` if its length is not that of RFC 2918.
-#[must_use]
-pub fn parse_route_refresh(body: &[u8]) -> Option<Family> {
-    match *body {
-        [high, low, _, safi] => Some(Family {
-            afi: u16::from_be_bytes([high, low]),
-            safi,
-        }),
-        _ => None,
-    }
 }

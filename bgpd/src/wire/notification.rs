@@ -37,6 +37,8 @@ impl Notification {
     pub const COLLISION: u8 = 7;
     /// Cease / Hard Reset (RFC 8538, section 3).
     pub const HARD_RESET: u8 = 9;
+    /// Cease / BFD Down (RFC 9384).
+    pub const BFD_DOWN: u8 = 10;
 
     /// Without data.
     #[must_use]

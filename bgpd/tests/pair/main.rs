@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod bfd;
 mod restart;
 mod routes;
 mod sessions;

@@ -19,24 +19,24 @@ const GRACE: GracefulRestart = GracefulRestart {
     forwarding: true,
 };
 
-fn graceful(mut peer: PeerConfig) -> PeerConfig {
+pub(super) fn graceful(mut peer: PeerConfig) -> PeerConfig {
     peer.graceful_restart = Some(GRACE);
     peer
 }
 
 /// The same, with the N bit.
-fn thorough(peer: PeerConfig) -> PeerConfig {
+pub(super) fn thorough(peer: PeerConfig) -> PeerConfig {
     let mut peer = graceful(peer);
     peer.graceful_restart.as_mut().unwrap().notification = true;
     peer
 }
 
-fn config_b() -> SpeakerConfig {
+pub(super) fn config_b() -> SpeakerConfig {
     speaker(31898, [2, 2, 2, 2])
 }
 
 /// `a` and `b` with a session on these terms, over which `b` has taught two prefixes.
-fn taught(of_a: PeerConfig, of_b: PeerConfig) -> (World, Node, Node) {
+pub(super) fn taught(of_a: PeerConfig, of_b: PeerConfig) -> (World, Node, Node) {
     let (mut world, a, b) = pair(1);
     world.command(a, add(of_a));
     world.command(b, add(of_b));
@@ -61,7 +61,7 @@ fn replace_b(
     world.command(b, announce(prefixes));
 }
 
-fn swept(world: &World, node: Node) -> Vec<(usize, StaleEnd)> {
+pub(super) fn swept(world: &World, node: Node) -> Vec<(usize, StaleEnd)> {
     let swept = world.events.iter().filter_map(|(it, event)| match event {
         Event::StaleSwept { prefixes, why, .. } if *it == node => Some((*prefixes, *why)),
         _ => None,
@@ -69,7 +69,7 @@ fn swept(world: &World, node: Node) -> Vec<(usize, StaleEnd)> {
     swept.collect()
 }
 
-fn stale(world: &World, node: Node, peer: &str) -> u32 {
+pub(super) fn stale(world: &World, node: Node, peer: &str) -> u32 {
     let view = world.speaker(node).neighbor(world.now, peer).unwrap();
     view.summary.stale
 }

@@ -102,7 +102,7 @@ fn the_smaller_hold_time_is_agreed_and_kept_alive() {
         (agreed.hold_time, agreed.keepalive),
         (9 * SECOND, 3 * SECOND)
     );
-    assert!(agreed.four_octet_as && agreed.route_refresh);
+    assert!(agreed.four_octet_as && agreed.route_refresh && agreed.enhanced_route_refresh);
     assert_eq!(world.downs(), 0);
 }
 

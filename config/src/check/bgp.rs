@@ -47,7 +47,8 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         unknown_tunnel(neighbor, raw, report);
         asns(neighbor, tunnel, bgp, report);
         addresses(neighbor, tunnel, raw, report);
-        timers(neighbor, tunnel, report);
+        let hold = timers(neighbor, tunnel, report);
+        super::bfd::check(neighbor, tunnel, hold, report);
         session(neighbor, tunnel, report);
     }
     twice(raw, neighbors, report);
@@ -284,7 +285,8 @@ fn twice(raw: &RawSite, neighbors: &[RawNeighbor], report: &mut Report<'_>) {
     }
 }
 
-fn timers(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Report<'_>) {
+/// Checks the timers, and returns the hold time that we offer.
+fn timers(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Report<'_>) -> Duration {
     let name = &neighbor.name;
     let kind = neighbor
         .profile
@@ -354,6 +356,7 @@ fn timers(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repor
         );
         drop(report.error(Code::Timers, span.clone(), message));
     }
+    hold
 }
 
 fn session(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Report<'_>) {

@@ -2,6 +2,7 @@
 //!
 //! Works on what was read, absent values included, so that each check has its say whatever else is wrong.
 
+mod bfd;
 mod bgp;
 mod firewall;
 mod plane;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{SecretSource, serialize_duration};
+use super::{Bfd, SecretSource, serialize_duration};
 
 /// An autonomous system number, two or four octets (RFC 6793).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -104,6 +104,8 @@ pub struct Neighbor {
     pub restart_time: Duration,
     /// Take only what no router has touched, because the neighbor is on our network (GTSM, RFC 5082).
     pub ttl_security: bool,
+    /// How the path to it is watched (RFC 5880), where it is.
+    pub bfd: Option<Bfd>,
     /// Where the TCP MD5 key is (RFC 2385), if the session has one.
     pub md5: Option<SecretSource>,
     /// What we believe.

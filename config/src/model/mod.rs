@@ -6,6 +6,7 @@
 //!
 //! Invariants: names are unique; every name that is referred to exists; lists are in the order in which they apply.
 
+mod bfd;
 mod bgp;
 mod firewall;
 mod tunnel;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub use bfd::Bfd;
 pub use bgp::{
     Asn, Bgp, Neighbor, OverLimit, Policy, PrefixAction, PrefixList, PrefixRule, Redistribute,
     Role, UpdateSource,

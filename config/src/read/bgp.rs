@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{At, Read, Section, wrong_type};
-use super::{named, value};
+use super::{RawBfd, named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
@@ -63,6 +63,7 @@ pub(crate) struct RawNeighbor {
     pub(crate) prepend: Option<At<u8>>,
     pub(crate) med: Option<At<u32>>,
     pub(crate) ttl_security: Option<At<bool>>,
+    pub(crate) bfd: Option<At<RawBfd>>,
     pub(crate) md5: Option<At<SecretSource>>,
     pub(crate) port: Option<At<u16>>,
 }
@@ -162,6 +163,7 @@ impl RawNeighbor {
             prepend: section.number("prepend", 0..=10, report),
             med: section.number("med", ANY_U32, report),
             ttl_security: section.get("ttl-security", report),
+            bfd: RawBfd::read(&section, name, report),
             md5: section.get("md5", report),
             port: section.number("port", 1..=65_535, report),
         })

@@ -3,6 +3,7 @@
 //! This stage knows what each key's value looks like and nothing of how values fit together. What is missing or wrong
 //! is reported and absent, so that the checks can go on with the rest.
 
+mod bfd;
 mod bgp;
 mod firewall;
 mod section;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
 pub(crate) use section::At;

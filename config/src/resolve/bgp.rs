@@ -212,6 +212,7 @@ fn template(
             Origin::Default,
         ),
         ttl_security: settings.choose("ttl-security", &raw.ttl_security, false, Origin::Default),
+        bfd: super::bfd::bfd(&raw.bfd, settings),
         md5: settings.maybe::<SecretSource>("md5", &raw.md5),
         import: settings.maybe("import", &raw.import)?,
         export: settings.maybe("export", &raw.export)?,

@@ -1,5 +1,6 @@
 //! From what was written, and found right, to the effective site: defaults filled in, and who chose each value kept.
 
+mod bfd;
 mod bgp;
 mod firewall;
 mod settings;
@@ -7,6 +8,7 @@ mod tunnel;
 
 use std::path::PathBuf;
 
+pub(crate) use bfd::{INTERVAL as BFD_INTERVAL, MULTIPLIER as BFD_MULTIPLIER};
 pub(crate) use bgp::{prefix_list, sequence};
 use settings::Settings;
 

@@ -46,12 +46,18 @@ impl Endpoint {
                     tunnel.next_attempt = None;
                 }
             }
-            Command::RekeyChild(id) => self.for_usable(id, |e| {
-                let current = e.children.values().filter(|c| c.is_current());
-                e.queue
-                    .extend(current.map(|c| Task::RekeyChild(c.sa.spi_in)));
-            }),
-            Command::RekeyIke(id) => self.for_usable(id, |e| _ = e.queue.insert(Task::RekeyIke)),
+            Command::RekeyChild(id) => {
+                self.watch(id);
+                self.for_usable(id, |e| {
+                    let current = e.children.values().filter(|c| c.is_current());
+                    e.queue
+                        .extend(current.map(|c| Task::RekeyChild(c.sa.spi_in)));
+                });
+            }
+            Command::RekeyIke(id) => {
+                self.watch(id);
+                self.for_usable(id, |e| _ = e.queue.insert(Task::RekeyIke));
+            }
             Command::InboundTraffic { spi } => self.inbound_traffic(now, spi),
             Command::SoftExpired { spi } => {
                 if let Some(e) = self.holder(spi)
@@ -114,6 +120,13 @@ impl Endpoint {
                 }
                 State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
             }
+        }
+    }
+
+    /// What is asked by hand is told how it went, also if it went like that a moment ago.
+    fn watch(&mut self, id: ConnectionId) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.is_watched = true;
         }
     }
 

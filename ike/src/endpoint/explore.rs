@@ -49,6 +49,7 @@ impl Tunnel {
     fn feed(&self, hasher: &mut DefaultHasher) {
         (self.wanted, self.removed, self.next_attempt, self.attempts).hash(hasher);
         (self.outbound, self.dedupe_at, self.failures).hash(hasher);
+        self.clings_until.hash(hasher);
     }
 }
 

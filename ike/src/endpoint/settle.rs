@@ -22,6 +22,9 @@ const CROSSING_GRACE: Duration = Duration::from_millis(500);
 /// The peer's patience for our IKE_AUTH response.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
+/// How long a peer that has restarted may take to say that it has its new child.
+const CLINGING: Duration = Duration::from_secs(1);
+
 impl Endpoint {
     pub(super) fn settle(&mut self, now: Instant) {
         loop {
@@ -57,9 +60,11 @@ impl Endpoint {
                     (Some(heir), Some(connection), Some(sa)) => {
                         heir.awaits_children = false;
                         heir.children.extend(children);
-                        self.cx
-                            .events
-                            .push_back(Event::IkeRekeyed { connection, sa });
+                        self.cx.events.push_back(Event::IkeRekeyed {
+                            connection,
+                            sa,
+                            suite: heir.channel.suite.to_string(),
+                        });
                     }
                     _ => {
                         for (spi, child) in children {
@@ -165,6 +170,13 @@ impl Endpoint {
             }
         }
         if restarted {
+            // Its answer says that it has the new child, if no packet says so before.
+            if let Some(e) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                e.queue.insert(Task::Liveness);
+            }
+            if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                tunnel.clings_until = Some(now + CLINGING);
+            }
             self.cx
                 .events
                 .push_back(Event::Note(Note::PeerRestarted { connection: id }));
@@ -334,10 +346,16 @@ impl Endpoint {
             .flat_map(|e| e.children.values().map(|c| (e.closing.is_none(), c)))
             .filter_map(|(stays, c)| Some(((stays, c.preference()?), c)))
             .max_by_key(|(preference, _)| *preference)
-            .map(|(_, child)| child.sa.clone());
+            .map(|(_, child)| (child.sa.clone(), child.is_unconfirmed(now)));
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
+        let clings = tunnel.outbound.is_some() && tunnel.clings_until.is_some_and(|at| now < at);
+        if clings && best.as_ref().is_some_and(|(_, unconfirmed)| *unconfirmed) {
+            return;
+        }
+        tunnel.clings_until = None;
+        let best = best.map(|(sa, _)| sa);
         if tunnel.outbound == best.as_ref().map(|sa| sa.spi_in) {
             return;
         }

@@ -32,8 +32,13 @@ pub(super) struct Tunnel {
     pub(super) outbound: Option<u32>,
     pub(super) up_since: Option<Instant>,
     pub(super) last_error: Option<(Instant, Diagnosis)>,
+    /// Somebody waits for the outcome of what was asked by hand, so the next failure is news.
+    pub(super) is_watched: bool,
     /// When to look for redundant SAs.
     pub(super) dedupe_at: Option<Instant>,
+    /// The peer has lost track of its SAs and made new ones. Until it certainly has the new child, and until then at the latest, our traffic
+    /// stays on the old one: a data plane that outlives its daemon still receives on it.
+    pub(super) clings_until: Option<Instant>,
 }
 
 impl Tunnel {
@@ -46,6 +51,7 @@ impl Tunnel {
 
     /// Notes a failure; returns whether it is news.
     pub(super) fn note_failure(&mut self, now: Instant, diagnosis: &mut Diagnosis) -> bool {
+        let watched = std::mem::take(&mut self.is_watched);
         let news = match &mut diagnosis.cause {
             Cause::NoAnswer { attempts, .. } => {
                 *attempts = self.attempts.max(1);
@@ -56,10 +62,10 @@ impl Tunnel {
                 .as_ref()
                 .is_none_or(|(at, last)| last.cause != diagnosis.cause || now >= *at + QUIET),
         };
-        if news || matches!(diagnosis.cause, Cause::NoAnswer { .. }) {
+        if news || watched || matches!(diagnosis.cause, Cause::NoAnswer { .. }) {
             self.last_error = Some((now, diagnosis.clone()));
         }
-        news
+        news || watched
     }
 
     /// Traffic can flow.

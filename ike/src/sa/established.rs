@@ -12,7 +12,7 @@ use crate::child::{Child, REAP_AFTER};
 use crate::connection::ConnectionId;
 use crate::context::Context;
 use crate::error::Cause;
-use crate::event::{DownReason, Event, Role};
+use crate::event::{DownReason, Event, Note, Role};
 use crate::wire::{Exchange, IkeSpi, Notify, NotifyType, Payload, Protocol, WireError};
 
 /// An unprotected hint makes us ask the peer at most this often.
@@ -290,7 +290,7 @@ impl Established {
         self.schedule(turn.now);
         if self.is_usable() && self.unconfirmed_until.is_none() {
             self.want_child(turn);
-            self.keep_one_child(turn.now);
+            self.keep_one_child(turn);
         }
         if self.unconfirmed_until.is_some_and(|until| turn.now < until) {
             return State::Established(self);
@@ -383,7 +383,8 @@ impl Established {
 
     /// Both sides may have made a child at once; then the nonces decide as between crossed
     /// rekeyings, after a moment in which the peer may have deleted one on its own.
-    fn keep_one_child(&mut self, now: Instant) {
+    fn keep_one_child(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         self.choose_child_at = None;
         let mut current: Vec<&mut Child> = self
             .children
@@ -419,13 +420,21 @@ impl Established {
         current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
         // The highest of the low nonces stays.
         let stays = current.len() - 1;
+        let kept = current.last().map_or(0, |child| child.sa.spi_in);
+        let mut ended = Vec::new();
         for loser in current.into_iter().take(stays) {
+            ended.push(loser.sa.spi_in);
             loser.doomed = true;
             match loser.role {
                 Role::Initiator => _ = self.queue.insert(Task::DeleteChild(loser.sa.spi_in)),
                 Role::Responder => loser.reap_at = Some(now + REAP_AFTER),
             }
         }
+        turn.cx.events.push_back(Event::Note(Note::SeveralChildren {
+            connection: turn.connection.id,
+            kept,
+            ended,
+        }));
     }
 
     /// Tries again to make a child, later each time.

@@ -256,7 +256,7 @@ impl InitSent {
                     return State::InitSent(self);
                 }
                 None => {
-                    let cause = Cause::invalid_ke(&ours, wanted);
+                    let cause = Cause::invalid_ke(Negotiation::Ike, &ours, wanted);
                     turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
                     return State::Dead;
                 }
@@ -273,7 +273,10 @@ impl InitSent {
                 theirs: None,
                 nearest: Vec::new(),
             },
-            notify => Cause::PeerRefused { notify },
+            notify => Cause::PeerRefused {
+                negotiation: Some(Negotiation::Ike),
+                notify,
+            },
         };
         turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
         State::Dead
@@ -421,7 +424,10 @@ impl AuthSent {
                 ours: c.local_id.clone(),
                 theirs: c.remote_id.clone(),
             },
-            Some(notify) => Cause::PeerRefused { notify },
+            Some(notify) => Cause::PeerRefused {
+                negotiation: None,
+                notify,
+            },
             None => Cause::Malformed {
                 what: "IKE_AUTH response without AUTH".to_owned(),
             },

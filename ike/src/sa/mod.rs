@@ -18,10 +18,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crypto::Group;
+
 use crate::child::Child;
 use crate::connection::{Connection, ConnectionId};
 use crate::context::Context;
-use crate::error::{Cause, Diagnosis};
+use crate::error::{Cause, Diagnosis, Negotiation};
 use crate::event::{DownReason, Event, IkeSaId, Note, Path, Role, Transmit, TransmitKind};
 use crate::wire::fragment::Reassembled;
 use crate::wire::sk::OpenError;
@@ -262,6 +264,23 @@ impl Turn<'_> {
             diagnosis: Box::new(diagnosis),
             fatal,
         });
+    }
+
+    /// Notes that the peer refused an offer of a rekeying, and that another one follows.
+    pub(crate) fn refused(
+        &mut self,
+        negotiation: Negotiation,
+        offered: Option<Group>,
+        parts: &Parts,
+    ) {
+        let Some(error) = parts.error() else { return };
+        self.cx.events.push_back(Event::Note(Note::OfferRefused {
+            connection: self.connection.id,
+            negotiation,
+            offered: offered.map(|group| group.to_string()),
+            notify: error.kind,
+            wanted: parts.wanted_group().map(crate::describe::group),
+        }));
     }
 
     pub(crate) fn local_failure(&mut self, exchange: Exchange, error: &crypto::Error) {

@@ -196,10 +196,15 @@ impl Pair {
         self.drain(side);
     }
 
-    /// A side loses everything, as after kill -9.
-    pub fn restart(&mut self, side: usize) {
+    /// A side's daemon loses everything, and its data plane, which is the kernel's, nothing.
+    pub fn restart_daemon(&mut self, side: usize) {
         let seed: [u8; 32] = self.rng.random();
         self.sides[side].endpoint = Endpoint::new(EndpointConfig::default(), seed);
+    }
+
+    /// A side loses everything, as after kill -9.
+    pub fn restart(&mut self, side: usize) {
+        self.restart_daemon(side);
         let unreadable = self.sides[side].plane.unreadable;
         self.sides[side].plane = Plane {
             unreadable,

@@ -40,6 +40,8 @@ pub(super) struct NeighborView {
     /// Received before the neighbor went away, and kept for its return (RFC 4724).
     stale: u32,
     advertised: u32,
+    /// BFD's state, where it watches the path.
+    bfd: Option<String>,
 }
 
 impl Gateway {
@@ -78,6 +80,7 @@ impl Gateway {
             accepted: peer.accepted,
             stale: peer.stale,
             advertised: peer.advertised,
+            bfd: self.bfd_state(&peer.name),
         }
     }
 
@@ -107,34 +110,32 @@ impl Gateway {
 
     /// One neighbor, by name or address, with what it sent, what we believe of it and what it is told.
     pub(crate) fn bgp_neighbor(&self, now: Instant, name: &str) -> Result<Value, Refusal> {
-        let address = name.parse::<IpAddr>().ok();
-        let peer = self
-            .plan
-            .peers
-            .iter()
-            .find(|peer| peer.name.as_str() == name || Some(peer.address) == address);
-        let Some(peer) = peer else {
-            let names: Vec<&str> = self
-                .plan
-                .peers
-                .iter()
-                .map(|peer| peer.name.as_str())
-                .collect();
-            return Err(Refusal::NotFound(format!(
-                "there is no neighbor {name}; the site file has {}",
-                names.join(", ")
-            )));
-        };
+        let peer = self.peer(name)?;
         let neighbor = self.bgp.neighbor(now, peer.name.as_str());
-        let neighbor = neighbor
-            .as_ref()
-            .map(|it| in_full(self.neighbor_view(&it.summary), it));
+        let neighbor = neighbor.as_ref().map(|it| {
+            let bfd = self.bfd_view(&peer.name);
+            in_full(self.neighbor_view(&it.summary), bfd, it)
+        });
         Ok(json!({
             "version": VERSION,
             "neighbor": to_value(&neighbor)?,
             "received": to_value(&self.bgp.received(peer.name.as_str()).into_iter().flatten().map(received).collect::<Vec<_>>())?,
             "advertised": to_value(&self.bgp.advertised(peer.name.as_str()))?,
         }))
+    }
+
+    /// A neighbor of the site file, by name or address.
+    pub(crate) fn peer(&self, name: &str) -> Result<&bgpd::PeerConfig, Refusal> {
+        let address = name.parse::<IpAddr>().ok();
+        let mut peers = self.plan.peers.iter();
+        let peer = peers.find(|peer| peer.name.as_str() == name || Some(peer.address) == address);
+        peer.ok_or_else(|| {
+            let names: Vec<&str> = self.plan.peers.iter().map(|it| it.name.as_str()).collect();
+            Refusal::NotFound(format!(
+                "there is no neighbor {name}; the site file has {}",
+                names.join(", ")
+            ))
+        })
     }
 
     /// Routes with their paths, or those of one prefix.

@@ -14,9 +14,11 @@ use self::tunnel::{TunnelView, view};
 use super::{Gateway, Tunnel};
 use crate::control::Refusal;
 
+mod bfd;
 mod bgp;
 mod neighbor;
 mod tunnel;
+mod why;
 
 /// The version of the schema.
 pub(crate) const VERSION: u32 = 1;

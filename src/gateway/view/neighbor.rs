@@ -8,6 +8,7 @@ use bgpd::wire::Capabilities;
 use bgpd::{Agreed, OverLimit, PeerRestart, Policy};
 use serde::Serialize;
 
+use super::bfd::BfdView;
 use super::bgp::NeighborView;
 use super::seconds;
 
@@ -36,6 +37,8 @@ pub(super) struct NeighborInFull<'a> {
     established_count: u32,
     last_error: Option<String>,
     remarks: &'a [String],
+    /// Where the path is watched.
+    bfd: Option<BfdView>,
 }
 
 #[derive(Serialize)]
@@ -47,6 +50,7 @@ struct AgreedView {
     keepalive_seconds: u64,
     four_octet_as: bool,
     route_refresh: bool,
+    enhanced_route_refresh: bool,
     ipv4_unicast: bool,
     graceful_restart: Option<RestartView>,
 }
@@ -60,7 +64,11 @@ struct RestartView {
     forwarding_preserved: bool,
 }
 
-pub(super) fn in_full(summary: NeighborView, neighbor: &Neighbor) -> NeighborInFull<'_> {
+pub(super) fn in_full(
+    summary: NeighborView,
+    bfd: Option<BfdView>,
+    neighbor: &Neighbor,
+) -> NeighborInFull<'_> {
     NeighborInFull {
         summary,
         local_asn: neighbor.local_asn.0,
@@ -87,6 +95,7 @@ pub(super) fn in_full(summary: NeighborView, neighbor: &Neighbor) -> NeighborInF
         established_count: neighbor.established_count,
         last_error: neighbor.last_error.as_ref().map(ToString::to_string),
         remarks: &neighbor.remarks,
+        bfd,
     }
 }
 
@@ -99,6 +108,7 @@ fn agreed(agreed: &Agreed) -> AgreedView {
         keepalive_seconds: seconds(agreed.keepalive),
         four_octet_as: agreed.four_octet_as,
         route_refresh: agreed.route_refresh,
+        enhanced_route_refresh: agreed.enhanced_route_refresh,
         ipv4_unicast: agreed.ipv4_unicast,
         graceful_restart: agreed.graceful_restart.as_ref().map(restart),
     }

@@ -11,6 +11,7 @@ use vti::plane::{Binding, Offload, TunnelCounters};
 
 use super::seconds;
 use crate::gateway::Tunnel;
+use crate::gateway::said::{self, Field};
 
 /// One tunnel.
 #[derive(Serialize)]
@@ -36,9 +37,11 @@ pub(super) struct TunnelView<'a> {
     remote: IpAddr,
     mtu: u16,
     times_down: u64,
+    lost_sas: u64,
+    restored_policies: u64,
     attempts: u32,
     site_line: usize,
-    last_failure: Option<FailureView>,
+    last_failure: Option<FailureView<'a>>,
     ike: Option<IkeView>,
     children: Vec<ChildView>,
     traffic: Option<TrafficView>,
@@ -55,9 +58,11 @@ struct OffloadView<'a> {
 }
 
 #[derive(Serialize)]
-struct FailureView {
+struct FailureView<'a> {
     text: String,
     seconds_ago: u64,
+    /// Where to change what it is about, the likeliest first.
+    fields: &'a [Field],
 }
 
 #[derive(Serialize)]
@@ -139,11 +144,14 @@ pub(super) fn view<'a>(
         remote: plan.connection.remote,
         mtu: tunnel.inner_mtu(),
         times_down: tunnel.downs,
+        lost_sas: tunnel.lost_sas,
+        restored_policies: tunnel.restored_policies,
         attempts: connection.map_or(0, |one| one.attempts),
         site_line: plan.line,
         last_failure: tunnel.failure.as_ref().map(|(when, text)| FailureView {
             text: text.clone(),
             seconds_ago: seconds(now.saturating_duration_since(*when)),
+            fields: &tunnel.fields,
         }),
         ike: newest.map(ike_view),
         children: sas.iter().flat_map(children).collect(),
@@ -189,9 +197,7 @@ fn reason(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> Option<Stri
     }
     let remote = tunnel.plan.connection.remote;
     connection.map(|one| match one.phase {
-        Phase::Waiting => {
-            format!("waiting for {remote} to initiate, because the site file says initiate = false")
-        }
+        Phase::Waiting => said::waiting(&tunnel.plan),
         Phase::Init if one.attempts > 1 => format!(
             "{remote} does not answer IKE_SA_INIT; attempt {}",
             one.attempts

@@ -234,6 +234,12 @@ impl Gateway {
         self.daemon.stop()
     }
 
+    /// Has the daemon leave everything to its successor (SIGUSR2, as the unit does for a restart), and gives its exit status.
+    #[track_caller]
+    pub fn hand_over(&mut self) -> ExitStatus {
+        self.daemon.end_by(Signal::SIGUSR2)
+    }
+
     /// All that it logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -44,6 +44,8 @@ mod strongswan;
 mod tools;
 mod traffic;
 mod vici;
+mod view;
+mod vty;
 mod wait;
 
 pub use bgp::{Neighbor, Router, Speaker};
@@ -64,5 +66,7 @@ pub use site::{ReferenceSite, addresses};
 pub use site_file::SiteFile;
 pub use strongswan::{DataPlane, StrongSwan};
 pub use tools::{Route, kernel_route, kernel_routes, require, require_kernel_esp};
-pub use traffic::{Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_transfer};
+pub use traffic::{
+    Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_segments, tcp_transfer,
+};
 pub use wait::{OrFail, eventually, eventually_true, patience};

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::sockopt::{RcvBufForce, TcpMaxSeg};
+use nix::sys::socket::{getsockopt, setsockopt};
 
 use crate::daemon::{Daemon, Program};
 use crate::netns::Ns;
@@ -297,6 +297,26 @@ pub fn tcp_transfer(
         bytes,
         elapsed: started.elapsed(),
     })
+}
+
+/// What both ends of a TCP connection through the network agree to put into one segment, in octets: the client in `from`, the server
+/// in `to`.
+#[track_caller]
+#[must_use]
+pub fn tcp_segments(from: &Ns, to: &Ns, address: Ipv4Addr) -> [u32; 2] {
+    let limit = Duration::from_secs(10) * patience();
+    let listener = to
+        .run(move || TcpListener::bind((address, 0)))
+        .or_fail("bind a TCP socket");
+    let target = listener.local_addr().or_fail("the address of a socket");
+    listener
+        .set_nonblocking(true)
+        .or_fail("make a socket non-blocking");
+    let client = from.run(move || TcpStream::connect_timeout(&target, limit));
+    let client = client.or_fail(format_args!("connect to {target}"));
+    let server = accept(&listener, limit).or_fail("accept a connection");
+    [client, server]
+        .map(|stream| getsockopt(&stream, TcpMaxSeg).or_fail("ask for a connection's segment size"))
 }
 
 fn accept(listener: &TcpListener, limit: Duration) -> std::io::Result<TcpStream> {

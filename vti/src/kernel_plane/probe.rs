@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crypto::{Secret, Suite};
-use esp::Limits;
 use nix::errno::Errno;
 
 use super::kernel::gone;
@@ -121,7 +120,7 @@ fn try_suite(socket: &mut Socket, suite: Suite, wanted: Wanted) -> Result<(), Re
             window: wanted.replay_window,
             replay: Replay::default(),
             encap,
-            lifetime: Lifetime(Limits::default()),
+            lifetime: Lifetime::default(),
             copy_dscp: false,
             output_mark: None,
             mapping_interval: Some(10),

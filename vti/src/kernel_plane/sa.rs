@@ -246,7 +246,10 @@ impl Sa {
 
     fn lifetime(&self) -> Lifetime {
         let limits: Limits = self.spec.limits;
-        Lifetime(limits.within_sequence_space(self.spec.esn))
+        Lifetime {
+            limits: limits.within_sequence_space(self.spec.esn),
+            seconds: self.spec.outlived.map(|after| after.as_secs().max(1)),
+        }
     }
 
     /// The ports in its packets' headers.

@@ -9,7 +9,9 @@ use super::table::{
     Chain, Direction, Family, Match, Operand, PRIORITY, Rule, Side, TABLE, Table, Then, log_prefix,
 };
 use super::wire::attribute::Attributes;
-use super::wire::expression::{Comparison, Expr, LookupResult, Register, Verdict, base, ct, meta};
+use super::wire::expression::{
+    Comparison, Expr, LookupResult, Register, Verdict, base, ct, meta, rt,
+};
 use super::wire::family;
 use super::wire::message::{APPEND, CREATE, Kind, Message};
 use super::wire::object::{Element, encode_comment, set_flags};
@@ -20,6 +22,13 @@ const ELEMENTS_PER_MESSAGE: usize = 512;
 /// The kernel replaces `%d` by a number of its own.
 const ANONYMOUS_NAME: &str = "__set%d";
 const NF_ACCEPT: u32 = 1;
+const TCP: u8 = 6;
+/// In a TCP header (RFC 9293, section 3.1): where the flags are, and the one that opens a connection.
+const TCP_FLAGS: u32 = 13;
+const SYN: u8 = 0x02;
+/// The option "maximum segment size" (RFC 9293, section 3.2): its kind, and where in it the size is.
+const MSS_KIND: u8 = 2;
+const MSS_VALUE: u32 = 2;
 
 /// Deletes the table, whether or not it is there.
 pub(super) fn remove() -> Vec<Message> {
@@ -225,6 +234,7 @@ pub(super) fn expressions(
                 prefix: Some(log_prefix(&rule.name)),
             });
         }
+        Then::ClampMss => push_clamp(&mut out),
     }
     out
 }
@@ -237,6 +247,7 @@ fn push_match(
     let to = Register::FIRST;
     match condition {
         Match::Established => push_established(out),
+        Match::Syn => push_syn(out),
         Match::Family(family) => push_family(out, *family),
         Match::Interface(direction, operand) => {
             let key = match direction {
@@ -317,6 +328,56 @@ fn push_match(
             push_operand(out, operand, anonymous);
         }
     }
+}
+
+fn push_syn(out: &mut Vec<Expr>) {
+    let register = Register::FIRST;
+    out.push(Expr::Meta {
+        key: meta::L4PROTO,
+        to: register,
+    });
+    out.push(Expr::Cmp {
+        register,
+        op: Comparison::Equal,
+        value: vec![TCP],
+    });
+    out.push(Expr::Payload {
+        base: base::TRANSPORT,
+        offset: TCP_FLAGS,
+        len: 1,
+        to: register,
+    });
+    out.push(Expr::Bitwise {
+        from: register,
+        to: register,
+        mask: vec![SYN],
+        xor: vec![0],
+    });
+    out.push(Expr::Cmp {
+        register,
+        op: Comparison::NotEqual,
+        value: vec![0],
+    });
+}
+
+fn push_clamp(out: &mut Vec<Expr>) {
+    let register = Register::FIRST;
+    out.push(Expr::Route {
+        key: rt::TCP_MSS,
+        to: register,
+    });
+    out.push(Expr::Byteorder {
+        from: register,
+        to: register,
+        len: 2,
+        size: 2,
+    });
+    out.push(Expr::SetTcpOption {
+        kind: MSS_KIND,
+        offset: MSS_VALUE,
+        len: 2,
+        from: register,
+    });
 }
 
 fn push_established(out: &mut Vec<Expr>) {

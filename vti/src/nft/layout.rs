@@ -6,6 +6,7 @@
 //!          ─ from a tunnel ─► from_tunnel_to_us ─► from_cloud
 //! forward  ─ from a tunnel ─► from_cloud: connections of ours, the cloud rules in order, the default
 //!          ─ into a tunnel: accepted
+//! clamp_mss ─ forwarded, from a tunnel or into one: TCP's MSS lowered to what the route carries
 //! ```
 //!
 //! Everything else falls through to the base chains' policy, which is accept: this is not the host's
@@ -34,6 +35,8 @@ const TUNNELS: &str = "tunnels";
 const LAN_BGP_INTERFACES: &str = "lan_bgp_interfaces";
 const FROM_CLOUD: &str = "from_cloud";
 const TO_US: &str = "from_tunnel_to_us";
+const CLAMPED: &str = "clamped";
+const CLAMP_MSS: &str = "clamp_mss";
 
 impl Ruleset {
     /// The table that this ruleset stands for.
@@ -64,13 +67,34 @@ impl Ruleset {
             forward.push(accept("to-cloud", vec![tunnels(Direction::Out)]));
         }
         for (hook, rules) in [(Hook::Input, input), (Hook::Forward, forward)] {
-            table.chains.push(Chain {
-                name: hook.words(),
-                hook: Some(hook),
-                rules,
-            });
+            if !rules.is_empty() {
+                table.chains.push(Chain {
+                    name: hook.words(),
+                    hook: Some(hook),
+                    rules,
+                });
+            }
         }
+        self.add_clamp(&mut table);
         Ok(table)
+    }
+
+    /// A chain of its own: what is accepted in another one has not been seen there.
+    fn add_clamp(&self, table: &mut Table) {
+        let interfaces = Set::from_interfaces(self.clamp_mss.iter().map(String::as_str));
+        if interfaces.is_empty() {
+            return;
+        }
+        table.sets.insert(CLAMPED.into(), interfaces);
+        let rules = [(Direction::In, "mss-in"), (Direction::Out, "mss-out")].map(|(way, name)| {
+            let interface = Match::Interface(way, Operand::Named(CLAMPED.into()));
+            Rule::new(name, vec![interface, Match::Syn], Then::ClampMss)
+        });
+        table.chains.push(Chain {
+            name: CLAMP_MSS,
+            hook: Some(Hook::Forward),
+            rules: rules.into(),
+        });
     }
 
     fn add_sets(&self, table: &mut Table) {

@@ -9,11 +9,10 @@
 //!
 //! Everything that is ours is in the table `inet causeway`; no other table is ever written. Its base chains
 //! have the policy accept and only decide about IKE and ESP on the WAN, BGP, and what comes out of
-//! tunnels: it is not the host's firewall. An accept here does not overrule a drop in another table, which
+//! tunnels: it is not the host's firewall. It lowers TCP's MSS where the data plane does not. An accept here does not overrule a drop in another table, which
 //! is why [`Firewall::trace`] looks at those as well.
 //!
-//! Not here: NAT, TCP MSS clamping (the data plane does it), and the rules of iptables-legacy, which
-//! nf_tables cannot see.
+//! Not here: NAT, and the rules of iptables-legacy, which nf_tables cannot see.
 
 mod encode;
 mod error;

@@ -36,6 +36,8 @@ pub struct Ruleset {
     pub cloud_default: Action,
     /// BGP speakers across the tunnels: the interface and the peer's inside address.
     pub bgp: Vec<BgpPeer>,
+    /// Interfaces, of those or others, at which TCP's MSS is lowered to what the route carries: where no data plane does it.
+    pub clamp_mss: Vec<String>,
     /// BGP speakers on the home network. On the interfaces named here, TCP 179 is closed to all others.
     pub lan_bgp: Vec<BgpPeer>,
 }
@@ -256,6 +258,7 @@ impl Ruleset {
         }
         self.tunnel_interfaces
             .iter()
+            .chain(&self.clamp_mss)
             .try_for_each(|name| check_interface(name))?;
         self.cloud
             .iter()

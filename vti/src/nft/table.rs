@@ -25,6 +25,7 @@ pub(super) struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
+    /// `None` for one that others jump to.
     pub(super) hook: Option<Hook>,
     pub(super) rules: Vec<Rule>,
 }
@@ -62,6 +63,8 @@ pub(super) enum Then {
     /// Only write to the log, at most five lines a second: a limit in the deciding rule would make the
     /// rule itself stop matching.
     Log,
+    /// Lower the MSS that a SYN announces to what the packet's route and the way back carry.
+    ClampMss,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub(super) enum Match {
     /// The pair of incoming interface and source address.
     InterfaceAndSource(Family, String),
     Protocol(Operand),
+    /// A TCP segment that opens a connection, or answers one that does.
+    Syn,
     /// Destination port of one transport protocol.
     Port(u8, Operand),
 }

@@ -46,6 +46,7 @@ fn reference_site() -> Ruleset {
             ..WanRules::from_peers("peers")
         }),
         tunnel_interfaces: vec!["vti1".to_owned(), "vti2".to_owned()],
+        clamp_mss: vec!["vti1".to_owned(), "vti2".to_owned()],
         bgp: vec![tunnel(1), tunnel(2)],
         lan_bgp: vec![node(31), node(32), node(33)],
         ..Ruleset::default()

@@ -54,6 +54,7 @@ fn render_rule(rule: &Rule) -> String {
         Then::Decide(Action::Accept) => "counter accept".to_owned(),
         Then::Decide(Action::Drop) => "counter drop".to_owned(),
         Then::Jump(chain) => format!("jump {chain}"),
+        Then::ClampMss => "tcp option maxseg size set rt mtu".to_owned(),
         Then::Log => {
             format!(
                 "limit rate 5/second burst 5 packets log prefix \"{}\"",
@@ -68,6 +69,7 @@ fn render_rule(rule: &Rule) -> String {
 fn render_match(condition: &Match) -> String {
     match condition {
         Match::Established => "ct state established,related".to_owned(),
+        Match::Syn => "tcp flags syn".to_owned(),
         Match::Family(Family::V4) => "meta nfproto ipv4".to_owned(),
         Match::Family(Family::V6) => "meta nfproto ipv6".to_owned(),
         Match::Interface(Direction::In, operand) => format!("iifname {}", render_operand(operand)),

@@ -181,9 +181,14 @@ impl Selector {
     }
 }
 
-/// `struct xfrm_lifetime_cfg`, as far as we set it: how much an SA may carry.
+/// `struct xfrm_lifetime_cfg`, as far as we set it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lifetime(pub Limits);
+pub struct Lifetime {
+    /// How much an SA may carry.
+    pub limits: Limits,
+    /// After how many seconds since it was added the kernel ends it.
+    pub seconds: Option<u64>,
+}
 
 impl Lifetime {
     pub(super) fn put(self, into: &mut Vec<u8>) {
@@ -192,12 +197,14 @@ impl Lifetime {
             hard_packets,
             soft_bytes,
             hard_bytes,
-        } = self.0;
+        } = self.limits;
         for limit in [soft_bytes, hard_bytes, soft_packets, hard_packets] {
             into.extend_from_slice(&limit.unwrap_or(UNLIMITED).to_ne_bytes());
         }
-        // Time is the daemon's: no seconds since the addition or the first use.
-        into.extend_from_slice(&[0; 32]);
+        // A successor in time is the daemon's part, and the first use means nothing: soft and hard since the addition, then the use.
+        for seconds in [0, self.seconds.unwrap_or(0), 0, 0] {
+            into.extend_from_slice(&seconds.to_ne_bytes());
+        }
     }
 
     pub(super) fn read(bytes: &[u8], at: usize) -> Option<Self> {
@@ -205,12 +212,15 @@ impl Lifetime {
             |offset| u64_at(bytes, at + offset).map(|limit| (limit != UNLIMITED).then_some(limit));
         // The last of the fields that are not looked at has to be there as well.
         u64_at(bytes, at + 56)?;
-        Some(Self(Limits {
-            soft_bytes: limit(0)?,
-            hard_bytes: limit(8)?,
-            soft_packets: limit(16)?,
-            hard_packets: limit(24)?,
-        }))
+        Some(Self {
+            limits: Limits {
+                soft_bytes: limit(0)?,
+                hard_bytes: limit(8)?,
+                soft_packets: limit(16)?,
+                hard_packets: limit(24)?,
+            },
+            seconds: u64_at(bytes, at + 40).filter(|seconds| *seconds != 0),
+        })
     }
 }
 

@@ -230,6 +230,7 @@ pub(crate) struct Wish {
     pub(crate) esn: bool,
     pub(crate) udp: bool,
     pub(crate) limits: Limits,
+    pub(crate) outlived: Option<Duration>,
 }
 
 impl Wish {
@@ -239,6 +240,7 @@ impl Wish {
             esn: true,
             udp: false,
             limits: Limits::default(),
+            outlived: None,
         }
     }
 
@@ -283,6 +285,7 @@ impl Wish {
             local: address(seen_by),
             remote: address(1 - seen_by),
             limits: self.limits,
+            outlived: self.outlived,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the daemon is told.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use esp::Limits;
 use vti::plane::{DataPlane as _, Direction, Encap, PlaneEvent};
@@ -52,6 +53,28 @@ fn an_sa_that_is_used_up_says_so_in_time_and_then_carries_nothing() {
     );
     let policies = ends[0].policies();
     assert!(policies.contains("dir out action block"), "{policies}");
+}
+
+#[test]
+fn an_sa_that_nobody_replaces_is_ended_by_the_kernel_when_its_time_is_over() {
+    let wish = Wish {
+        outlived: Some(Duration::from_secs(2)),
+        ..Wish::gcm()
+    };
+    let ends = joined([Kind::Xfrm, Kind::Vti], &wish);
+    for end in &ends {
+        let mut over = [Direction::Inbound, Direction::Outbound].map(|_| {
+            end.events.next(|event| match event {
+                PlaneEvent::HardLimit { direction, .. } => Some(*direction),
+                _ => None,
+            })
+        });
+        over.sort_by_key(|direction| *direction == Direction::Outbound);
+        assert_eq!(over, [Direction::Inbound, Direction::Outbound]);
+        assert_eq!(end.states(), "");
+        let policies = end.policies();
+        assert!(policies.contains("dir out action block"), "{policies}");
+    }
 }
 
 /// Both ends with one SA each way in UDP, and a NAT in front of end 1.

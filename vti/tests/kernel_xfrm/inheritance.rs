@@ -1,6 +1,5 @@
 //! What a process that was killed left in the kernel goes on carrying packets, until its successor has new SAs.
 
-use esp::Limits;
 use vti::plane::{DataPlane as _, Direction, SaSpec};
 use vti::xfrm::state::UdpPorts;
 use vti::xfrm::{
@@ -45,7 +44,7 @@ fn leave(namespace: &Namespace, kind: Kind, number: u32, inbound: &SaSpec, outbo
                 window: 1024,
                 replay: Replay::default(),
                 encap: None::<UdpPorts>,
-                lifetime: Lifetime(Limits::default()),
+                lifetime: Lifetime::default(),
                 copy_dscp: false,
                 output_mark: None,
                 mapping_interval: None,

@@ -53,6 +53,7 @@ fn every_suite_carries_packets_between_the_kinds_of_interface() {
             esn: index % 2 == 0,
             udp: index % 3 == 0,
             limits: Limits::default(),
+            outlived: None,
         };
         let base = 0x2000 + index as u32 * 16;
         wish.install(&mut ends, base);

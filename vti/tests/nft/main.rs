@@ -9,6 +9,7 @@
 )]
 
 mod foreign;
+mod mss;
 mod packets;
 mod sandbox;
 mod table;

@@ -103,6 +103,7 @@ pub(crate) fn full_site() -> Ruleset {
             ..WanRules::from_peers("peers")
         }),
         tunnel_interfaces: vec!["vti1".to_owned(), "vti2".to_owned()],
+        clamp_mss: vec!["vti1".to_owned(), "vti2".to_owned()],
         cloud: vec![
             rule(
                 "web",

@@ -195,6 +195,7 @@ impl Wiring {
             local: self.outer[here].parse().unwrap(),
             remote: self.outer[there].parse().unwrap(),
             limits: esp::Limits::default(),
+            outlived: None,
         }
     }
 

@@ -263,6 +263,7 @@ fn an_sa_that_this_kernel_cannot_have_is_refused_here_with_a_reason_and_nothing_
             local: "192.0.2.1".parse().unwrap(),
             remote: "192.0.2.2".parse().unwrap(),
             limits: esp::Limits::default(),
+            outlived: None,
         };
         let outcome = plane.set_outbound(TunnelId(3), sa);
         let (_, policies) = ip("xfrm policy");

@@ -139,7 +139,10 @@ pub(crate) fn refusal(parts: &Parts, connection: &Connection) -> Cause {
             },
             theirs: None,
         },
-        Some(notify) => Cause::PeerRefused { notify },
+        Some(notify) => Cause::PeerRefused {
+            negotiation: Some(Negotiation::Esp),
+            notify,
+        },
         None => Cause::Malformed {
             what: "response without a CHILD_SA".to_owned(),
         },
@@ -198,11 +201,14 @@ impl Request {
         let c = turn.connection;
         if parts.sa.is_none() {
             let kind = parts.error().map(|n| n.kind);
+            let offered = self.key.as_ref().map(|key| key.group());
             if let Some(wanted) = parts.wanted_group() {
                 if self.switch_group(turn, channel, wanted) {
+                    turn.refused(Negotiation::Esp, offered, parts);
                     return Outcome::Again(self);
                 }
             } else if let Some(offer) = kind.and_then(|kind| self.fallback(c, kind)) {
+                turn.refused(Negotiation::Esp, offered, parts);
                 self.offer = offer;
                 let group = first_group(c, offer, [None; 2]);
                 self.tried.extend(group);
@@ -216,7 +222,8 @@ impl Request {
                 _ => {
                     let cause = match parts.wanted_group() {
                         Some(wanted) => {
-                            Cause::invalid_ke(&accepted(c, channel.suite.group), wanted)
+                            let ours = accepted(c, channel.suite.group);
+                            Cause::invalid_ke(Negotiation::Esp, &ours, wanted)
                         }
                         None => self.refusal(parts, c),
                     };

@@ -332,11 +332,12 @@ fn refused(sa: &mut Established, turn: &mut Turn<'_>, mut request: Request, part
         let group =
             Group::from_id(wanted).filter(|g| ours.contains(g) && !request.tried.contains(g));
         if let Some(group) = group {
+            turn.refused(Negotiation::Ike, Some(request.key.group()), parts);
             request.tried.push(group);
             request.key = Arc::new(group.generate(&mut turn.cx.rng));
             return send(sa, turn, request);
         }
-        let cause = Cause::invalid_ke(&ours, wanted);
+        let cause = Cause::invalid_ke(Negotiation::Ike, &ours, wanted);
         turn.fail(Exchange::CreateChildSa, Role::Initiator, cause, false);
     }
     if let Some(theirs) = request.crossed {
@@ -359,7 +360,10 @@ fn refused(sa: &mut Established, turn: &mut Turn<'_>, mut request: Request, part
             retry(sa, turn);
         }
         Some(notify) => {
-            let cause = Cause::PeerRefused { notify };
+            let cause = Cause::PeerRefused {
+                negotiation: Some(Negotiation::Ike),
+                notify,
+            };
             turn.fail(Exchange::CreateChildSa, Role::Initiator, cause, false);
             retry(sa, turn);
         }

@@ -6,11 +6,11 @@ use nix::errno::Errno;
 
 use super::super::core::Core;
 use super::fake::Fake;
-use super::{BINDING, OURS, TUNNEL, joined, sa, said, spec};
-use crate::plane::{Binding, Direction, PlaneEvent, TunnelId};
+use super::{BINDING, ELSEWHERE, OURS, PEERS, TUNNEL, joined, sa, said, spec};
+use crate::plane::{Binding, Direction, Encap, PlaneEvent, TunnelId};
 use crate::xfrm::notice::Notice;
 use crate::xfrm::socket::Heard;
-use crate::xfrm::{Action, Hook, Policy, PolicyId, Selector};
+use crate::xfrm::{Action, Hook, Policy, PolicyId, Selector, StateSeen};
 
 fn hear(core: &mut Core<Fake>, port: u32, notice: Notice) {
     let heard = Heard {
@@ -208,11 +208,11 @@ fn a_changed_lifetime_is_put_right_without_new_keys() {
     let mut core = joined();
     let id = *core.kernel.states.keys().next().unwrap();
     let state = core.kernel.states.get_mut(&id).unwrap();
-    state.lifetime.0.hard_packets = Some(1);
+    state.lifetime.limits.hard_packets = Some(1);
     let seen = Box::new(state.clone());
     hear(&mut core, 99, Notice::StatePut(seen));
     assert_eq!(core.kernel.journal, ["update 100"]);
-    assert_eq!(core.kernel.states[&id].lifetime.0.hard_packets, None);
+    assert_eq!(core.kernel.states[&id].lifetime.limits.hard_packets, None);
 }
 
 #[test]
@@ -302,15 +302,35 @@ fn a_successor_keeps_what_its_tunnels_have_and_removes_the_rest() {
 
 #[test]
 fn an_inherited_sa_that_goes_away_leaves_a_closed_door() {
-    let before = joined();
-    let mut after = Core::new(before.kernel, OURS);
-    after.find_leftovers().unwrap();
-    after.add_tunnel(&spec()).unwrap();
-    after.sweep();
-    let state = after.kernel.take(0x200);
-    hear(&mut after, 99, Notice::StateDeleted(Box::new(state)));
-    assert_eq!(after.kernel.out().action, Action::Block);
-    assert!(after.kernel.out().id.binding == BINDING);
+    let deleted = |state| (99, Notice::StateDeleted(state));
+    let timed_out = |state| (0, Notice::Expired { state, hard: true });
+    for gone in [deleted, timed_out] as [fn(Box<StateSeen>) -> (u32, Notice); 2] {
+        let before = joined();
+        let mut after = Core::new(before.kernel, OURS);
+        after.find_leftovers().unwrap();
+        after.add_tunnel(&spec()).unwrap();
+        after.sweep();
+        let state = after.kernel.take(0x200);
+        let (port, notice) = gone(Box::new(state));
+        hear(&mut after, port, notice);
+        assert_eq!(after.kernel.out().action, Action::Block);
+        assert!(after.kernel.out().id.binding == BINDING);
+        assert_eq!(said(&mut after), [], "IKE never knew of it");
+    }
+}
+
+#[test]
+fn the_kernel_ends_every_sa_that_nobody_comes_back_for() {
+    let mut core = joined();
+    let seconds = |core: &Core<Fake>| -> Vec<_> {
+        let states = core.kernel.states.values();
+        states.map(|state| state.lifetime.seconds).collect()
+    };
+    assert_eq!(seconds(&core), [Some(3660), Some(3660)]);
+    // Moved or put right it is no different.
+    core.update_path(TUNNEL, ELSEWHERE, PEERS, Encap::None)
+        .unwrap();
+    assert_eq!(seconds(&core), [Some(3660), Some(3660)]);
 }
 
 #[test]

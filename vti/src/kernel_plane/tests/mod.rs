@@ -5,6 +5,7 @@ mod fake;
 mod heard;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use crypto::{Encryption, Secret, Suite};
 use esp::Limits;
@@ -44,6 +45,7 @@ fn sa(spi: u32) -> SaSpec {
         local: OURS,
         remote: PEERS,
         limits: Limits::default(),
+        outlived: Some(Duration::from_secs(3660)),
     }
 }
 

@@ -134,6 +134,11 @@ impl Machine<'_> {
                 self.last_loaded = ct_words(*key);
                 self.store(*to, &self.packet.conntrack(*key))
             }
+            Expr::Route { to, .. } => {
+                "rt".clone_into(&mut self.last_loaded);
+                // At most an IPv6 next hop.
+                self.store(*to, &[Byte::UNKNOWN; 16])
+            }
             Expr::Fib { result, flags, to } => self.fib(*result, *flags, *to),
             Expr::Immediate { to, value } => self.store(*to, &known(value)),
             Expr::Bitwise {
@@ -207,6 +212,8 @@ impl Machine<'_> {
                 Truth::Yes
             }
             Expr::Effect { .. } => Truth::Yes,
+            // A header that is cut short ends the rule.
+            Expr::SetTcpOption { .. } => Truth::Maybe,
             Expr::Verdict(Verdict::Break) => Truth::No,
             Expr::Limit { .. } => Truth::Maybe,
             Expr::Verdict(verdict) => return sure(Wish::Verdict(verdict.clone())),

@@ -79,6 +79,7 @@ impl Writer<'_> {
                 let style = payload_style(&words);
                 self.load(*to, words, style);
             }
+            Expr::Route { to, .. } => self.load(*to, "rt".to_owned(), Style::HostNumber),
             Expr::Fib { to, .. } => self.load(*to, "fib".to_owned(), Style::HostNumber),
             Expr::Immediate { .. } | Expr::Byteorder { .. } => {}
             Expr::Bitwise { from, mask, .. } => {
@@ -299,6 +300,7 @@ fn statement_words(expr: &Expr) -> Option<String> {
             target: true, name, ..
         } => format!("<iptables target {name}>"),
         Expr::Xt { name, .. } => format!("<iptables match {name}>"),
+        Expr::SetTcpOption { kind, .. } => format!("tcp option {kind} set"),
         Expr::Effect { name } => name.clone(),
         Expr::Unknown { name } => format!("<{name}>"),
         _ => return None,

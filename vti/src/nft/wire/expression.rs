@@ -138,6 +138,11 @@ pub(in super::super) enum Expr {
         key: u32,
         to: Register,
     },
+    /// What the packet's route says.
+    Route {
+        key: u32,
+        to: Register,
+    },
     Fib {
         result: u32,
         flags: u32,
@@ -162,6 +167,13 @@ pub(in super::super) enum Expr {
         prefix: Option<String>,
     },
     Reject,
+    /// Writes a register's bytes into an option of the TCP header; the kernel only ever lowers an MSS.
+    SetTcpOption {
+        kind: u8,
+        offset: u32,
+        len: u32,
+        from: Register,
+    },
     /// Destination NAT or redirect: the packet goes elsewhere.
     Redirect,
     /// Source NAT or masquerading.
@@ -202,6 +214,12 @@ pub(in super::super) mod ct {
     pub(in super::super::super) const NEW: u32 = 8;
 }
 
+/// Keys of `rt` (`enum nft_rt_keys`).
+pub(in super::super) mod rt {
+    /// The largest segment that the packet's route and the way back to its sender carry.
+    pub(in super::super::super) const TCP_MSS: u32 = 3;
+}
+
 /// Bases of `payload` (`enum nft_payload_bases`).
 pub(in super::super) mod base {
     pub(in super::super::super) const NETWORK: u32 = 1;
@@ -210,6 +228,10 @@ pub(in super::super) mod base {
 
 const LOOKUP_INVERTED: u32 = 1;
 const LIMIT_OVER: u32 = 1;
+/// `NFT_BYTEORDER_HTON`; the other direction moves the same bytes.
+const TO_NETWORK_ORDER: u32 = 1;
+/// `NFT_EXTHDR_OP_TCPOPT`.
+const TCP_OPTION: u32 = 1;
 
 impl Expr {
     /// Writes the expression as an element of a rule's list.
@@ -230,12 +252,14 @@ impl Expr {
             Self::Range { .. } => "range",
             Self::Lookup { .. } => "lookup",
             Self::Ct { .. } => "ct",
+            Self::Route { .. } => "rt",
             Self::Fib { .. } => "fib",
             Self::Immediate { .. } | Self::Verdict(_) => "immediate",
             Self::Counter { .. } => "counter",
             Self::Limit { .. } => "limit",
             Self::Log { .. } => "log",
             Self::Reject => "reject",
+            Self::SetTcpOption { .. } => "exthdr",
             Self::Redirect => "redir",
             Self::Translate => "masq",
             Self::Xt { target: true, .. } => "target",
@@ -247,7 +271,7 @@ impl Expr {
     /// The attributes of those expressions that our own rules use. The others are only ever read.
     fn encode_data(&self, data: &mut Attributes) {
         match self {
-            Self::Meta { key, to } | Self::Ct { key, to } => {
+            Self::Meta { key, to } | Self::Ct { key, to } | Self::Route { key, to } => {
                 data.u32(1, to.number()).u32(2, *key);
             }
             Self::Payload {
@@ -271,6 +295,30 @@ impl Expr {
                     .u32(2, to.number())
                     .u32(3, mask.len() as u32);
                 data.data(4, mask).data(5, xor);
+            }
+            Self::Byteorder {
+                from,
+                to,
+                len,
+                size,
+            } => {
+                data.u32(1, from.number())
+                    .u32(2, to.number())
+                    .u32(3, TO_NETWORK_ORDER)
+                    .u32(4, *len)
+                    .u32(5, *size);
+            }
+            Self::SetTcpOption {
+                kind,
+                offset,
+                len,
+                from,
+            } => {
+                data.bytes(2, &[*kind])
+                    .u32(3, *offset)
+                    .u32(4, *len)
+                    .u32(6, TCP_OPTION)
+                    .u32(7, from.number());
             }
             Self::Cmp {
                 register,
@@ -311,8 +359,7 @@ impl Expr {
                     data.string(2, prefix);
                 }
             }
-            Self::Byteorder { .. }
-            | Self::Range { .. }
+            Self::Range { .. }
             | Self::Fib { .. }
             | Self::Immediate { .. }
             | Self::Reject
@@ -363,6 +410,10 @@ impl Expr {
                     key: data.u32(2)?,
                     to: register(1)?,
                 },
+            },
+            "rt" => Self::Route {
+                key: data.u32(2)?,
+                to: register(1)?,
             },
             "payload" => match data.u32(5) {
                 // A header that is rewritten: what later rules compare is not what we think.
@@ -431,6 +482,13 @@ impl Expr {
                 prefix: data.string(2),
             },
             "reject" => Self::Reject,
+            // Everything else of the kind loads or compares.
+            "exthdr" if data.u32(6) == Some(TCP_OPTION) => Self::SetTcpOption {
+                kind: *data.bytes(2)?.first()?,
+                offset: data.u32(3)?,
+                len: data.u32(4)?,
+                from: data.u32(7).and_then(Register::from_number)?,
+            },
             "redir" => Self::Redirect,
             "masq" => Self::Translate,
             "nat" => match data.u32(1)? {
@@ -544,6 +602,22 @@ mod tests {
                 register: to,
                 op: Comparison::GreaterOrEqual,
                 value: vec![1, 2],
+            },
+            Expr::Route {
+                key: rt::TCP_MSS,
+                to,
+            },
+            Expr::Byteorder {
+                from: to,
+                to,
+                len: 2,
+                size: 2,
+            },
+            Expr::SetTcpOption {
+                kind: 2,
+                offset: 2,
+                len: 2,
+                from: to,
             },
             Expr::Verdict(Verdict::Jump("from_cloud".to_owned())),
             Expr::Verdict(Verdict::Drop),

@@ -60,12 +60,15 @@ fn inbound<'a>(suite: Suite, keymat: &'a Secret, integrity: &'a Secret) -> NewSt
             source: 61_000,
             destination: 4500,
         }),
-        lifetime: Lifetime(Limits {
-            soft_packets: Some(1000),
-            hard_packets: Some(2000),
-            soft_bytes: None,
-            hard_bytes: Some(1 << 40),
-        }),
+        lifetime: Lifetime {
+            limits: Limits {
+                soft_packets: Some(1000),
+                hard_packets: Some(2000),
+                soft_bytes: None,
+                hard_bytes: Some(1 << 40),
+            },
+            seconds: Some(3660),
+        },
         copy_dscp: true,
         output_mark: Some(0x55),
         mapping_interval: Some(10),

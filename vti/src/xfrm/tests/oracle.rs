@@ -44,6 +44,10 @@ fn a_state_of_every_suite_is_read_as_it_was_meant() {
         assert_eq!(info.lifetime_cfg.hard_packet_limit, 2000);
         assert_eq!(info.lifetime_cfg.soft_byte_limit, u64::MAX);
         assert_eq!(info.lifetime_cfg.hard_byte_limit, 1 << 40);
+        assert_eq!(info.lifetime_cfg.soft_add_expires_seconds, 0);
+        assert_eq!(info.lifetime_cfg.hard_add_expires_seconds, 3660);
+        assert_eq!(info.lifetime_cfg.soft_use_expires_seconds, 0);
+        assert_eq!(info.lifetime_cfg.hard_use_expires_seconds, 0);
 
         let mut seen = Vec::new();
         for attribute in &read.nlas {

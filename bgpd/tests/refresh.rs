@@ -1,0 +1,360 @@
+//! Enhanced route refresh (RFC 7313), between one speaker and a peer that says what the test wants.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bgpd::wire::{
+    AsPath, Capabilities, Capability, Family, Framer, MessageKind, Open, Origin, PathAttributes,
+    RefreshKind, RestartCapability, RouteRefresh, UpdateBuilder, UpdateFrame, end_of_rib,
+    keepalive,
+};
+use bgpd::{
+    Action, Asn, Command, ConnId, Event, GracefulRestart, LocalRoute, LocalSource, PeerConfig,
+    Policy, Role, Speaker, SpeakerConfig,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the peer can do.
+#[derive(Clone, Copy)]
+struct Peer {
+    enhanced: bool,
+    restarts: bool,
+}
+
+const PLAIN: Peer = Peer {
+    enhanced: false,
+    restarts: false,
+};
+const ENHANCED: Peer = Peer {
+    enhanced: true,
+    restarts: false,
+};
+const RESTARTING: Peer = Peer {
+    enhanced: true,
+    restarts: true,
+};
+
+/// A speaker with an established session.
+struct Bench {
+    speaker: Speaker,
+    now: Instant,
+    conn: ConnId,
+    said: Vec<u8>,
+    events: Vec<Event>,
+}
+
+impl Bench {
+    fn new(peer: Peer) -> Self {
+        let config = SpeakerConfig {
+            asn: Asn(65000),
+            router_id: Ipv4Addr::new(1, 1, 1, 1),
+            maximum_paths: 4,
+            multipath_relax: true,
+        };
+        let mut speaker = Speaker::new(config, [7; 32]);
+        let now = Instant::now();
+        let address = Ipv4Addr::new(10, 0, 0, 1);
+        let mut ours = PeerConfig::new("peer", address.into(), Asn(31898), Role::Cloud);
+        ours.passive = true;
+        ours.import = Some(Policy::PermitAll);
+        ours.export = Some(Policy::PermitAll);
+        ours.graceful_restart = peer.restarts.then_some(GracefulRestart {
+            restart_time: Duration::from_secs(60),
+            notification: true,
+            forwarding: true,
+        });
+        speaker
+            .command(now, Command::AddPeer(Box::new(ours)))
+            .unwrap();
+        let remote = SocketAddr::from(([10, 0, 0, 1], 40000));
+        let local = SocketAddr::from(([10, 0, 0, 0], 179));
+        let conn = speaker.handle_accepted(now, remote, local).unwrap();
+        let (said, events) = (Vec::new(), Vec::new());
+        let mut bench = Self {
+            speaker,
+            now,
+            conn,
+            said,
+            events,
+        };
+        bench.hear(&open(peer).emit());
+        bench.hear(&keepalive());
+        bench.said.clear();
+        bench
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.speaker.handle_bytes(self.now, self.conn, bytes);
+        self.drain();
+    }
+
+    fn mark(&mut self, kind: RefreshKind) {
+        let family = Family::IPV4_UNICAST;
+        self.hear(&RouteRefresh { family, kind }.message());
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.hear(&keepalive());
+        self.speaker.handle_timeout(self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.speaker.poll_action() {
+            if let Action::Send { conn, bytes } = action {
+                self.speaker.handle_sent(self.now, conn, bytes.len());
+                self.said.extend(bytes);
+            }
+        }
+        while self.speaker.poll_fib().is_some() {}
+        while let Some(event) = self.speaker.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    /// Our own prefixes.
+    fn originate(&mut self, count: u32) {
+        let routes = (0..count).map(|number| LocalRoute {
+            prefix: format!("{}/32", Ipv4Addr::from(0x0b00_0000 + number))
+                .parse()
+                .unwrap(),
+            source: LocalSource::Connected,
+            interface: Some("lan0".into()),
+            redistribute: true,
+        });
+        let routes = Command::SetLocalRoutes(routes.collect());
+        self.speaker.command(self.now, routes).unwrap();
+        self.drain();
+    }
+
+    /// What was said since the last call, KEEPALIVEs left out: a word for a mark, a number for the prefixes between them.
+    fn told(&mut self) -> Vec<String> {
+        let mut framer = Framer::default();
+        framer.push(&std::mem::take(&mut self.said));
+        let mut told = Vec::new();
+        let mut prefixes = 0;
+        while let Some(message) = framer.message().unwrap() {
+            let word = match message.kind {
+                MessageKind::Update => {
+                    let update = UpdateFrame::parse(&message.body).unwrap();
+                    prefixes += update.announced.len();
+                    update.is_end_of_rib().then(|| "End-of-RIB".to_owned())
+                }
+                MessageKind::RouteRefresh => Some(format!(
+                    "{:?}",
+                    RouteRefresh::parse(&message.body).unwrap().kind
+                )),
+                MessageKind::Keepalive => None,
+                other => Some(format!("{other:?}")),
+            };
+            if let Some(word) = word {
+                if prefixes > 0 {
+                    told.push(std::mem::take(&mut prefixes).to_string());
+                }
+                told.push(word);
+            }
+        }
+        if prefixes > 0 {
+            told.push(prefixes.to_string());
+        }
+        told
+    }
+
+    /// The peer's prefixes that we have.
+    fn received(&self) -> Vec<String> {
+        let routes = self.speaker.received("peer").unwrap();
+        let mut prefixes: Vec<_> = routes.iter().map(|it| it.prefix.to_string()).collect();
+        prefixes.sort();
+        prefixes
+    }
+
+    /// What the journal says was lost without a word: how much, and whether the peer said that it was done.
+    fn lost(&self) -> Vec<(usize, bool)> {
+        let lost = self.events.iter().filter_map(|event| match event {
+            Event::NotRefreshed {
+                prefixes, ended, ..
+            } => Some((*prefixes, *ended)),
+            _ => None,
+        });
+        lost.collect()
+    }
+}
+
+fn open(peer: Peer) -> Open {
+    let mut capabilities = vec![
+        Capability::Multiprotocol(Family::IPV4_UNICAST),
+        Capability::RouteRefresh,
+        Capability::FourOctetAs(Asn(31898)),
+    ];
+    if peer.enhanced {
+        capabilities.push(Capability::EnhancedRouteRefresh);
+    }
+    if peer.restarts {
+        capabilities.push(Capability::GracefulRestart(RestartCapability {
+            restarted: false,
+            notification: true,
+            restart_time: Duration::from_secs(120),
+            families: vec![(Family::IPV4_UNICAST, true)],
+        }));
+    }
+    Open {
+        my_as: Asn(31898).as_two_octets(),
+        hold_time: 0,
+        identifier: Ipv4Addr::new(2, 2, 2, 2),
+        capabilities: Capabilities(capabilities),
+    }
+}
+
+fn announce(prefixes: &[&str]) -> Vec<u8> {
+    let mut set = PathAttributes::local(Origin::Igp);
+    set.as_path = AsPath::sequence([31898]);
+    set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1));
+    let mut attributes = Vec::new();
+    set.emit(true, &mut attributes);
+    let mut bytes = Vec::new();
+    let mut builder = UpdateBuilder::announce(&attributes).unwrap();
+    for prefix in prefixes {
+        builder.push(prefix.parse().unwrap(), &mut bytes);
+    }
+    builder.finish(&mut bytes);
+    bytes
+}
+
+const A: &str = "10.1.0.0/16";
+const B: &str = "10.2.0.0/16";
+const C: &str = "10.3.0.0/16";
+
+#[test]
+fn what_is_sent_again_is_between_marks_for_a_peer_that_knows_them() {
+    for (peer, expected) in [
+        (ENHANCED, vec!["Begin", "2500", "End"]),
+        (PLAIN, vec!["2500", "End-of-RIB"]),
+    ] {
+        let mut bench = Bench::new(peer);
+        bench.originate(2500);
+        assert_eq!(bench.told(), ["2500"]);
+        bench.mark(RefreshKind::Request);
+        assert_eq!(bench.told(), expected);
+    }
+}
+
+#[test]
+fn with_nothing_to_send_the_marks_are_sent_all_the_same() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.mark(RefreshKind::Request);
+    assert_eq!(bench.told(), ["Begin", "End"]);
+}
+
+#[test]
+fn requests_in_one_breath_are_two_whole_rounds() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.originate(2500);
+    bench.said.clear();
+    bench.hear(
+        &RouteRefresh::request(Family::IPV4_UNICAST)
+            .message()
+            .repeat(100),
+    );
+    assert_eq!(
+        bench.told(),
+        ["Begin", "2500", "End", "Begin", "2500", "End"]
+    );
+}
+
+#[test]
+fn what_is_not_sent_again_is_swept_at_the_end_and_stays_until_then() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.hear(&announce(&[A, B]));
+    bench.mark(RefreshKind::Begin);
+    bench.hear(&announce(&[B, C]));
+    assert_eq!(bench.received(), [A, B, C]);
+    bench.mark(RefreshKind::End);
+    assert_eq!(bench.received(), [B, C]);
+    assert_eq!(bench.lost(), [(1, true)]);
+}
+
+#[test]
+fn an_end_without_a_beginning_means_nothing() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.hear(&announce(&[A]));
+    bench.mark(RefreshKind::End);
+    bench.mark(RefreshKind::Unknown(9));
+    assert_eq!(bench.received(), [A]);
+    assert!(bench.told().is_empty());
+}
+
+#[test]
+fn a_refresh_that_does_not_end_is_ended() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.hear(&announce(&[A, B]));
+    bench.mark(RefreshKind::Begin);
+    bench.hear(&announce(&[B]));
+    bench.pass(359 * SECOND);
+    assert_eq!(bench.received(), [A, B]);
+    let due = bench.speaker.poll_timeout().unwrap();
+    assert!(due <= bench.now + SECOND);
+    bench.pass(SECOND);
+    assert_eq!(bench.received(), [B]);
+    assert_eq!(bench.lost(), [(1, false)]);
+    bench.mark(RefreshKind::End);
+    assert_eq!(bench.received(), [B]);
+}
+
+#[test]
+fn without_the_capability_the_octet_means_nothing() {
+    let mut bench = Bench::new(PLAIN);
+    bench.hear(&announce(&[A]));
+    for kind in [RefreshKind::Begin, RefreshKind::End] {
+        bench.mark(kind);
+        assert_eq!(bench.told(), ["End-of-RIB"], "it is a request");
+        assert_eq!(bench.received(), [A]);
+    }
+}
+
+#[test]
+fn before_end_of_rib_a_beginning_is_ignored() {
+    let mut bench = Bench::new(RESTARTING);
+    bench.hear(&announce(&[A]));
+    bench.mark(RefreshKind::Begin);
+    bench.mark(RefreshKind::End);
+    assert_eq!(bench.received(), [A]);
+    bench.hear(&end_of_rib());
+    bench.mark(RefreshKind::Begin);
+    bench.mark(RefreshKind::End);
+    assert!(bench.received().is_empty());
+}
+
+#[test]
+fn beginnings_that_follow_each_other_count_once_in_a_second() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.hear(&announce(&[A]));
+    bench.mark(RefreshKind::Begin);
+    bench.hear(&announce(&[A]));
+    bench.mark(RefreshKind::Begin);
+    bench.mark(RefreshKind::End);
+    assert_eq!(bench.received(), [A]);
+    bench.pass(SECOND);
+    bench.mark(RefreshKind::Begin);
+    bench.hear(&announce(&[A]));
+    bench.pass(SECOND);
+    bench.mark(RefreshKind::Begin);
+    bench.mark(RefreshKind::End);
+    assert!(bench.received().is_empty());
+}
+
+#[test]
+fn a_session_that_is_lost_meanwhile_leaves_no_time_to_wait_for() {
+    let mut bench = Bench::new(ENHANCED);
+    bench.hear(&announce(&[A]));
+    bench.mark(RefreshKind::Begin);
+    bench.speaker.handle_closed(bench.now, bench.conn, "reset");
+    bench.drain();
+    bench.now += 400 * SECOND;
+    bench.speaker.handle_timeout(bench.now);
+    bench.drain();
+    assert!(bench.lost().is_empty());
+}
