@@ -78,6 +78,13 @@ impl Endpoint {
                     e.unconfirmed_until = None;
                 }
             }
+            Effect::Inherited { spi } => {
+                let heir = self.sas.get_mut(&spi).and_then(Sa::established_mut);
+                let children = heir.into_iter().flat_map(|e| e.children.values_mut());
+                children
+                    .filter(|child| child.doomed)
+                    .for_each(|child| child.reap_soon(now));
+            }
             Effect::Doom { spi, in_favour_of } => {
                 if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
                     loser.awaits_children = false;
