@@ -125,6 +125,12 @@ impl Child {
         self.reap_at.get_or_insert(now + REAP_AFTER);
     }
 
+    /// The peer knows what has become of this one: it soon deletes it, or never.
+    pub(crate) fn reap_soon(&mut self, now: Instant) {
+        let soon = now + PEER_DELETES;
+        self.reap_at = self.reap_at.map(|at| at.min(soon));
+    }
+
     /// Whether it is the one to keep, for all that we know.
     pub(crate) const fn is_current(&self) -> bool {
         !self.doomed && self.replaced_by.is_none()
@@ -151,10 +157,14 @@ impl Child {
 /// Children of one IKE SA; a tunnel has one, and a few more while things cross.
 pub(crate) const MOST_CHILDREN: usize = 16;
 
-/// How long the peer may take to delete what it has to delete after a crossing or a rekeying. Longer
-/// than any peer of ours repeats a request (strongSwan does so for 165 s): until then it may still be
-/// asking for the answer that tells it about the new SA.
+/// How long the peer may take to delete what it has to delete after a crossing or a rekeying, as long as
+/// we do not know whether it has our answer. Longer than any peer of ours repeats a request (strongSwan
+/// does so for 165 s): until then it may still be asking for that answer, which tells it about the new SA.
 pub(crate) const REAP_AFTER: Duration = Duration::from_secs(180);
+
+/// The same once it certainly has our answer: a request of its own for deletion, repeated once or twice,
+/// arrives in that time. Libreswan resolves no collision and sends none.
+pub(crate) const PEER_DELETES: Duration = Duration::from_secs(10);
 
 /// The traffic that both sides have in mind: our side's, then the peer's. `local` and `remote` are the peer's words for them.
 ///

@@ -7,7 +7,7 @@ use lab::{
     kernel_route,
 };
 
-const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
+pub(crate) const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
 /// A gateway without tunnels, and the nodes as neighbors.
 pub(crate) fn site_file(more: &str) -> String {

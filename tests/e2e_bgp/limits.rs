@@ -68,7 +68,7 @@ fn a_node_that_announces_its_leave_carries_nothing_before_it_goes() {
     let staying = Frr::start(&lan.site.nodes[1], &node(1));
     let leaving = Frr::start(&lan.site.nodes[0], &node(0));
     lan.wait_for_ways(&[0, 1]);
-    let edit = |line| leaving.vtysh(&["configure terminal", "router bgp 65000", line]);
+    let edit = |line| leaving.vty(&["configure terminal", "router bgp 65000", line]);
     edit("bgp graceful-shutdown");
     lan.wait_for_ways(&[1]);
     let seen = lan

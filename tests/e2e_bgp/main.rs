@@ -6,6 +6,7 @@
 //!
 //! The nodes have no default route: whatever reaches home from them follows what BGP put there.
 
+mod bfd;
 mod lan;
 mod limits;
 mod refresh;

@@ -100,7 +100,7 @@ fn a_node_that_is_gone_for_good_is_given_up_after_its_restart_time() {
     let lan = Lan::start("");
     let mut frr = Frr::start(&lan.site.nodes[0], &node(0).graceful());
     lan.wait_for_ways(&[0]);
-    frr.vtysh(&[
+    frr.vty(&[
         "configure terminal",
         "router bgp 65000",
         "bgp graceful-restart restart-time 3",

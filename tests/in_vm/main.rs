@@ -1,4 +1,6 @@
-//! The tests that run inside the virtual machine with Debian's stock kernel: each is one test here, in a machine of its own.
+//! The tests that run inside the virtual machine with Debian's stock kernel: each is one test here, in a machine of its own; but
+//! those of [`scenarios::TOGETHER`], which make little on the host and much of the time is their machine's start, share one for each
+//! binary.
 //!
 //! Two kinds run:
 //! - [`scenarios::SCENARIOS`]: tests of `tests/e2e_*.rs` that pass natively on the userspace plane, here with the kernel's
@@ -8,7 +10,7 @@
 //!   `default-filter` in `.config/nextest.toml`, and fail with a word that says where they belong.
 //!
 //! `cargo nextest run --test in_vm NAME` runs those whose name contains NAME. `CAUSEWAY_VM_CONSOLE=1` shows what they print
-//! while they run.
+//! while they run; `CAUSEWAY_VM_ONLY=NAME` leaves of those that share a machine the ones whose name contains NAME.
 //!
 //! What a test finds inside, beside its own binary and the daemon at the paths that they have here: the `examples` folder, and
 //! - `CAUSEWAY_LAB_VM=1`;
@@ -21,16 +23,19 @@ mod scenarios;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vm::{Boot, Payload, Vm};
 
 use crate::binaries::Binary;
-use crate::scenarios::{Peers, Plane, SCENARIOS};
+use crate::scenarios::{Peers, Plane, SCENARIOS, TOGETHER};
 
 /// How long one test may take inside, emulated on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
+
+/// How long those that share a machine may take.
+const LIMIT_TOGETHER: Duration = Duration::from_secs(360);
 
 /// By how much longer a step may take than on the host's own processor.
 const PATIENCE_EMULATED: &str = "6";
@@ -44,20 +49,26 @@ fn main() -> ExitCode {
         for test in scenarios.tests {
             let job = Job {
                 binary: scenarios.binary.to_owned(),
-                test: (*test).to_owned(),
+                tests: vec![(*test).to_owned()],
                 environment: Some((scenarios.plane, scenarios.peers)),
             };
-            trials.push(job.trial(&binaries));
+            let with = format!("{}_with_{}", scenarios.plane.word(), scenarios.peers.word());
+            trials.push(job.trial(format!("{}::{test}::{with}", job.binary), &binaries));
         }
     }
     for binary in &binaries {
+        let job = |tests| Job {
+            binary: binary.name.clone(),
+            tests,
+            environment: None,
+        };
+        if TOGETHER.contains(&binary.name.as_str()) {
+            trials.push(job(binary.tests.clone()).trial(binary.name.clone(), &binaries));
+            continue;
+        }
         for test in &binary.tests {
-            let job = Job {
-                binary: binary.name.clone(),
-                test: test.clone(),
-                environment: None,
-            };
-            trials.push(job.trial(&binaries));
+            let name = format!("{}::{test}", binary.name);
+            trials.push(job(vec![test.clone()]).trial(name, &binaries));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -72,23 +83,19 @@ fn wanted(binaries: Vec<Binary>) -> Vec<Binary> {
         .collect()
 }
 
-/// One test of one binary, in one machine.
+/// Tests of one binary, one after the other in one machine.
 #[derive(Debug, Clone)]
 struct Job {
     binary: String,
-    test: String,
-    /// What the bench is to use, where the test leaves that open.
+    tests: Vec<String>,
+    /// What the bench is to use, where the tests leave that open.
     environment: Option<(Plane, Peers)>,
 }
 
 impl Job {
-    fn trial(self, binaries: &[Binary]) -> Trial {
-        let mut name = format!("{}::{}", self.binary, self.test);
-        if let Some((plane, peers)) = self.environment {
-            name = format!("{name}::{}_with_{}", plane.word(), peers.word());
-        }
-        let binaries = binaries.to_vec();
-        Trial::test(name, move || self.run(&binaries))
+    fn trial(&self, name: String, binaries: &[Binary]) -> Trial {
+        let (job, binaries) = (self.clone(), binaries.to_vec());
+        Trial::test(name, move || job.run(&binaries))
     }
 
     fn run(&self, binaries: &[Binary]) -> Result<(), Failed> {
@@ -100,30 +107,42 @@ impl Job {
         } else {
             PATIENCE
         };
-        let mut script =
+        let mut environment =
             format!("export CAUSEWAY_LAB_VM=1 CAUSEWAY_LAB_PATIENCE={patience} RUST_BACKTRACE=1\n");
         if let Some((plane, peers)) = self.environment {
-            script += &format!(
+            environment += &format!(
                 "export CAUSEWAY_LAB_PLANE={} CAUSEWAY_LAB_PEERS={}\n",
                 plane.word(),
                 peers.word()
             );
         }
-        script += &format!(
-            "exec '{}' --exact '{}' --nocapture --test-threads 1",
-            binary.path.display(),
-            self.test
-        );
-        let said = vm.run(&script, LIMIT);
-        println!("{}", said.text);
-        if said.code == 0 && said.text.contains("test result: ok. 1 passed") {
+        let limit = if self.tests.len() == 1 {
+            LIMIT
+        } else {
+            LIMIT_TOGETHER
+        };
+        let only = std::env::var("CAUSEWAY_VM_ONLY").unwrap_or_default();
+        let wanted = |test: &&String| self.tests.len() == 1 || test.contains(&only);
+        let (started, mut failed) = (Instant::now(), Vec::new());
+        for test in self.tests.iter().filter(wanted) {
+            let script = format!(
+                "{environment}exec '{}' --exact '{test}' --nocapture --test-threads 1",
+                binary.path.display(),
+            );
+            let said = vm.run(&script, limit.saturating_sub(started.elapsed()));
+            println!("{}", said.text);
+            if said.code != 0 || !said.text.contains("test result: ok. 1 passed") {
+                failed.push(format!("{test} gave {} in the machine", said.code));
+            }
+        }
+        if failed.is_empty() {
             return Ok(());
         }
         let console = vm.console();
         if !console.trim().is_empty() {
             println!("--- the machine's console\n{console}");
         }
-        Err(format!("{} gave {} in the machine", self.test, said.code).into())
+        Err(failed.join("\n").into())
     }
 }
 

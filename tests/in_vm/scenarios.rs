@@ -64,6 +64,9 @@ const fn on(
     }
 }
 
+/// The binaries of which all tests run in one machine, one after the other: each makes two namespaces, and takes a second or two.
+pub(crate) const TOGETHER: &[&str] = &["kernel_links", "kernel_xfrm"];
+
 /// Each name is one test. Every behaviour of the gateway is here once on the kernel's plane, spread over both kinds of
 /// interface and all peers; what our own ESP has to prove against theirs is here as well.
 pub(crate) const SCENARIOS: &[Scenarios] = &[

@@ -18,8 +18,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lab::{
-    Connection, Gateway, Launch, Libreswan, Net, Ns, UdpFlow, addresses as at, eventually,
-    eventually_true, ping,
+    Connection, FlowReport, Gateway, Launch, Libreswan, Net, Ns, UdpFlow, addresses as at,
+    eventually, eventually_true, ping,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -33,7 +33,10 @@ const RATE: u32 = 50;
 const IKE: &str = "udp sport 500";
 
 /// Of those the requests that make or replace SAs (CREATE_CHILD_SA is 36; the R flag is 0x20: RFC 7296 section 3.1).
-const CREATE_CHILD_SA: &str = "udp sport 500 @th,208,8 36 @th,216,8 & 0x20 == 0";
+const REQUEST: &str = "udp sport 500 @th,208,8 36 @th,216,8 & 0x20 == 0";
+
+/// And their answers.
+const ANSWER: &str = "udp sport 500 @th,208,8 36 @th,216,8 & 0x20 == 0x20";
 
 /// Both ends as a test wants them.
 struct Ends {
@@ -221,15 +224,33 @@ fn in_the_kernel(ns: &Ns) -> Vec<String> {
 /// Ends the flows; nothing of them was lost.
 #[track_caller]
 fn nothing_was_lost(flows: [UdpFlow; 2]) {
-    for flow in &flows {
-        flow.wait_for(20, SOON);
-    }
-    let [there, back] = flows.map(UdpFlow::stop);
-    for (way, report) in [("there", there), ("back", back)] {
+    for (way, report) in ["there", "back"].iter().zip(ended(flows)) {
         assert_eq!(
             (report.lost, report.duplicated),
             (0, 0),
             "{way}: {report:?}"
         );
     }
+}
+
+/// The same where we have asked for a child, and Libreswan has answered. It sends on the new SA before its answer has left,
+/// and nobody can have the keys before that: what is on the way until we have made the SA is lost, once. All else is not.
+#[track_caller]
+fn nothing_was_lost_but_at_our_rekey(flows: [UdpFlow; 2]) {
+    let [there, back] = ended(flows);
+    println!("there: {there:?}\nback: {back:?}");
+    assert_eq!((there.lost, there.duplicated), (0, 0), "there: {there:?}");
+    let at_once = u64::from(RATE) * 2;
+    assert!(
+        back.lost <= at_once && back.duplicated == 0,
+        "back: {back:?}"
+    );
+}
+
+#[track_caller]
+fn ended(flows: [UdpFlow; 2]) -> [FlowReport; 2] {
+    for flow in &flows {
+        flow.wait_for(20, SOON);
+    }
+    flows.map(UdpFlow::stop)
 }

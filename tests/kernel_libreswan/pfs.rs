@@ -2,7 +2,7 @@
 
 use lab::eventually_true;
 
-use crate::{Ends, SOON, nothing_was_lost};
+use crate::{Ends, SOON, nothing_was_lost, nothing_was_lost_but_at_our_rekey};
 
 /// Libreswan wants the group of the IKE_SA, and answers INVALID_SYNTAX to a public value of another group, even where that
 /// one stands first in our proposals.
@@ -26,7 +26,7 @@ fn the_first_rekey_is_with_the_ike_sas_group_even_where_we_prefer_another_one() 
         let child = &tunnel.here.tunnel("drg")["children"][0];
         assert_eq!(child["pfs"], "modp2048", "{child}");
     }
-    nothing_was_lost(flows);
+    nothing_was_lost_but_at_our_rekey(flows);
     tunnel.settles_on_one_child(SOON);
     let theirs = tunnel.swan.installed();
     assert_eq!(theirs[0].suite, "AES_GCM_16-256/MODP_2048");

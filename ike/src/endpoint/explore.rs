@@ -89,7 +89,7 @@ fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
         Some(Active::DeleteIke) => 5.hash(hasher),
         Some(Active::Liveness) => 6.hash(hasher),
     }
-    (e.replaced_by, &e.closing, e.reap_at, e.last_heard).hash(hasher);
+    (e.replaced_by, &e.closing, e.reap_at, e.rival, e.last_heard).hash(hasher);
     (e.rekey_at, e.expires_at, e.choose_child_at).hash(hasher);
     (e.child_failures, e.pfs_refused, e.suspected).hash(hasher);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use super::tunnel::Tunnel;
+use crate::child::PEER_DELETES;
 use crate::connection::ConnectionId;
 use crate::error::Cause;
 use crate::event::{ChildSa, DownReason, Event, Note, Role};
@@ -21,9 +22,6 @@ const CROSSING_GRACE: Duration = Duration::from_millis(500);
 /// The peer's patience for our IKE_AUTH response.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
-/// After the choice the peer has so long to delete what it has to delete.
-const PEER_DELETES: Duration = Duration::from_secs(10);
-
 /// How long a peer that has restarted may take to say that it has its new child.
 const CLINGING: Duration = Duration::from_secs(1);
 
@@ -33,6 +31,7 @@ impl Endpoint {
             while let Some(effect) = self.cx.effects.pop_front() {
                 self.carry_out(now, effect);
             }
+            self.hasten_reaping(now);
             for sa in self.sas.values_mut() {
                 sa.attend(&mut self.cx, now);
             }
@@ -100,6 +99,32 @@ impl Endpoint {
                 if tunnel.note_failure(now, &mut diagnosis) {
                     self.cx.events.push_back(Event::Failure(*diagnosis));
                 }
+            }
+        }
+    }
+
+    /// IKE SAs that the peer has to delete, and does not although it knows what took their place, need not
+    /// stay long.
+    fn hasten_reaping(&mut self, now: Instant) {
+        let known: Vec<IkeSpi> = self
+            .sas
+            .values()
+            .filter(|sa| {
+                sa.established()
+                    .is_some_and(|e| e.unconfirmed_until.is_none())
+            })
+            .map(|sa| sa.link.spi)
+            .collect();
+        for sa in self
+            .sas
+            .values_mut()
+            .filter(|sa| known.contains(&sa.link.spi))
+        {
+            if let Some(e) = sa.established_mut()
+                && e.replaced_by.is_some_and(|heir| known.contains(&heir))
+            {
+                let soon = now + PEER_DELETES;
+                e.reap_at = e.reap_at.map(|at| at.min(soon));
             }
         }
     }

@@ -7,7 +7,7 @@ use super::auth::Authenticated;
 use super::channel::Channel;
 use super::parts::Parts;
 use super::task::{Active, Task, child, collision, delete, rekey_child, rekey_ike};
-use super::{Link, State, Turn};
+use super::{Effect, Link, State, Turn};
 use crate::child::{Child, REAP_AFTER};
 use crate::connection::ConnectionId;
 use crate::context::Context;
@@ -47,6 +47,8 @@ pub(crate) struct Established {
     pub(crate) closing: Option<DownReason>,
     /// When the peer has to have deleted it after a crossing or a rekeying.
     pub(crate) reap_at: Option<Instant>,
+    /// Our SPI of the SA that lost against the one which takes this one's place.
+    pub(crate) rival: Option<IkeSpi>,
     pub(crate) last_heard: Instant,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Instant,
@@ -113,6 +115,7 @@ impl Established {
             replaced_by: None,
             closing: None,
             reap_at: None,
+            rival: None,
             last_heard: now,
             rekey_at: Some(now + turn.cx.share(lifetime, 70, 85)),
             expires_at: now + lifetime,
@@ -299,8 +302,27 @@ impl Established {
         State::Established(self)
     }
 
+    /// What the peer has to delete need not stay long once the peer has our answer: what it does not
+    /// delete then, it will not.
+    fn hasten_reaping(&mut self, now: Instant) {
+        let known: Vec<u32> = self
+            .children
+            .values()
+            .filter(|child| child.unconfirmed_until.is_none())
+            .map(|child| child.sa.spi_in)
+            .collect();
+        for child in self.children.values_mut().filter(|c| c.reap_at.is_some()) {
+            // One that was replaced: the peer has the heir. One that lost a crossing: the peer has it.
+            let decisive = child.replaced_by.unwrap_or(child.sa.spi_in);
+            if known.contains(&decisive) {
+                child.reap_soon(now);
+            }
+        }
+    }
+
     /// Queues what the clock asks for.
     fn schedule(&mut self, now: Instant) {
+        self.hasten_reaping(now);
         let (due, later) = std::mem::take(&mut self.postponed)
             .into_iter()
             .partition(|(at, _)| *at <= now);
@@ -445,6 +467,10 @@ impl Established {
         }
         for spi in self.children.keys() {
             cx.bury(now, connection, *spi);
+        }
+        // With the end of this one the peer asks for no answer here any more: it has the rival, or never will.
+        if let Some(spi) = self.rival {
+            cx.effects.push_back(Effect::Confirm { spi });
         }
         // One that lost a crossed rekeying, or may have, was never announced: its end is no event.
         if self.replaced_by.is_none() && !self.awaits_children {

@@ -72,6 +72,10 @@ pub struct Neighbor {
     pub password: String,
     /// Only packets that no router has touched are taken (RFC 5082).
     pub ttl_security: bool,
+    /// BFD watches the path, with three packets at this interval in milliseconds. FRR and BIRD have it.
+    pub bfd: Option<u32>,
+    /// Routers may lie between, for BGP and for BFD (FRR).
+    pub multihop: bool,
 }
 
 impl Neighbor {
@@ -86,6 +90,8 @@ impl Neighbor {
             hold: 18,
             password: String::new(),
             ttl_security: false,
+            bfd: None,
+            multihop: false,
         }
     }
 
@@ -114,6 +120,20 @@ impl Neighbor {
     #[must_use]
     pub fn ttl_security(mut self) -> Self {
         self.ttl_security = true;
+        self
+    }
+
+    /// The same, watched by BFD with three packets at this interval in milliseconds.
+    #[must_use]
+    pub fn bfd(mut self, interval: u32) -> Self {
+        self.bfd = Some(interval);
+        self
+    }
+
+    /// The same, with routers between perhaps.
+    #[must_use]
+    pub fn multihop(mut self) -> Self {
+        self.multihop = true;
         self
     }
 

@@ -172,6 +172,9 @@ fn render(speaker: &Speaker) -> String {
         let _ = writeln!(out, " route {network} blackhole;");
     }
     out.push_str("}\n");
+    if speaker.neighbors.iter().any(|it| it.bfd.is_some()) {
+        out.push_str("protocol bfd {}\n");
+    }
     for neighbor in &speaker.neighbors {
         let local = if neighbor.local.is_empty() {
             String::new()
@@ -193,6 +196,16 @@ fn render(speaker: &Speaker) -> String {
         }
         if neighbor.ttl_security {
             options.push_str(" ttl security on;\n");
+        }
+        if let Some(interval) = neighbor.bfd {
+            let _ = writeln!(
+                options,
+                " bfd {{ min rx interval {interval} ms; min tx interval {interval} ms; multiplier 3; }};"
+            );
+            if speaker.graceful {
+                // Without it BIRD takes the end of a restarting peer's BFD for the end of its restart.
+                options.push_str(" bfd graceful;\n");
+            }
         }
         let _ = write!(
             out,

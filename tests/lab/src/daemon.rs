@@ -9,14 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::netns::Ns;
+use crate::view;
 use crate::wait::{OrFail, patience};
 
 /// How long a program may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-
-/// Makes a view of its own, and becomes the program that its arguments name. `$0` is the file to see as `/etc/group`.
-const OWN_VIEW: &str = "mount -t tmpfs run /run && mount -t sysfs sys /sys && mount --bind \"$0\" /etc/group && \
-                        exec \"$@\"";
 
 /// What to start: a command, its environment, and how much of the machine it sees.
 #[derive(Debug, Clone, Default)]
@@ -62,23 +59,22 @@ impl Program {
         self
     }
 
-    /// The command that starts it so that it dies with the thread that calls `spawn`: in every wrapping step the next
-    /// program replaces the one before, so the process id is the daemon's own.
+    /// The command that starts it so that it dies with the thread that calls `spawn`: the wrapping program becomes the
+    /// daemon, so the process id is the daemon's own.
     fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
-        if self.own_run {
-            command.args(["unshare", "--mount", "--propagation", "private", "--"]);
-            command.args(["sh", "-c", OWN_VIEW]);
-            let group = self
-                .group_file
-                .as_deref()
-                .unwrap_or(Path::new("/etc/group"));
-            command.arg(group);
-        }
         command.args(&self.argv).envs(self.env.clone());
         command.stdin(Stdio::null());
         command
+    }
+
+    /// Starts the command in the calling thread's network namespace, in the program's own view if it has one.
+    fn spawn(&self, mut command: Command) -> std::io::Result<Child> {
+        if !self.own_run {
+            return command.spawn();
+        }
+        view::within(self.group_file.as_deref(), || command.spawn())?
     }
 }
 
@@ -121,7 +117,8 @@ impl Daemon {
         let mut command = self.program.command();
         command.stderr(log.try_clone().or_fail("share a log file"));
         command.stdout(log);
-        let started = self.ns.run(move || command.spawn());
+        let program = self.program.clone();
+        let started = self.ns.run(move || program.spawn(command));
         self.child = Some(started.or_fail(format_args!("start {}", self.name)));
     }
 

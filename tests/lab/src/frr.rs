@@ -1,4 +1,4 @@
-//! FRR's zebra and bgpd as a peer, each started directly with files and sockets in the test's own folder.
+//! FRR's zebra and bgpd, and bfdd where a neighbor has BFD, as a peer, each started directly with files and sockets in the test's own folder.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::bgp::{Router, Speaker};
 use crate::daemon::{Daemon, Program};
 use crate::netns::Ns;
+use crate::vty::Vty;
 use crate::wait::{OrFail, eventually_true};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -18,6 +19,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Frr {
     bgpd: Daemon,
+    bfdd: Option<Daemon>,
     zebra: Daemon,
     dir: PathBuf,
 }
@@ -28,7 +30,7 @@ impl Frr {
     #[track_caller]
     #[must_use]
     pub fn start(ns: &Ns, speaker: &Speaker) -> Self {
-        crate::tools::require(&["vtysh", "/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"]);
+        crate::tools::require(&["/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"]);
         let dir = ns.dir().join("frr");
         std::fs::create_dir_all(&dir).or_fail("create a folder for FRR");
         let group_file = write_group_file(&dir);
@@ -60,39 +62,48 @@ impl Frr {
         eventually_true(START_LIMIT, "zebra listens", || {
             dir.join("zserv.api").exists()
         });
+        let bfdd = write_bfdd(&dir, speaker).then(|| {
+            crate::tools::require(&["/usr/lib/frr/bfdd"]);
+            let socket = dir.join("bfdd.sock").display().to_string();
+            start("bfdd", &["--bfdctl", &socket])
+        });
         let bgpd = start("bgpd", &[]);
-        let frr = Self { bgpd, zebra, dir };
+        let frr = Self {
+            bgpd,
+            bfdd,
+            zebra,
+            dir,
+        };
         eventually_true(START_LIMIT, "FRR answers", || {
-            frr.try_vtysh(&["show bgp summary json"]).is_some()
+            frr.try_vty(&["show bgp summary json"]).is_ok()
         });
         frr
     }
 
-    fn try_vtysh(&self, commands: &[&str]) -> Option<String> {
-        let dir = self.dir.display().to_string();
-        let mut argv = vec!["vtysh", "--vty_socket", dir.as_str()];
+    fn try_vty(&self, commands: &[&str]) -> std::io::Result<String> {
+        let mut vty = Vty::open(&self.dir.join("bgpd.vty"))?;
+        let mut said = String::new();
         for command in commands {
-            argv.extend(["-c", command]);
+            said += &vty.command(command)?;
         }
-        let finished = self.bgpd.ns().try_exec(&argv);
-        finished.ok().then_some(finished.stdout)
+        Ok(said)
     }
 
-    /// Runs commands in one vtysh session.
+    /// Runs commands in one session with bgpd.
     ///
     /// # Panics
-    /// When vtysh refuses.
+    /// When it refuses one.
     #[track_caller]
-    pub fn vtysh(&self, commands: &[&str]) -> String {
-        self.try_vtysh(commands)
-            .or_fail(format_args!("vtysh {commands:?}"))
+    pub fn vty(&self, commands: &[&str]) -> String {
+        self.try_vty(commands)
+            .or_fail(format_args!("tell bgpd {commands:?}"))
     }
 
     /// The answer of a `show … json` command.
     #[track_caller]
     #[must_use]
     pub fn json(&self, command: &str) -> Value {
-        let text = self.vtysh(&[command]);
+        let text = self.vty(&[command]);
         serde_json::from_str(&text).or_fail(format_args!("read the answer to `{command}`: {text}"))
     }
 
@@ -111,7 +122,7 @@ impl Frr {
     #[track_caller]
     fn edit(&self, asn: u32, line: &str) {
         let router = format!("router bgp {asn}");
-        self.vtysh(&[
+        self.vty(&[
             "configure terminal",
             &router,
             "address-family ipv4 unicast",
@@ -119,9 +130,12 @@ impl Frr {
         ]);
     }
 
-    /// Ends both programs without a word to their peers.
+    /// Ends all its programs without a word to their peers.
     pub fn kill(&mut self) {
         self.bgpd.kill();
+        if let Some(bfdd) = &mut self.bfdd {
+            bfdd.kill();
+        }
         self.zebra.kill();
     }
 
@@ -136,8 +150,27 @@ impl Frr {
         write_bgpd(&self.dir, speaker);
         self.bgpd.restart();
         eventually_true(START_LIMIT, "FRR answers again", || {
-            self.try_vtysh(&["show bgp summary json"]).is_some()
+            self.try_vty(&["show bgp summary json"]).is_ok()
         });
+    }
+
+    /// Gives BFD with neighbors of this interval other lines, without a restart: `transmit-interval 500`, `shutdown`.
+    #[track_caller]
+    pub fn edit_bfd(&self, interval: u32, lines: &[&str]) {
+        let profile = format!("profile {}", bfd_profile(interval));
+        let mut commands = vec!["configure terminal", "bfd", &profile];
+        commands.extend(lines);
+        self.vtysh(&commands);
+    }
+
+    /// BFD with a neighbor as FRR sees it; `null` where there is none.
+    #[track_caller]
+    #[must_use]
+    pub fn bfd(&self, neighbor: &str) -> Value {
+        let peers = self.json("show bfd peers json");
+        let mut peers = peers.as_array().into_iter().flatten();
+        let peer = peers.find(|peer| peer["peer"] == neighbor);
+        peer.cloned().unwrap_or_default()
     }
 
     /// The bgpd process.
@@ -189,7 +222,7 @@ impl Router for Frr {
             "show bgp ipv4 unicast summary",
             &format!("show bgp neighbors {neighbor}"),
         ];
-        self.try_vtysh(&commands).unwrap_or_default()
+        self.try_vty(&commands).unwrap_or_default()
     }
 }
 
@@ -214,6 +247,29 @@ fn write_bgpd(dir: &Path, speaker: &Speaker) {
     let mut bgpd = format!("log file {log} debugging\n");
     render(speaker, &mut bgpd);
     std::fs::write(dir.join("bgpd.conf"), bgpd).or_fail("write bgpd.conf");
+}
+
+/// FRR's name for the timers of BFD with a neighbor.
+fn bfd_profile(interval: u32) -> String {
+    format!("every-{interval}")
+}
+
+/// Writes bfdd's configuration, if a neighbor has BFD.
+fn write_bfdd(dir: &Path, speaker: &Speaker) -> bool {
+    let intervals: BTreeSet<u32> = speaker.neighbors.iter().filter_map(|it| it.bfd).collect();
+    let log = dir.join("bfdd.log").display().to_string();
+    let mut bfdd = format!("log file {log} debugging\nbfd\n");
+    for interval in &intervals {
+        let _ = write!(
+            bfdd,
+            " profile {}\n  transmit-interval {interval}\n  receive-interval {interval}\n  \
+             detect-multiplier 3\n exit\n",
+            bfd_profile(*interval)
+        );
+    }
+    bfdd.push_str("exit\n");
+    std::fs::write(dir.join("bfdd.conf"), bfdd).or_fail("write bfdd.conf");
+    !intervals.is_empty()
 }
 
 fn render(speaker: &Speaker, out: &mut String) {
@@ -249,6 +305,20 @@ fn render(speaker: &Speaker, out: &mut String) {
         }
         if neighbor.ttl_security {
             let _ = writeln!(out, " neighbor {address} ttl-security hops 1");
+        }
+        if neighbor.multihop {
+            let _ = writeln!(out, " neighbor {address} ebgp-multihop 4");
+        }
+        if let Some(interval) = neighbor.bfd {
+            let profile = bfd_profile(interval);
+            let _ = write!(
+                out,
+                " neighbor {address} bfd\n neighbor {address} bfd profile {profile}\n"
+            );
+            if speaker.graceful {
+                // Without it FRR takes the end of a restarting peer's BFD for the end of its restart.
+                let _ = writeln!(out, " neighbor {address} bfd check-control-plane-failure");
+            }
         }
     }
     let _ = write!(

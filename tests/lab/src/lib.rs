@@ -44,6 +44,8 @@ mod strongswan;
 mod tools;
 mod traffic;
 mod vici;
+mod view;
+mod vty;
 mod wait;
 
 pub use bgp::{Neighbor, Router, Speaker};

@@ -30,8 +30,11 @@ pub(crate) fn restore(image: &Image, boot: Boot, payload: &Path) -> Machine {
     };
     let version = Command::new("qemu-system-x86_64").arg("--version").output();
     let version = version.or_fail("start qemu-system-x86_64").stdout;
-    // The guest knows how large the payload's drive is, though not what is on it.
-    let known = Key::new().and(version).and(payload::SIZE.to_be_bytes());
+    // The guest knows how large the payload's drive is, though not what is on it; and how fast this processor's counter runs.
+    let known = Key::new()
+        .and(version)
+        .and(payload::SIZE.to_be_bytes())
+        .and(processor());
     let key = devices
         .arguments()
         .iter()
@@ -48,6 +51,13 @@ pub(crate) fn restore(image: &Image, boot: Boot, payload: &Path) -> Machine {
         machine.save(&dir.join("state"));
     });
     Machine::start(&devices, payload, Some(&folder.join("state")))
+}
+
+/// The name of this machine's processor.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find(|line| line.starts_with("model name"));
+    name.unwrap_or_default().to_owned()
 }
 
 #[track_caller]

@@ -268,6 +268,7 @@ fn settle(
                 spi: theirs.spi,
                 in_favour_of: spi,
             });
+            sa.rival = Some(theirs.spi);
             hand_over(sa, turn, spi);
             sa.begin_close(DownReason::Replaced);
         }
