@@ -81,7 +81,7 @@ struct Run {
 /// The programs of a stack. They end when it is dropped.
 #[derive(Debug)]
 enum Running {
-    Causeway(Gateway),
+    Causeway(Box<Gateway>),
     Frr(StrongSwan, Box<Frr>),
     Bird(StrongSwan, Bird),
 }
@@ -104,7 +104,8 @@ impl Running {
         match stack {
             Stack::Causeway => {
                 let file = SiteFile::reference();
-                Self::Causeway(Gateway::launch(gateway, &file.launch(CAUSEWAY)))
+                let launched = Gateway::launch(gateway, &file.launch(CAUSEWAY));
+                Self::Causeway(Box::new(launched))
             }
             Stack::StrongSwanAndFrr => {
                 let (swan, frr) = both(swan, || Frr::start(gateway, &router()));
