@@ -384,17 +384,15 @@ fn a_dead_path_through_a_tunnel_is_noticed_before_ike_notices() {
 }
 
 #[test]
-fn three_packets_at_100_ms_are_in_time_while_the_loop_takes_in_a_hundred_thousand_prefixes() {
-    let lines = "max-prefixes = 1000000\nbfd = { min-tx = \"100ms\", min-rx = \"100ms\" }";
-    let lan = Lan::start(lines);
-    let frr = Frr::start(&lan.site.nodes[0], &watched(0, 100));
+fn a_loop_that_is_busy_for_longer_than_the_detection_time_costs_no_session() {
+    let lan = Lan::start("max-prefixes = 1000000\nbfd = true");
+    let frr = Frr::start(&lan.site.nodes[0], &watched(0, 300));
     wait_for_up(&lan, 0);
     let mut many = node(1);
     for number in 0..100_000_u32 {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 | number);
         many = many.network(&format!("{address}/32"));
     }
-    let begun = std::time::Instant::now();
     let _bird = Bird::start(&lan.site.nodes[1], &many);
     let mut slowest = std::time::Duration::ZERO;
     eventually_true(Scene::SOON * 4, "all prefixes are in", || {
@@ -403,12 +401,8 @@ fn three_packets_at_100_ms_are_in_time_while_the_loop_takes_in_a_hundred_thousan
         slowest = slowest.max(asked.elapsed());
         received >= Some(100_000)
     });
-    println!(
-        "all are in after {:?}; the slowest answer took {slowest:?}",
-        begun.elapsed()
-    );
+    println!("the loop's slowest answer took {slowest:?}");
     let neighbor = in_full(&lan, 0);
     assert_eq!(neighbor["bfd"]["times_up"], 1, "{}", lan.gateway.log());
-    assert_eq!(neighbor["bfd"]["detection_milliseconds"], 300);
     assert_eq!(frr.bfd(at::NODES_GATEWAY)["status"], "up");
 }

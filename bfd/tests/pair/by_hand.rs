@@ -145,6 +145,24 @@ fn silence_ends_init_as_well_as_up_and_is_told_only_of_up() {
 }
 
 #[test]
+fn what_has_arrived_by_now_counts_although_we_come_late_to_hear_it() {
+    let mut world = brought_to(State::Up);
+    let now = world.now + ms(5_000);
+    let packet = from_peer(&world, State::Up).emit();
+    let arrival = Arrival {
+        from: address(1),
+        to: address(0),
+        interface: Some("eth0"),
+        ttl: 255,
+        hops: Hops::Single,
+    };
+    world.ends[LEFT].handle_datagram(now, &arrival, &packet);
+    world.ends[LEFT].handle_timeout(now);
+    world.now = now;
+    assert_eq!(world.view(LEFT).state, State::Up);
+}
+
+#[test]
 fn a_peer_that_has_switched_bfd_off_is_told_of_once_while_we_are_down() {
     let mut world = brought_to(State::Down);
     say(&mut world, State::AdminDown);
