@@ -384,7 +384,7 @@ fn a_dead_path_through_a_tunnel_is_noticed_before_ike_notices() {
 }
 
 #[test]
-fn a_loop_that_is_busy_for_longer_than_the_detection_time_costs_no_session() {
+fn a_hundred_thousand_prefixes_at_once_cost_no_bfd_session() {
     let lan = Lan::start("max-prefixes = 1000000\nbfd = true");
     let frr = Frr::start(&lan.site.nodes[0], &watched(0, 300));
     wait_for_up(&lan, 0);
