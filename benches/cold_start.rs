@@ -81,8 +81,8 @@ struct Run {
 /// The programs of a stack. They end when it is dropped.
 #[derive(Debug)]
 enum Running {
-    Causeway(Gateway),
-    Frr(StrongSwan, Frr),
+    Causeway(Box<Gateway>),
+    Frr(StrongSwan, Box<Frr>),
     Bird(StrongSwan, Bird),
 }
 
@@ -104,11 +104,12 @@ impl Running {
         match stack {
             Stack::Causeway => {
                 let file = SiteFile::reference();
-                Self::Causeway(Gateway::launch(gateway, &file.launch(CAUSEWAY)))
+                let launched = Gateway::launch(gateway, &file.launch(CAUSEWAY));
+                Self::Causeway(Box::new(launched))
             }
             Stack::StrongSwanAndFrr => {
                 let (swan, frr) = both(swan, || Frr::start(gateway, &router()));
-                Self::Frr(swan, frr)
+                Self::Frr(swan, Box::new(frr))
             }
             Stack::StrongSwanAndBird => {
                 let (swan, bird) = both(swan, || Bird::start(gateway, &router()));

@@ -76,16 +76,14 @@ fn routers_send_again_what_they_are_asked_for_and_get_what_they_ask_for() {
         "no neighbor {} soft-reconfiguration inbound",
         at::NODES_GATEWAY
     );
-    frr.vtysh(&[
+    frr.vty(&[
         "configure terminal",
         &router,
         "address-family ipv4 unicast",
         &forget,
     ]);
     let ask: [(usize, &dyn Fn()); 2] = [
-        (0, &|| {
-            drop(frr.vtysh(&["clear bgp ipv4 unicast * soft in"]))
-        }),
+        (0, &|| drop(frr.vty(&["clear bgp ipv4 unicast * soft in"]))),
         (1, &|| drop(bird.birdc("reload in all"))),
     ];
     for (index, ask) in ask {

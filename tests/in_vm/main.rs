@@ -1,6 +1,5 @@
 //! The tests that run inside the virtual machine with Debian's stock kernel: each is one test here, in a machine of its own; but
-//! those of [`scenarios::TOGETHER`], which make little on the host and much of the time is their machine's start, share one for each
-//! binary.
+//! those of [`scenarios::TOGETHER`] share one for each module.
 //!
 //! Two kinds run:
 //! - [`scenarios::SCENARIOS`]: tests of `tests/e2e_*.rs` that pass natively on the userspace plane, here with the kernel's
@@ -21,6 +20,7 @@
 mod binaries;
 mod scenarios;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -63,7 +63,10 @@ fn main() -> ExitCode {
             environment: None,
         };
         if TOGETHER.contains(&binary.name.as_str()) {
-            trials.push(job(binary.tests.clone()).trial(binary.name.clone(), &binaries));
+            for (module, tests) in by_module(&binary.tests) {
+                let name = format!("{}{module}", binary.name);
+                trials.push(job(tests).trial(name, &binaries));
+            }
             continue;
         }
         for test in &binary.tests {
@@ -72,6 +75,19 @@ fn main() -> ExitCode {
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The tests of each module of a binary, which is `::NAME`, or empty for those of no module.
+fn by_module(tests: &[String]) -> BTreeMap<String, Vec<String>> {
+    let mut modules: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for test in tests {
+        let module = test
+            .split_once("::")
+            .map(|(module, _)| format!("::{module}"));
+        let tests = modules.entry(module.unwrap_or_default()).or_default();
+        tests.push(test.clone());
+    }
+    modules
 }
 
 /// Those of which something runs inside: the drive that carries them has only so much room.

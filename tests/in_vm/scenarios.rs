@@ -64,8 +64,9 @@ const fn on(
     }
 }
 
-/// The binaries of which all tests run in one machine, one after the other: each makes two namespaces, and takes a second or two.
-pub(crate) const TOGETHER: &[&str] = &["kernel_links", "kernel_xfrm"];
+/// The binaries of which all tests of a module run in one machine, one after the other: each makes two namespaces and leaves
+/// nothing else, and its machine's start would take longer than the test.
+pub(crate) const TOGETHER: &[&str] = &["kernel_libreswan", "kernel_links", "kernel_xfrm"];
 
 /// Each name is one test. Every behaviour of the gateway is here once on the kernel's plane, spread over both kinds of
 /// interface and all peers; what our own ESP has to prove against theirs is here as well.

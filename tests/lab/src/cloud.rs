@@ -1,5 +1,8 @@
 //! The peers of the reference site, running: the cloud's two ends and the Kubernetes nodes.
 
+use std::panic::resume_unwind;
+use std::thread::ScopedJoinHandle;
+
 use crate::bgp::{Neighbor, Router, Speaker};
 use crate::bird::Bird;
 use crate::connection::Connection;
@@ -38,18 +41,30 @@ impl Cloud {
         mut change: impl FnMut(usize, &mut Connection),
     ) -> Self {
         let peers = Peers::asked_for();
-        let swan = [0, 1].map(|index| {
+        let connections = [0, 1].map(|index| {
             let mut connection = Self::connection(index);
             change(index, &mut connection);
-            let inside = format!("{}/31", at::INSIDE_THEIRS[index]);
-            HeadEnd::start(peers, &site.drg[index], &inside, connection)
+            connection
         });
-        Self {
-            swan,
-            frr: Frr::start(&site.drg[0], &Self::speaker(0)),
-            bird: Bird::start(&site.drg[1], &Self::speaker(1)),
-            vcn: Bird::start(&site.vcn, &Self::vcn_speaker()),
-        }
+        // Side by side: each of them takes its time to answer.
+        std::thread::scope(|scope| {
+            let mut index = 0..;
+            let swan = connections.map(|connection| {
+                let index = index.next().unwrap_or_default();
+                let inside = format!("{}/31", at::INSIDE_THEIRS[index]);
+                let ns = &site.drg[index];
+                scope.spawn(move || HeadEnd::start(peers, ns, &inside, connection))
+            });
+            let frr = scope.spawn(|| Frr::start(&site.drg[0], &Self::speaker(0)));
+            let bird = scope.spawn(|| Bird::start(&site.drg[1], &Self::speaker(1)));
+            let vcn = Bird::start(&site.vcn, &Self::vcn_speaker());
+            Self {
+                swan: swan.map(started),
+                frr: started(frr),
+                bird: started(bird),
+                vcn,
+            }
+        })
     }
 
     /// A head-end's side of its tunnel.
@@ -98,6 +113,11 @@ impl Cloud {
     }
 }
 
+/// What a thread has started; its panic goes on here.
+fn started<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// GoBGP on the three Kubernetes nodes, each announcing the service address.
 #[derive(Debug)]
 pub struct Nodes {
@@ -110,15 +130,20 @@ impl Nodes {
     #[track_caller]
     #[must_use]
     pub fn start(site: &ReferenceSite) -> Self {
-        Self {
-            speakers: [0, 1, 2].map(|index| {
-                let gateway = Neighbor::new(at::NODES_GATEWAY, at::LAN_ASN).hold(9);
-                let speaker = Speaker::new(at::NODES_ASN, at::NODES[index])
-                    .network(&format!("{}/32", at::SERVICE))
-                    .neighbor(gateway.local(at::NODES[index]));
-                GoBgp::start(&site.nodes[index], &speaker)
-            }),
-        }
+        std::thread::scope(|scope| {
+            let starting = [0, 1, 2].map(|index| {
+                scope.spawn(move || {
+                    let gateway = Neighbor::new(at::NODES_GATEWAY, at::LAN_ASN).hold(9);
+                    let speaker = Speaker::new(at::NODES_ASN, at::NODES[index])
+                        .network(&format!("{}/32", at::SERVICE))
+                        .neighbor(gateway.local(at::NODES[index]));
+                    GoBgp::start(&site.nodes[index], &speaker)
+                })
+            });
+            Self {
+                speakers: starting.map(started),
+            }
+        })
     }
 
     /// How many sessions with the gateway are Established, in the nodes' own view.

@@ -26,6 +26,7 @@
 
 mod bgp;
 mod bird;
+mod cabling;
 mod causeway;
 mod cloud;
 mod connection;

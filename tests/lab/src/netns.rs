@@ -60,6 +60,13 @@ impl Net {
     /// A new namespace with its loopback up, no route filter and no duplicate address detection.
     #[must_use]
     pub fn ns(&self, name: &str) -> Ns {
+        let ns = self.ns_with_nothing_up(name);
+        ns.exec(&["ip", "link", "set", "lo", "up"]);
+        ns
+    }
+
+    /// The same, its loopback still down.
+    pub(crate) fn ns_with_nothing_up(&self, name: &str) -> Ns {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -86,7 +93,6 @@ impl Net {
             jobs: Mutex::new(Some(jobs)),
             thread: Mutex::new(Some(thread)),
         }));
-        ns.exec(&["ip", "link", "set", "lo", "up"]);
         for (key, value) in [
             ("net/ipv4/conf/all/rp_filter", "0"),
             ("net/ipv4/conf/default/rp_filter", "0"),
@@ -350,20 +356,6 @@ impl Ns {
         let mut argv = vec!["ip", "route", "add"];
         argv.extend(words.split_whitespace());
         self.exec(&argv);
-    }
-
-    /// Makes a bridge of these interfaces, with an address or none (`""`).
-    #[track_caller]
-    pub fn bridge(&self, name: &str, address: &str, ports: &[&str]) {
-        let mut batch = format!("link add {name} type bridge\n");
-        for port in ports {
-            let _ = writeln!(batch, "link set {port} master {name} up");
-        }
-        if !address.is_empty() {
-            let _ = writeln!(batch, "addr add {address} dev {name}");
-        }
-        let _ = writeln!(batch, "link set {name} up");
-        self.ip(&batch);
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Only cables, addresses, default routes and forwarding: no daemon runs, and the gateway is left to whoever plays it.
 
+use crate::cabling::Cabling;
 use crate::netns::{Net, Ns};
 
 /// Who has which address and which AS number.
@@ -102,30 +103,32 @@ impl ReferenceSite {
 
     fn build(behind_nat: bool) -> Self {
         let net = Net::new();
-        let gateway = net.ns("gateway");
-        let internet = net.ns("internet");
+        let mut cabling = Cabling::new(&net);
+        let gateway = cabling.ns("gateway");
+        let internet = cabling.ns("internet");
         internet.forward();
-        let nat = behind_nat.then(|| net.ns("nat"));
-        connect_gateway(&net, &gateway, nat.as_ref(), &internet);
+        let nat = behind_nat.then(|| cabling.ns("nat"));
+        connect_gateway(&mut cabling, &gateway, nat.as_ref(), &internet);
         let [home, lab] = [
             ("home", at::HOME, "lan0", "192.168.2.1"),
             ("lab", at::LAB, "lan1", "172.24.0.1"),
         ]
         .map(|(name, address, link, router)| {
-            let host = net.ns(name);
+            let host = cabling.ns(name);
             let (here, there) = (format!("{address}/24"), format!("{router}/24"));
-            net.veth((&host, "eth0", &here), (&gateway, link, &there));
-            host.route(&format!("default via {router}"));
+            cabling.veth((&host, "eth0", &here), (&gateway, link, &there));
+            cabling.route(&host, &format!("default via {router}"));
             host
         });
-        let stranger = net.ns("stranger");
-        net.veth(
+        let stranger = cabling.ns("stranger");
+        cabling.veth(
             (&stranger, "eth0", "192.0.2.66/24"),
             (&internet, "stranger", "192.0.2.1/24"),
         );
-        stranger.route("default via 192.0.2.1");
-        let (drg, vcn, instance) = build_cloud(&net, &internet);
-        let (nodes, switch) = build_nodes(&net, &gateway);
+        cabling.route(&stranger, "default via 192.0.2.1");
+        let (drg, vcn, instance) = build_cloud(&mut cabling, &internet);
+        let (nodes, switch) = build_nodes(&mut cabling, &gateway);
+        cabling.lay();
         Self {
             home,
             lab,
@@ -149,25 +152,25 @@ impl Default for ReferenceSite {
     }
 }
 
-fn connect_gateway(net: &Net, gateway: &Ns, nat: Option<&Ns>, internet: &Ns) {
+fn connect_gateway(cabling: &mut Cabling<'_>, gateway: &Ns, nat: Option<&Ns>, internet: &Ns) {
     let Some(nat) = nat else {
-        net.veth(
+        cabling.veth(
             (gateway, "wan0", "203.0.113.10/24"),
             (internet, "gateway", "203.0.113.1/24"),
         );
-        gateway.route("default via 203.0.113.1");
+        cabling.route(gateway, "default via 203.0.113.1");
         return;
     };
-    net.veth(
+    cabling.veth(
         (gateway, "wan0", "192.168.1.2/24"),
         (nat, "lan0", "192.168.1.1/24"),
     );
-    net.veth(
+    cabling.veth(
         (nat, "wan0", "203.0.113.10/24"),
         (internet, "gateway", "203.0.113.1/24"),
     );
-    gateway.route("default via 192.168.1.1");
-    nat.route("default via 203.0.113.1");
+    cabling.route(gateway, "default via 192.168.1.1");
+    cabling.route(nat, "default via 203.0.113.1");
     nat.forward();
     nat.nft(
         "table ip nat {\n chain post {\n  type nat hook postrouting priority 100; policy accept;\n  \
@@ -176,53 +179,46 @@ fn connect_gateway(net: &Net, gateway: &Ns, nat: Option<&Ns>, internet: &Ns) {
 }
 
 /// The two head-ends on one public subnet, the VCN's router behind both, and one machine in it.
-fn build_cloud(net: &Net, internet: &Ns) -> ([Ns; 2], Ns, Ns) {
-    let vcn = net.ns("vcn");
+fn build_cloud(cabling: &mut Cabling<'_>, internet: &Ns) -> ([Ns; 2], Ns, Ns) {
+    let vcn = cabling.ns("vcn");
     vcn.forward();
     vcn.sysctl("net/ipv4/fib_multipath_hash_policy", "1");
     let drg = [1, 2].map(|n| {
-        let drg = net.ns(&format!("drg{n}"));
+        let drg = cabling.ns(&format!("drg{n}"));
         drg.forward();
         let (name, public) = (format!("drg{n}"), format!("198.51.100.{n}/24"));
-        net.veth((&drg, "wan0", &public), (internet, &name, ""));
-        drg.route("default via 198.51.100.254");
+        cabling.veth((&drg, "wan0", &public), (internet, &name, ""));
+        cabling.route(&drg, "default via 198.51.100.254");
         let (here, there) = (format!("100.64.{n}.1/30"), format!("100.64.{n}.2/30"));
-        net.veth((&drg, "vcn0", &here), (&vcn, &name, &there));
-        drg.route(&format!("{} via 100.64.{n}.2", at::VCN));
+        cabling.veth((&drg, "vcn0", &here), (&vcn, &name, &there));
+        cabling.route(&drg, &format!("{} via 100.64.{n}.2", at::VCN));
         drg
     });
-    internet.bridge("cloud", "198.51.100.254/24", &["drg1", "drg2"]);
-    let instance = net.ns("instance");
-    net.veth(
+    cabling.bridge(internet, "cloud", "198.51.100.254/24", &["drg1", "drg2"]);
+    let instance = cabling.ns("instance");
+    cabling.veth(
         (&instance, "eth0", "10.0.0.9/24"),
         (&vcn, "subnet", "10.0.0.1/24"),
     );
-    instance.route("default via 10.0.0.1");
+    cabling.route(&instance, "default via 10.0.0.1");
     (drg, vcn, instance)
 }
 
 /// Three nodes on a switch with the gateway.
-fn build_nodes(net: &Net, gateway: &Ns) -> ([Ns; 3], Ns) {
-    let switch = net.ns("switch");
-    net.veth(
+fn build_nodes(cabling: &mut Cabling<'_>, gateway: &Ns) -> ([Ns; 3], Ns) {
+    let switch = cabling.ns("switch");
+    cabling.veth(
         (gateway, "lan200", "192.168.200.1/24"),
         (&switch, "gateway", ""),
     );
     let nodes = [1, 2, 3].map(|n| {
         let (name, address) = (format!("node{n}"), format!("192.168.200.3{n}/24"));
-        let node = net.ns(&name);
-        net.veth((&node, "eth0", &address), (&switch, &name, ""));
-        node.route(&format!("default via {}", at::NODES_GATEWAY));
-        node.exec(&[
-            "ip",
-            "addr",
-            "add",
-            &format!("{}/32", at::SERVICE),
-            "dev",
-            "lo",
-        ]);
+        let node = cabling.ns(&name);
+        cabling.veth((&node, "eth0", &address), (&switch, &name, ""));
+        cabling.route(&node, &format!("default via {}", at::NODES_GATEWAY));
+        cabling.line(&node, &format!("addr add {}/32 dev lo", at::SERVICE));
         node
     });
-    switch.bridge("br0", "", &["gateway", "node1", "node2", "node3"]);
+    cabling.bridge(&switch, "br0", "", &["gateway", "node1", "node2", "node3"]);
     (nodes, switch)
 }

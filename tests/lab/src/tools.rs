@@ -56,7 +56,12 @@ pub struct Route {
 #[must_use]
 pub fn kernel_routes(ns: &Ns) -> Vec<Route> {
     let routes = json(&ns.exec(&["ip", "-j", "-4", "route", "show", "table", "main"]));
-    let objects = json(&ns.exec(&["ip", "-j", "nexthop", "show"]));
+    let refers = items(&routes).any(|route| !route["nhid"].is_null());
+    let objects = if refers {
+        json(&ns.exec(&["ip", "-j", "nexthop", "show"]))
+    } else {
+        Value::Null
+    };
     let mut routes: Vec<_> = items(&routes).map(|route| read(route, &objects)).collect();
     routes.sort();
     routes

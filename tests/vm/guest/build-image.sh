@@ -63,7 +63,7 @@ mmdebstrap --quiet --mode=root --variant=apt --include="$(IFS=,; echo "${package
 # --- Ours ------------------------------------------------------------------------------------------------------------
 
 install -d "$root/usr/lib/causeway-vm"
-install -m 755 "$guest"/{agent,bench-init,warm-up} "$root/usr/lib/causeway-vm/"
+install -m 755 "$guest"/{agent,bench-init,load-module,warm-up} "$root/usr/lib/causeway-vm/"
 install -m 644 "$guest/causeway-vm-agent.service" "$root/etc/systemd/system/"
 wants=$root/etc/systemd/system/multi-user.target.wants
 ln -s ../causeway-vm-agent.service "$wants/"

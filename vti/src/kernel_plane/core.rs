@@ -17,7 +17,7 @@ use super::adopt::Leftovers;
 use super::kernel::{Kernel, gone};
 use super::reason::{About, Reason};
 use super::sa::{Carrier, Sa};
-use super::tunnel::Tunnel;
+use super::tunnel::{Adopted, Tunnel};
 use crate::plane::{
     Direction, Encap, Error, Offload, PlaneEvent, SaCounters, SaSpec, TunnelCounters, TunnelId,
     TunnelSpec,
@@ -26,6 +26,10 @@ use crate::xfrm::{Hook, Refusal, Replay};
 
 /// How long SAs of an earlier process still receive when there are new ones: the peer may be slower to switch.
 const ADOPTED_GRACE: Duration = Duration::from_secs(30);
+
+/// How long the outbound SA before stays after the switch: a packet that was to leave by it may be on its way through the kernel on
+/// another processor, and is dropped if its SA is deleted before it is sealed.
+const SWITCHED_GRACE: Duration = Duration::from_millis(100);
 
 /// The plane's knowledge of the kernel, and the kernel.
 #[derive(Debug)]
@@ -111,7 +115,7 @@ impl<K: Kernel> Core<K> {
         self.switch_outbound(tunnel, installed)
     }
 
-    /// Lets the policy name another SA, which is in the kernel already, and removes the one before.
+    /// Lets the policy name another SA, which is in the kernel already, and has the one before removed soon.
     fn switch_outbound(&mut self, tunnel: TunnelId, new: Sa) -> Result<(), Error> {
         let bind = self.bind;
         let id = new.carrier.id;
@@ -126,28 +130,33 @@ impl<K: Kernel> Core<K> {
             let _ = self.kernel.delete_state(id, binding);
             return Err(Reason::of(what, About::Xfrm, &refusal).into());
         }
-        if let Some(old) = old {
-            self.forget(tunnel, old.carrier);
-        }
         self.retire_adopted(tunnel);
+        match old {
+            // The same SA at another address, which may be back there soon: the way to the old one is dead anyway.
+            Some(old) if old.carrier.id.spi == id.spi => self.forget(tunnel, old.carrier),
+            Some(old) => self.tunnel(tunnel)?.adopted.push(Adopted {
+                carrier: old.carrier,
+                template: None,
+                until: Some(Instant::now() + SWITCHED_GRACE),
+            }),
+            None => {}
+        }
         Ok(())
     }
 
-    /// There is a new outbound SA: the one of an earlier process goes, those that it received on follow.
+    /// There is a new outbound SA: the one of an earlier process goes soon, those that it received on follow.
     fn retire_adopted(&mut self, tunnel: TunnelId) {
         let Some(of) = self.tunnels.get_mut(&tunnel) else {
             return;
         };
-        let until = Instant::now() + ADOPTED_GRACE;
-        let (outbound, inbound): (Vec<_>, Vec<_>) = std::mem::take(&mut of.adopted)
-            .into_iter()
-            .partition(|adopted| adopted.carrier.direction == Direction::Outbound);
-        of.adopted = inbound;
+        let now = Instant::now();
         for adopted in &mut of.adopted {
-            adopted.until.get_or_insert(until);
-        }
-        for adopted in outbound {
-            self.forget(tunnel, adopted.carrier);
+            let grace = match adopted.carrier.direction {
+                Direction::Inbound => ADOPTED_GRACE,
+                Direction::Outbound => SWITCHED_GRACE,
+            };
+            adopted.template = None;
+            adopted.until.get_or_insert(now + grace);
         }
     }
 

@@ -21,7 +21,8 @@ pub(super) struct Tunnel {
     pub(super) binding: Binding,
     pub(super) inbound: BTreeMap<u32, Sa>,
     pub(super) outbound: Option<Sa>,
-    /// What an earlier process left, which carries the tunnel's packets until there are SAs of ours.
+    /// What an earlier process left, which carries the tunnel's packets until there are SAs of ours; and the outbound SAs before the
+    /// present one, until nothing is on its way by them.
     pub(super) adopted: Vec<Adopted>,
     /// What SAs carried that are gone.
     past: [Carried; 2],
@@ -34,7 +35,7 @@ pub(super) struct Tunnel {
     pub(super) path_mtu: Option<u16>,
 }
 
-/// A state that an earlier process left.
+/// A state that an earlier process left, or that nothing leaves by any more.
 #[derive(Debug)]
 pub(super) struct Adopted {
     pub(super) carrier: Carrier,

@@ -242,7 +242,7 @@ impl<K: Kernel> Core<K> {
     }
 
     fn restore_policy(&mut self, tunnel: TunnelId, hook: Hook) {
-        tracing::warn!(%tunnel, ?hook, "somebody deleted or changed a policy of ours; it is put back");
+        tracing::debug!(%tunnel, ?hook, "somebody deleted or changed a policy of ours; it is put back");
         self.put_back(tunnel, &[hook]);
         let event = PlaneEvent::PolicyRestored { tunnel };
         if !self.unsaid.contains(&event) {
@@ -347,7 +347,7 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    /// Looks for the first packet on inbound SAs that have had none, and removes adopted ones whose time is up. Returns whether
+    /// Looks for the first packet on inbound SAs that have had none, and removes those that carry nothing new once their time is up. Returns whether
     /// there is still something to look for.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         let mut waiting = false;
@@ -368,6 +368,7 @@ impl<K: Kernel> Core<K> {
             while let Some(at) = of.adopted.iter().position(|it| is_over(it.until)) {
                 over.push((tunnel, of.adopted.remove(at).carrier));
             }
+            waiting |= of.adopted.iter().any(|it| it.until.is_some());
         }
         for (tunnel, carrier) in over {
             self.forget(tunnel, carrier);

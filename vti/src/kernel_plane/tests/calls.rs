@@ -1,6 +1,6 @@
 //! What the daemon's calls ask of the kernel.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use esp::Spi;
 use nix::errno::Errno;
@@ -50,14 +50,20 @@ fn a_rekey_is_make_before_break() {
     core.add_inbound(TUNNEL, sa(0x101)).unwrap();
     core.set_outbound(TUNNEL, sa(0x201)).unwrap();
     core.remove_inbound(TUNNEL, 0x100).unwrap();
+    assert!(
+        core.look(Instant::now()),
+        "what is on its way by 200 still leaves"
+    );
+    assert!(core.kernel.states.keys().any(|id| id.spi == 0x200));
+    core.look(Instant::now() + Duration::from_secs(1));
     assert_eq!(
         core.kernel.journal,
         [
             "add in 101 to 192.0.2.1 at 0/0",
             "add out 201 to 198.51.100.9 at 0/0",
             "policy Out: 201 to 198.51.100.9",
-            "delete 200",
-            "delete 100"
+            "delete 100",
+            "delete 200"
         ]
     );
 }
