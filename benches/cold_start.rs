@@ -80,9 +80,10 @@ struct Run {
 
 /// The programs of a stack. They end when it is dropped.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Running {
-    Causeway(Box<Gateway>),
-    Frr(StrongSwan, Box<Frr>),
+    Causeway(Gateway),
+    Frr(StrongSwan, Frr),
     Bird(StrongSwan, Bird),
 }
 
@@ -104,12 +105,11 @@ impl Running {
         match stack {
             Stack::Causeway => {
                 let file = SiteFile::reference();
-                let launched = Gateway::launch(gateway, &file.launch(CAUSEWAY));
-                Self::Causeway(Box::new(launched))
+                Self::Causeway(Gateway::launch(gateway, &file.launch(CAUSEWAY)))
             }
             Stack::StrongSwanAndFrr => {
                 let (swan, frr) = both(swan, || Frr::start(gateway, &router()));
-                Self::Frr(swan, Box::new(frr))
+                Self::Frr(swan, frr)
             }
             Stack::StrongSwanAndBird => {
                 let (swan, bird) = both(swan, || Bird::start(gateway, &router()));

@@ -334,6 +334,23 @@ fn nothing_comes_back() {
 }
 
 #[test]
+fn a_peer_that_falls_silent() {
+    let file = SiteFile::reference().add(
+        "tunnel.oci-1",
+        "liveness = \"2s\"\nliveness-timeout = \"4s\"",
+    );
+    let mut bed = Bed::up(&file, |_| {});
+    bed.swan.kill();
+    insta::assert_snapshot!(bed.line("INFORMATIONAL"), @"oci-1 with 198.51.100.1:4500: INFORMATIONAL: no answer after N s (attempt N): is the address right, and are UDP 500 and 4500 open on the way? It was answered before, so the peer or the way to it is gone");
+    let next = eventually(Scene::SOON * 2, "the peer is tried again", || {
+        let tunnel = bed.gateway.tunnel("oci-1");
+        let attempts = tunnel["attempts"].as_u64()?;
+        (tunnel["state"] == "connecting" && attempts > 1).then_some(attempts)
+    });
+    println!("attempt {next}");
+}
+
+#[test]
 fn port_4500_does_not_pass() {
     let site = ReferenceSite::new();
     let block = Disturbance::block(&site.internet, Hook::Forward, "udp dport 4500");

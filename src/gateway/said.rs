@@ -216,7 +216,11 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
                     },
                 vec![],
             ),
-            _ => (nothing, vec![Topic::Remote]),
+            Exchange::Informational | Exchange::CreateChildSa => (
+                " It was answered before, so the peer or the way to it is gone".to_owned(),
+                vec![],
+            ),
+            Exchange::IkeSaInit | Exchange::Other(_) => (nothing, vec![Topic::Remote]),
         },
         Cause::PeerRefused {
             notify,
