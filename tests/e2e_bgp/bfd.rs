@@ -313,8 +313,17 @@ fn a_multihop_session_comes_up_on_its_own_port() {
     wait_for_up(&lan, 0);
     assert_eq!(frr.bfd(at::NODES_GATEWAY)["multihop"], true);
     let cut = Disturbance::block(&lan.site.nodes[0], Hook::Output, "udp dport 4784");
-    lan.wait_for_ways(&[]);
-    assert!(cut.dropped() > 0 && has_event(&lan, 0, "BFD down: nothing was heard"));
+    eventually_true(Scene::SOON, "BFD has noticed", || {
+        has_event(&lan, 0, "BFD down: nothing was heard")
+    });
+    assert!(cut.dropped() > 0);
+    let ended = in_full(&lan, 0)["last_error"].clone();
+    assert!(
+        ended
+            .as_str()
+            .is_some_and(|it| it.contains("BFD down (6/10)")),
+        "{ended}"
+    );
 }
 
 #[test]
