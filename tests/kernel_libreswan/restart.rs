@@ -26,19 +26,6 @@ fn killed_and_started_again_it_says_initial_contact_and_is_served() {
 }
 
 #[test]
-fn shut_down_in_good_order_it_is_tried_until_it_is_back() {
-    let mut tunnel = Ends::new().up();
-    let before = tunnel.spis();
-    let asked = tunnel.swan.whack(&["--shutdown"]);
-    assert!(asked.ok(), "{}", asked.stdout);
-    eventually_true(SOON, "our side knows at once", || {
-        tunnel.here.tunnel("drg")["state"] != "up"
-    });
-    tunnel.swan.restart();
-    is_served_again(&tunnel, &before);
-}
-
-#[test]
 fn a_child_that_it_deletes_alone_is_made_again_on_the_same_ike_sa() {
     let tunnel = Ends::new().up();
     let before = tunnel.spis();

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use ike::Command;
-use ike::wire::{Exchange, Payload, Protocol};
+use ike::wire::{Exchange, NotifyType, Payload, Protocol};
 
-use super::peer::{ID, Peer, child_payloads, delete_child};
+use super::peer::{ID, Peer, child_payloads, delete_child, notify};
 
 const SPI: u32 = 0x1000;
 
@@ -215,4 +215,28 @@ fn a_peer_that_has_lost_its_child_without_a_word_and_makes_another_one_is_met_on
         assert_eq!((l.peer.children(), l.pairs.len()), (1, 1));
         assert_eq!(l.peer.outbound, Some(spi));
     }
+}
+
+/// Libreswan does the refused rekeying twice, keeps the first child, sends on it, and tells of the second one's failure.
+#[test]
+fn after_a_crossed_rekeying_that_the_peer_refuses_for_no_reason_one_more_child_is_made() {
+    let mut l = Lingering::new();
+    l.peer.command(Command::RekeyChild(ID));
+    let (header, _) = l.peer.take_request().expect("our request");
+    let (spi, request) = l.rekey_request();
+    l.peer.send(&request);
+    l.take_answer(spi);
+    let refusal = notify(NotifyType::TS_UNACCEPTABLE);
+    l.peer.answer(header, &[refusal]);
+    l.run(30);
+    // A repeated request counts as one more here.
+    assert!(!l.pairs.is_empty());
+    for pair in &l.pairs {
+        assert!(
+            pair.0 > spi,
+            "a child after that of the crossing: {pair:08x?}"
+        );
+        assert!(l.peer.inbound.contains(&pair.1), "{pair:08x?}");
+    }
+    assert_eq!(l.peer.children(), 1);
 }

@@ -8,7 +8,11 @@
 //!   nobody. The interface is made here instead, and the script is `%disabled`; marks do the rest.
 //! - A database of certificates has to be there even where none is used. The image has an empty one, which is copied.
 //! - Its ESP proposals name no DH group: as at Oracle's, the child of IKE_AUTH comes up without one, and rekeys use the
-//!   group of the IKE_SA (`pfs=yes`).
+//!   group of the IKE_SA (`pfs=yes`), and no other: a public value of another group is INVALID_SYNTAX.
+//! - As responder it sends on a new child before its answer has left: what is on the way until the initiator has the keys is lost.
+//! - A request that it answers ends the repetition of its own one on the same IKE_SA; a rekey that is put off with
+//!   TEMPORARY_FAILURE it does not try again before the lifetime is over.
+//! - Of IKE_SAs that crossed it leaves its children with the one whose request it answered first.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

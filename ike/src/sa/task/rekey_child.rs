@@ -122,15 +122,18 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
                 }
             }
         }
-        child::Outcome::Later
-        | child::Outcome::NotFound
-        | child::Outcome::PfsRefused
-        | child::Outcome::Failed
-            if crossed.is_some() =>
-        {
+        child::Outcome::Later | child::Outcome::NotFound if crossed.is_some() => {
             // The peer did not see a collision: what it has made is what follows.
             if let Some(theirs) = crossed {
                 follow_peer(sa, turn, old, theirs.spi_in);
+            }
+        }
+        child::Outcome::PfsRefused | child::Outcome::Failed if crossed.is_some() => {
+            // The same; but Libreswan has been seen to refuse a child in a crossing and to send on it all the
+            // same. One that is newer than both sets that right.
+            if let Some(theirs) = crossed {
+                follow_peer(sa, turn, old, theirs.spi_in);
+                sa.postpone(turn, Task::RekeyChild(theirs.spi_in));
             }
         }
         child::Outcome::Later => sa.postpone(turn, Task::RekeyChild(old)),
