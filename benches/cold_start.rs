@@ -80,6 +80,7 @@ struct Run {
 
 /// The programs of a stack. They end when it is dropped.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Running {
     Causeway(Gateway),
     Frr(StrongSwan, Frr),

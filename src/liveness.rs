@@ -38,8 +38,8 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// Longer than any packet that is heard.
 const BUFFER: usize = 256;
 
-/// How many datagrams are taken from one socket before the clock is looked at again.
-const AT_ONCE: usize = 64;
+/// How many datagrams are taken from one socket before the clock is looked at again: more than its buffer holds for honest peers.
+const AT_ONCE: usize = 1024;
 
 /// All sessions, their sockets and their thread.
 pub(crate) struct Liveness {
@@ -193,15 +193,21 @@ impl Shared {
 
     /// The thread: until the loop is gone.
     fn run(&self, events: &mpsc::Sender<Event>) {
+        let mut receivers: Vec<(Hops, Arc<UdpSocket>)> = Vec::new();
         loop {
+            // What has arrived by now is heard before anything is taken for silence, however long we were kept from running.
+            let now = Instant::now();
+            for (hops, socket) in &receivers {
+                self.receive(now, *hops, socket);
+            }
             let mut state = self.lock();
-            state.sessions.handle_timeout(Instant::now());
+            state.sessions.handle_timeout(now);
             state.flush();
             let Ok(all_are_told) = state.tell(events) else {
                 return;
             };
             let deadline = state.sessions.poll_timeout();
-            let receivers: Vec<(Hops, Arc<UdpSocket>)> = state
+            receivers = state
                 .receivers
                 .iter()
                 .map(|(hops, socket)| (*hops, socket.clone()))
@@ -211,43 +217,34 @@ impl Shared {
             if !all_are_told {
                 pause = Some(pause.map_or(PATIENCE, |pause| pause.min(PATIENCE)));
             }
-            let ready = match self.wait(&receivers, pause) {
-                Ok(ready) => ready,
-                Err(Errno::EINTR) => continue,
+            match self.wait(&receivers, pause) {
+                Ok(()) | Err(Errno::EINTR) => {}
                 Err(error) => {
                     warn!("BFD cannot wait for packets: {error}");
                     return;
                 }
-            };
-            for (hops, socket) in ready {
-                self.receive(hops, &socket);
             }
         }
     }
 
-    /// The sockets that have something, once there is one, or the pause is over, or something has changed.
+    /// Until a socket has something, or the pause is over, or something has changed.
     fn wait(
         &self,
         receivers: &[(Hops, Arc<UdpSocket>)],
         pause: Option<Duration>,
-    ) -> Result<Vec<(Hops, Arc<UdpSocket>)>, Errno> {
+    ) -> Result<(), Errno> {
         let mut waited: Vec<PollFd<'_>> = receivers
             .iter()
             .map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
             .chain([PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)])
             .collect();
         ppoll(&mut waited, pause.map(TimeSpec::from_duration), None)?;
-        let ready: Vec<bool> = waited
-            .iter()
-            .map(|fd| fd.any().unwrap_or_default())
-            .collect();
         // Empty it, or do nothing if it is.
         let _ = self.wake.read();
-        let ready = receivers.iter().zip(ready).filter(|(_, ready)| *ready);
-        Ok(ready.map(|(one, _)| one.clone()).collect())
+        Ok(())
     }
 
-    fn receive(&self, hops: Hops, socket: &UdpSocket) {
+    fn receive(&self, now: Instant, hops: Hops, socket: &UdpSocket) {
         let mut buffer = [0; BUFFER];
         for _ in 0..AT_ONCE {
             match take(socket, &mut buffer) {
@@ -261,9 +258,7 @@ impl Shared {
                     };
                     let datagram = buffer.get(..taken.length).unwrap_or_default();
                     let mut state = self.lock();
-                    state
-                        .sessions
-                        .handle_datagram(Instant::now(), &arrival, datagram);
+                    state.sessions.handle_datagram(now, &arrival, datagram);
                     state.flush();
                 }
                 // Not what was asked for.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use lab::OrFail as _;
 
 /// The folders of the tree.
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 15] = [
     "benches",
+    "bfd",
     "bgpd",
     "config",
     "crypto",
@@ -73,7 +74,7 @@ fn each_link_of_a_document_leads_somewhere() {
 fn each_test_that_the_rfc_coverage_names_exists() {
     let mut tests = BTreeSet::new();
     for folder in [
-        "bgpd", "config", "crypto", "esp", "ike", "src", "tests", "vti",
+        "bfd", "bgpd", "config", "crypto", "esp", "ike", "src", "tests", "vti",
     ] {
         for file in rust_files(&root().join(folder)) {
             let text = read(&file);

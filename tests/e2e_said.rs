@@ -237,7 +237,25 @@ fn another_group_at_the_first_rekey() {
     assert!(bed.gateway.command(&["tunnel", "oci-1", "rekey"]).ok());
     insta::assert_snapshot!(bed.line("CREATE_CHILD_SA"), @"oci-1 with 198.51.100.1:4500: CREATE_CHILD_SA: the peer refuses to rekey the CHILD_SA with NO_PROPOSAL_CHOSEN: the tunnel goes on until its CHILD_SA expires, and is then set up afresh. The ciphers were accepted before, so what it refuses is the Diffie-Hellman group (PFS); tried: ecp384. Put the peer's PFS group into esp, or let pfs permit what it wants, or set PFS there to one of ours; site file: esp (line 11), pfs (line 12); Oracle's console: the Perfect forward secrecy Diffie-Hellman group in the tunnel's Phase two (IPSec) configuration (pfs-dh-group)");
     assert_eq!(bed.gateway.tunnel("oci-1")["state"], "up");
+    assert!(
+        bed.gateway.problems().contains("(PFS)"),
+        "it will not stay so"
+    );
     assert_eq!(bed.swan.installed().len(), 1);
+}
+
+#[test]
+fn another_group_when_the_peer_rekeys_first() {
+    let file = SiteFile::reference().add(
+        "tunnel.oci-1",
+        "esp = [\"aes256gcm16-ecp384\"]\npfs = \"strict\"",
+    );
+    let bed = Bed::up(&file, |connection| {
+        "aes256gcm16-modp3072".clone_into(&mut connection.esp);
+    });
+    assert!(bed.swan.rekey_child("cpe").ok());
+    insta::assert_snapshot!(bed.line("CREATE_CHILD_SA"), @"oci-1 with 198.51.100.1:4500: CREATE_CHILD_SA: no common ESP (phase 2) proposal: we accept aes256gcm16-ecp384, the peer offers aes256gcm16-modp3072-noesn; nearest: group ecp384 here against modp3072 there; site file: esp (line 11); Oracle's console: the Perfect forward secrecy Diffie-Hellman group in the tunnel's Phase two (IPSec) configuration (pfs-dh-group)");
+    assert_eq!(bed.gateway.tunnel("oci-1")["state"], "up");
 }
 
 #[test]
@@ -313,6 +331,23 @@ fn nothing_comes_back() {
     let bed = Bed::start_on(site, &SiteFile::reference(), |_| {});
     insta::assert_snapshot!(bed.line("IKE_SA_INIT"), @"oci-1 with 198.51.100.1:500: IKE_SA_INIT: no answer after N s (attempt N): is the address right, and are UDP 500 and 4500 open on the way? site file: remote (line 12); Oracle's console: the tunnel's Oracle VPN IP address (vpn-ip)");
     assert!(block.dropped() > 0);
+}
+
+#[test]
+fn a_peer_that_falls_silent() {
+    let file = SiteFile::reference().add(
+        "tunnel.oci-1",
+        "liveness = \"2s\"\nliveness-timeout = \"4s\"",
+    );
+    let mut bed = Bed::up(&file, |_| {});
+    bed.swan.kill();
+    insta::assert_snapshot!(bed.line("INFORMATIONAL"), @"oci-1 with 198.51.100.1:4500: INFORMATIONAL: no answer after N s (attempt N): is the address right, and are UDP 500 and 4500 open on the way? It was answered before, so the peer or the way to it is gone");
+    let next = eventually(Scene::SOON * 2, "the peer is tried again", || {
+        let tunnel = bed.gateway.tunnel("oci-1");
+        let attempts = tunnel["attempts"].as_u64()?;
+        (tunnel["state"] == "connecting" && attempts > 1).then_some(attempts)
+    });
+    println!("attempt {next}");
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Sessions {
         let session = Session::new(&mut turn, name.clone(), config, discriminator);
         self.sessions.insert(discriminator, session);
         self.names.insert(name.clone(), discriminator);
-        self.handle_timeout(now);
+        self.do_what_is_due(now, discriminator);
         Ok(())
     }
 
@@ -145,8 +145,8 @@ impl Sessions {
             && let Some((session, mut turn)) = self.session(now, known)
         {
             session.leave(&mut turn);
+            self.do_what_is_due(now, known);
         }
-        self.handle_timeout(now);
     }
 
     /// The names of all sessions that are wanted.
@@ -164,10 +164,11 @@ impl Sessions {
             }
             Err(why) => self.discard(arrival, why),
         }
-        self.handle_timeout(now);
+        self.limit();
     }
 
-    /// Does what is due.
+    /// Does what is due. Hand over first what has arrived until `now`: a program that was kept from running must not take what waits
+    /// in its own sockets for silence. So no other call ends a session for silence.
     pub fn handle_timeout(&mut self, now: Instant) {
         for session in self.sessions.values_mut() {
             let mut turn = Turn {
@@ -179,6 +180,18 @@ impl Sessions {
             session.handle_timeout(&mut turn);
         }
         self.sessions.retain(|_, session| !session.is_gone(now));
+        self.limit();
+    }
+
+    /// Does what one session that was just begun or ended has to do at once.
+    fn do_what_is_due(&mut self, now: Instant, whose: Discriminator) {
+        if let Some((session, mut turn)) = self.session(now, whose) {
+            session.handle_timeout(&mut turn);
+        }
+        self.limit();
+    }
+
+    fn limit(&mut self) {
         self.transmits.truncate(MOST_WAITING);
         self.events.truncate(MOST_WAITING);
     }

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use config::model::{
-    Alias, Asn, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Role, Site,
+    Alias, Asn, Bfd, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Role, Site,
 };
 use config::{Code, Loaded, Source, Unseen, load};
 
@@ -229,6 +229,40 @@ fn what_only_the_kernels_plane_knows_is_warned_about_in_user_space() {
     assert_eq!(with(forced, offload), 1);
     assert_eq!(with(forced, "offload = \"packet\"\n"), 0);
     assert_eq!(with(&format!("{forced}offload = \"none\"\n"), offload), 0);
+}
+
+#[test]
+fn bfd_is_off_on_or_a_table_with_defaults() {
+    let bfd = |line: &str| {
+        let text = format!(
+            "{GATEWAY}[bgp]\nasn = 65000\n[bgp.neighbor.node]\naddresses = [\"192.168.2.31\", \"192.168.2.32\"]\nremote-asn = 65001\nimport = \"none\"\nexport = \"none\"\n{line}\n"
+        );
+        let neighbors = site(&text).bgp.unwrap().neighbors;
+        assert_eq!(neighbors[0].bfd, neighbors[1].bfd);
+        neighbors[0].bfd.clone()
+    };
+    assert_eq!(bfd(""), None);
+    assert_eq!(bfd("bfd = false"), None);
+    let usual = Bfd {
+        min_tx: Duration::from_millis(300),
+        min_rx: Duration::from_millis(300),
+        multiplier: 3,
+        multihop: false,
+        passive: false,
+        strict: false,
+    };
+    assert_eq!(bfd("bfd = true"), Some(usual.clone()));
+    assert_eq!(bfd("bfd = {}"), Some(usual));
+    let written = "[bgp.neighbor.node.bfd]\nmin-tx = \"50ms\"\nmin-rx = \"1m\"\nmultiplier = 5\nmultihop = true\npassive = true\nstrict = true";
+    let expected = Bfd {
+        min_tx: Duration::from_millis(50),
+        min_rx: Duration::from_secs(60),
+        multiplier: 5,
+        multihop: true,
+        passive: true,
+        strict: true,
+    };
+    assert_eq!(bfd(written), Some(expected));
 }
 
 #[test]

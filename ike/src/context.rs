@@ -129,6 +129,14 @@ impl Context {
         self.graves.insert(spi, (connection, now + INBOUND_GRACE));
     }
 
+    /// Lets the peer use what was buried of a connection at least until then.
+    pub(crate) fn delay_burials(&mut self, connection: ConnectionId, until: Instant) {
+        let graves = self.graves.values_mut();
+        for (_, at) in graves.filter(|(id, _)| *id == connection) {
+            *at = until.max(*at);
+        }
+    }
+
     /// Removes the inbound SAs whose grace is over, or all of `connection`'s at once.
     pub(crate) fn exhume(&mut self, now: Instant, connection: Option<ConnectionId>) {
         let due: Vec<u32> = self

@@ -110,13 +110,28 @@ fn tunnel_table(status: &Value, paint: Paint) -> Vec<String> {
             octets(number(&tunnel["traffic"], "octets_in")),
             octets(number(&tunnel["traffic"], "octets_out")),
         ]);
-        if let Some(reason) = tunnel["reason"].as_str() {
-            reasons.push(format!("{}: {}", text(tunnel, "name"), paint.bad(reason)));
+        if let Some(reason) = reason(tunnel) {
+            reasons.push(format!("{}: {}", text(tunnel, "name"), paint.bad(&reason)));
         }
     }
     let mut lines = table.lines();
     lines.append(&mut reasons);
     lines
+}
+
+/// Why a tunnel is not up, and what comes next.
+fn reason(tunnel: &Value) -> Option<String> {
+    let reason = tunnel["reason"].as_str()?;
+    Some(match tunnel["next_attempt_seconds"].as_u64() {
+        Some(seconds) => format!(
+            "{reason}; {} so far, the next in {seconds} s",
+            super::number(
+                usize::try_from(number(tunnel, "attempts")).unwrap_or(usize::MAX),
+                "attempt"
+            )
+        ),
+        None => reason.to_owned(),
+    })
 }
 
 fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
@@ -126,8 +141,8 @@ fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
         state(text(tunnel, "state"), paint),
         span(number(tunnel, "seconds_in_state"))
     )];
-    if let Some(reason) = tunnel["reason"].as_str() {
-        lines.push(format!("  reason      {}", paint.bad(reason)));
+    if let Some(reason) = reason(tunnel) {
+        lines.push(format!("  reason      {}", paint.bad(&reason)));
     }
     lines.push(format!(
         "  interface   {} ({}) {} to {}, mtu {}, reqid {}",

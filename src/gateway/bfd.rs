@@ -202,3 +202,6 @@ fn same_way(one: &Watch, other: &Watch) -> bool {
     };
     way(one) == way(other)
 }
+
+#[cfg(test)]
+mod tests;

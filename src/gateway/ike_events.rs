@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ike::{ChildSa, Diagnosis, DownReason, Event, Negotiation, Note};
+use ike::wire::Exchange;
+use ike::{ChildSa, Diagnosis, DownReason, Event, Negotiation, Note, Role};
 use tracing::{debug, info, trace, warn};
 use vti::plane::{Encap, SaSpec, TunnelId};
 
@@ -41,6 +42,7 @@ impl Gateway {
             } => {
                 self.judge_suite(now, connection.0, Negotiation::Ike, &suite);
                 let name = self.tunnel_name(connection.0);
+                self.rekeyed(connection.0, Negotiation::Ike);
                 info!(tunnel = %name, "IKE_SA rekeyed");
                 self.journal.record(now, format!("{name}: IKE_SA rekeyed"));
             }
@@ -69,6 +71,7 @@ impl Gateway {
                 ..
             } => {
                 let name = self.tunnel_name(connection.0);
+                self.rekeyed(connection.0, Negotiation::Esp);
                 info!(tunnel = %name, "CHILD_SA rekeyed, inbound SPI {new_spi_in:08x}");
                 self.journal
                     .record(now, format!("{name}: CHILD_SA rekeyed"));
@@ -99,7 +102,18 @@ impl Gateway {
             warn!("{}", said.text);
             self.journal.record(now, said.text.clone());
         }
+        let is_rekey =
+            diagnosis.exchange == Exchange::CreateChildSa && diagnosis.role == Role::Initiator;
+        if let Some(what) = said::negotiation(&diagnosis.cause).filter(|_| is_rekey) {
+            tunnel.note_rekey(what, Some(said.text.clone()));
+        }
         tunnel.note_said(now, said);
+    }
+
+    fn rekeyed(&mut self, id: u32, what: Negotiation) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.note_rekey(what, None);
+        }
     }
 
     /// Says so when the peer has chosen other algorithms than before: the tunnel works, and the next who looks for a fault should know.
@@ -307,10 +321,10 @@ pub(crate) fn encap(encapsulated: bool, local_port: u16, remote_port: u16) -> En
     }
 }
 
-fn words(role: ike::Role) -> &'static str {
+fn words(role: Role) -> &'static str {
     match role {
-        ike::Role::Initiator => "initiated by us,",
-        ike::Role::Responder => "initiated by the peer,",
+        Role::Initiator => "initiated by us,",
+        Role::Responder => "initiated by the peer,",
     }
 }
 

@@ -216,19 +216,43 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
                     },
                 vec![],
             ),
-            _ => (nothing, vec![Topic::Remote]),
+            Exchange::Informational | Exchange::CreateChildSa => (
+                " It was answered before, so the peer or the way to it is gone".to_owned(),
+                vec![],
+            ),
+            Exchange::IkeSaInit | Exchange::Other(_) => (nothing, vec![Topic::Remote]),
         },
         Cause::PeerRefused {
             notify,
             negotiation,
         } => match (*notify, negotiation) {
-            (NotifyType::INVALID_MAJOR_VERSION, _) => (nothing, vec![Topic::Version]),
+            (NotifyType::INVALID_MAJOR_VERSION, _) => (
+                "; we speak IKEv2 and nothing else: set the peer to it".to_owned(),
+                vec![Topic::Version],
+            ),
             (_, Some(Negotiation::Ike)) => (nothing, vec![Topic::Ike]),
             (_, Some(Negotiation::Esp)) => (nothing, vec![Topic::Esp]),
             (_, None) => (nothing, Vec::new()),
         },
         Cause::AuthMethod { .. } => (nothing, vec![Topic::Psk]),
         Cause::Malformed { .. } | Cause::Local { .. } => (nothing, Vec::new()),
+    }
+}
+
+/// Which SA a cause is about, where it says so.
+pub(crate) const fn negotiation(cause: &Cause) -> Option<Negotiation> {
+    match cause {
+        Cause::NoProposal { negotiation, .. } | Cause::InvalidKe { negotiation, .. } => {
+            Some(*negotiation)
+        }
+        Cause::TsUnacceptable { .. } | Cause::PfsRefused { .. } => Some(Negotiation::Esp),
+        Cause::PeerRefused { negotiation, .. } => *negotiation,
+        Cause::Authentication { .. }
+        | Cause::IdMismatch { .. }
+        | Cause::NoAnswer { .. }
+        | Cause::AuthMethod { .. }
+        | Cause::Malformed { .. }
+        | Cause::Local { .. } => None,
     }
 }
 
@@ -316,3 +340,6 @@ fn is_private(address: IpAddr) -> bool {
         IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests;

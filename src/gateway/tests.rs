@@ -59,6 +59,8 @@ struct Bed {
     now: Instant,
     gateway: Gateway,
     cloud: ike::Endpoint,
+    /// The cloud's connection with us.
+    theirs: ike::Connection,
     /// What the data plane does not take.
     refuses: Vec<Refused>,
     /// What it was asked to take, refused or not.
@@ -106,11 +108,12 @@ impl Bed {
         let gateway = Gateway::new(now, plan, [1; 32], [2; 32], Inherited::default())
             .expect("the gateway starts");
         let mut cloud = ike::Endpoint::new(ike::EndpointConfig::default(), [3; 32]);
-        cloud.command(now, ike::Command::Add(Box::new(theirs)));
+        cloud.command(now, ike::Command::Add(Box::new(theirs.clone())));
         let mut bed = Self {
             now,
             gateway,
             cloud,
+            theirs,
             refuses: refuses.to_vec(),
             asked: Vec::new(),
             inbound: Vec::new(),

@@ -65,7 +65,9 @@ pub(crate) struct Tunnel {
     /// Where to change what it is about.
     pub(crate) fields: Vec<Field>,
     /// The suites that were negotiated last.
-    suites: Suites,
+    suites: BySa,
+    /// Why the peer does not let them be rekeyed, since it last did.
+    refused_rekeys: BySa,
     /// Why the network card does not do what it was asked for.
     pub(crate) offload_refused: Option<String>,
     /// How often packets stopped passing.
@@ -93,11 +95,20 @@ pub(crate) struct Tunnel {
     refused: Option<Refusal>,
 }
 
-/// The suites of the last IKE_SA and of the last CHILD_SA, in words.
+/// Something in words about the IKE_SA, and about the CHILD_SA.
 #[derive(Clone, Default)]
-struct Suites {
+struct BySa {
     ike: Option<String>,
     esp: Option<String>,
+}
+
+impl BySa {
+    const fn of(&mut self, what: Negotiation) -> &mut Option<String> {
+        match what {
+            Negotiation::Ike => &mut self.ike,
+            Negotiation::Esp => &mut self.esp,
+        }
+    }
 }
 
 /// What the data plane did not take last.
@@ -123,7 +134,8 @@ impl Tunnel {
             reason: None,
             failure: None,
             fields: Vec::new(),
-            suites: Suites::default(),
+            suites: BySa::default(),
+            refused_rekeys: BySa::default(),
             offload_refused: None,
             downs: 0,
             lost_sas: 0,
@@ -197,17 +209,26 @@ impl Tunnel {
 
     /// Learns the suite that was negotiated. Returns the one before it, where that was another one.
     pub(crate) fn take_suite(&mut self, what: Negotiation, suite: &str) -> Option<String> {
-        let last = match what {
-            Negotiation::Ike => &mut self.suites.ike,
-            Negotiation::Esp => &mut self.suites.esp,
-        };
-        let before = last.replace(suite.to_owned());
+        let before = self.suites.of(what).replace(suite.to_owned());
         before.filter(|before| before != suite)
     }
 
     /// The site file has changed what is offered, so that another suite is no surprise.
     pub(crate) fn forget_suites(&mut self) {
-        self.suites = Suites::default();
+        self.suites = BySa::default();
+        self.refused_rekeys = BySa::default();
+    }
+
+    /// The peer refused to have the IKE_SA or the CHILD_SA rekeyed, for this reason, or none: it was rekeyed.
+    pub(crate) fn note_rekey(&mut self, what: Negotiation, refused: Option<String>) {
+        *self.refused_rekeys.of(what) = refused;
+    }
+
+    /// Why the tunnel, which is up, will not stay so: its SAs cannot be rekeyed.
+    pub(crate) fn will_fail(&self) -> impl Iterator<Item = &str> {
+        let BySa { ike, esp } = &self.refused_rekeys;
+        let refused = esp.iter().chain(ike).map(String::as_str);
+        refused.filter(|_| self.up)
     }
 
     /// Takes the way to the peer, and says what IKE has to be told.

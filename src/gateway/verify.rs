@@ -344,7 +344,7 @@ impl Gateway {
         let Some(it) = self.verifications.get_mut(&id).filter(|_| ours) else {
             return;
         };
-        let about = negotiation(&diagnosis.cause);
+        let about = said::negotiation(&diagnosis.cause);
         let Some(now_rekeyed) = it
             .negotiation()
             .filter(|now| about.is_none_or(|it| it == *now))
@@ -448,23 +448,6 @@ impl Gateway {
             suite: sa.suite,
             group,
         })
-    }
-}
-
-/// Which SA a cause is about, where it says so.
-const fn negotiation(cause: &Cause) -> Option<Negotiation> {
-    match cause {
-        Cause::NoProposal { negotiation, .. } | Cause::InvalidKe { negotiation, .. } => {
-            Some(*negotiation)
-        }
-        Cause::TsUnacceptable { .. } | Cause::PfsRefused { .. } => Some(Negotiation::Esp),
-        Cause::PeerRefused { negotiation, .. } => *negotiation,
-        Cause::Authentication { .. }
-        | Cause::IdMismatch { .. }
-        | Cause::NoAnswer { .. }
-        | Cause::AuthMethod { .. }
-        | Cause::Malformed { .. }
-        | Cause::Local { .. } => None,
     }
 }
 

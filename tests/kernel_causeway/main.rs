@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 
 use lab::{Ns, eventually_true, ping};
 
-use crate::pair::{HERE, Pair, SOON, Side, THERE};
+use crate::pair::{CAUSEWAY, HERE, Pair, SOON, Side, THERE};
 
 /// Traffic both ways, full-sized packets too, and rekeys of both SAs from either side under it, with nothing lost.
 #[track_caller]
@@ -79,5 +79,9 @@ fn forwarded_connections_agree_on_segments_that_fit_the_tunnel() {
     let agreed = lab::tcp_segments(far, near, Ipv4Addr::new(192, 168, 2, 250));
     assert_eq!(agreed, [FITS; 2]);
     assert!(pair.here.stop().success(), "{}", pair.here.log());
-    assert!(!has_rules(&pair.ns[1]));
+    let left = &pair.ns[1];
+    assert!(!has_rules(left));
+    let file = pair.here.dir().join("site.toml").display().to_string();
+    let plan = left.exec(&[CAUSEWAY, "plan", &file]);
+    assert!(plan.contains("maxseg size set rt mtu"), "{plan}");
 }

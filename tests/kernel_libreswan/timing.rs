@@ -14,7 +14,7 @@ fn its_own_rekeys_at_its_own_times_lose_nothing() {
     ends.theirs.ike_rekey = 22;
     let tunnel = ends.start();
     // It asked before we were there, and asks again.
-    tunnel.here.wait_for_tunnels(&["drg"], SOON);
+    tunnel.is_up();
     let flows = tunnel.flows();
     for what in ["rekeyed Child SA", "rekeyed IKE SA"] {
         eventually_true(SOON * 3, what, || tunnel.swan.log().contains(what));

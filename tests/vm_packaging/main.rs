@@ -117,13 +117,16 @@ fn the_package_installs_starts_upgrades_goes_and_leaves_nothing() {
     host.run("mkdir /etc/systemd/system/causeway.service.d");
     host.write(DROP_IN, "[Service]\nLoadCredential=cloud:/root/cloud.psk");
     let configured = host.run(CONFIGURATION);
-    host.run("setsid ping -i 0.2 -I 192.168.2.1 10.0.0.1 >/root/ping 2>&1 </dev/null & echo $! >/root/pinging");
+    host.run("setsid ping -D -O -i 0.2 -I 192.168.2.1 10.0.0.1 >/root/ping 2>&1 </dev/null & echo $! >/root/pinging");
     host.run("dpkg -i /root/second.deb");
     let upgraded = host.wait_until_it_carries();
     let pinged = host.run("kill -INT $(cat /root/pinging); sleep 0.5; tail -3 /root/ping");
     println!("while it was upgraded: {}", pinged.trim());
     // With the kernel's data plane nobody notices.
-    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+    if !pinged.contains(" 0% packet loss") {
+        let unanswered = "grep 'no answer' /root/ping; journalctl -b --no-pager -o short-iso-precise -u causeway | tail -60; tail -60 /root/cloud/log";
+        panic!("{pinged}\n{}", host.run(unanswered));
+    }
     assert_ne!(upgraded, again);
     assert_eq!(host.run(CONFIGURATION), configured);
     let version = host.run("dpkg-query -W -f '${Version}' causeway");

@@ -1,11 +1,14 @@
 //! One system against packets made by hand: the table of states, demand mode, polls, and what is not heard.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bfd::{
     Arrival, AuthenticationType, ControlPacket, Diagnostic, Discard, Discriminator, DownReason,
     Event, Hops, SessionConfig, SessionName, State,
 };
+
+use proptest::prelude::*;
 
 use crate::world::{LEFT, World, address, config, ms, terms};
 
@@ -139,6 +142,24 @@ fn silence_ends_init_as_well_as_up_and_is_told_only_of_up() {
         });
         assert_eq!(downs.count(), falls);
     }
+}
+
+#[test]
+fn what_has_arrived_by_now_counts_although_we_come_late_to_hear_it() {
+    let mut world = brought_to(State::Up);
+    let now = world.now + ms(5_000);
+    let packet = from_peer(&world, State::Up).emit();
+    let arrival = Arrival {
+        from: address(1),
+        to: address(0),
+        interface: Some("eth0"),
+        ttl: 255,
+        hops: Hops::Single,
+    };
+    world.ends[LEFT].handle_datagram(now, &arrival, &packet);
+    world.ends[LEFT].handle_timeout(now);
+    world.now = now;
+    assert_eq!(world.view(LEFT).state, State::Up);
 }
 
 #[test]
@@ -391,5 +412,75 @@ fn two_sessions_with_one_peer_are_told_apart_by_interface_and_distance() {
         world.ends[LEFT].handle_datagram(now, &arrival, &first.emit());
         let view = world.ends[LEFT].view(now, &SessionName::from(expected));
         assert_eq!(view.map(|it| it.state), Some(State::Init), "{expected}");
+    }
+}
+
+prop_compose! {
+    fn any_packet_of_the_peer()(
+        state in prop::sample::select(vec![State::AdminDown, State::Down, State::Init, State::Up]),
+        flags in any::<[bool; 4]>(),
+        detect_mult in 1u8..,
+        intervals in prop::array::uniform2(prop_oneof![0..3_000_000u32, any::<u32>()]),
+        knows_us in prop::bool::weighted(0.9),
+        pause in 0..2_000u64,
+    ) -> (ControlPacket, bool, u64) {
+        let [poll, final_, demand, control_plane_independent] = flags;
+        let [desired_min_tx, required_min_rx] = intervals.map(|it| Duration::from_micros(it.into()));
+        let packet = ControlPacket {
+            diagnostic: Diagnostic::NONE,
+            state,
+            poll,
+            final_,
+            control_plane_independent,
+            demand,
+            detect_mult,
+            my_discriminator: Discriminator(NonZeroU32::MIN),
+            your_discriminator: None,
+            desired_min_tx,
+            required_min_rx,
+            required_min_echo_rx: Duration::ZERO,
+            authentication: None,
+        };
+        (packet, knows_us, pause)
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_peer_says_we_send_no_faster_than_agreed_and_ups_and_downs_alternate(
+        said in prop::collection::vec(any_packet_of_the_peer(), 1..60),
+    ) {
+        let mut world = alone(43);
+        let began = world.age();
+        let mut polls = 0;
+        for (mut packet, knows_us, pause) in said {
+            if knows_us {
+                packet.your_discriminator = Some(world.view(LEFT).discriminator);
+            }
+            polls += usize::from(packet.poll);
+            hear(&mut world, &packet);
+            world.run(ms(pause));
+        }
+        let answers = world.sent.iter().filter(|(.., packet)| packet.final_).count();
+        prop_assert!(answers <= polls);
+        // Three quarters of 300 ms between two periodic packets, and one more between them where the state has changed.
+        let periods = (world.age() - began).as_millis() / 225 + 2;
+        let others = u128::try_from(world.sent.len() - answers).expect("a count");
+        prop_assert!(others <= 2 * periods, "{others} packets in {periods} periods");
+        let mut is_up = false;
+        for event in world.told(LEFT) {
+            match event {
+                Event::Up { .. } => {
+                    prop_assert!(!is_up);
+                    is_up = true;
+                }
+                Event::Down { .. } => {
+                    prop_assert!(is_up);
+                    is_up = false;
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(is_up, world.view(LEFT).state == State::Up);
     }
 }

@@ -1,5 +1,7 @@
 //! What comes in on a connection, and what each state makes of it (RFC 4271, section 8.2.2).
 
+use std::time::Duration;
+
 use super::connection::{Connection, Direction, Handshake, SETTLING, Step, count};
 use super::{Dial, Phase, Received, Session, State, Turn};
 use crate::error::SessionError;
@@ -13,6 +15,9 @@ enum Place {
     Established,
     Rival,
 }
+
+/// How much later than the connection that was established one may come that was opened at the same time.
+const CROSSING: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Takes octets that came in; [`Session::next`] makes something of them.
@@ -284,7 +289,17 @@ impl Session {
         let Some(mut rival) = it.rival.take() else {
             return;
         };
-        if it.agreed.graceful_restart.is_some() && has_restarted(turn, &rival, message) {
+        // Of a peer that has just come back both sides' connections may cross, and each of its OPENs says that it has restarted.
+        let is_its_return = it
+            .agreed
+            .graceful_restart
+            .as_ref()
+            .is_some_and(|it| it.restarted)
+            && turn.now < self.since + CROSSING;
+        if it.agreed.graceful_restart.is_some()
+            && !is_its_return
+            && has_restarted(turn, &rival, message)
+        {
             it.connection.close(turn, &mut self.sent, None);
             let reason = "the peer has restarted and connected anew".to_owned();
             self.lost(turn, DownReason::ConnectionLost { reason });

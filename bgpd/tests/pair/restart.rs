@@ -365,6 +365,50 @@ fn a_peer_back_before_its_death_was_noticed_takes_its_session_over() {
 }
 
 #[test]
+fn two_connections_that_cross_when_a_peer_returns_are_no_second_restart() {
+    let mut now = Instant::now();
+    let (remote, local) = (([10, 0, 0, 0], 40000).into(), ([10, 0, 0, 1], 179).into());
+    // What the peer says on each of its connections.
+    let mut peer = Speaker::restarted(now, speaker(65000, [1, 1, 1, 1]), [2; 32], 60 * SECOND);
+    let mut passive = graceful(peer_b());
+    passive.passive = true;
+    peer.command(now, add(passive)).unwrap();
+    peer.handle_accepted(now, local, remote).unwrap();
+    let mut open = Vec::new();
+    while let Some(action) = peer.poll_action() {
+        if let Action::Send { bytes, .. } = action {
+            open.extend(bytes);
+        }
+    }
+
+    let mut helper = Speaker::new(config_b(), [1; 32]);
+    let mut passive = graceful(peer_a());
+    passive.passive = true;
+    helper.command(now, add(passive)).unwrap();
+    let lost = |speaker: &mut Speaker| {
+        std::iter::from_fn(|| speaker.poll_event())
+            .any(|event| matches!(event, Event::PeerDown { .. }))
+    };
+    let conn = helper.handle_accepted(now, remote, local).unwrap();
+    helper.handle_bytes(now, conn, &open);
+    helper.handle_bytes(now, conn, &keepalive());
+    now += SECOND;
+    let crossing = helper.handle_accepted(now, remote, local).unwrap();
+    helper.handle_bytes(now, crossing, &open);
+    assert!(!lost(&mut helper));
+    let closed = std::iter::from_fn(|| helper.poll_action()).filter_map(|action| match action {
+        Action::Close { conn } => Some(conn),
+        _ => None,
+    });
+    assert_eq!(closed.collect::<Vec<_>>(), [crossing]);
+    // Much later it has restarted again.
+    now += 20 * SECOND;
+    let anew = helper.handle_accepted(now, remote, local).unwrap();
+    helper.handle_bytes(now, anew, &open);
+    assert!(lost(&mut helper));
+}
+
+#[test]
 fn after_our_own_restart_end_of_rib_waits_until_everybody_has_been_heard() {
     let mut world = World::new(4);
     let a = world.add(speaker(65000, [1, 1, 1, 1]), &["10.0.0.0"]);

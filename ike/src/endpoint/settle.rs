@@ -23,7 +23,7 @@ const CROSSING_GRACE: Duration = Duration::from_millis(500);
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
 /// How long a peer that has restarted may take to say that it has its new child.
-const CLINGING: Duration = Duration::from_secs(1);
+const CLINGING: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     pub(super) fn settle(&mut self, now: Instant) {
@@ -77,6 +77,13 @@ impl Endpoint {
                 if let Some(e) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
                     e.unconfirmed_until = None;
                 }
+            }
+            Effect::Inherited { spi } => {
+                let heir = self.sas.get_mut(&spi).and_then(Sa::established_mut);
+                let children = heir.into_iter().flat_map(|e| e.children.values_mut());
+                children
+                    .filter(|child| child.doomed)
+                    .for_each(|child| child.reap_soon(now));
             }
             Effect::Doom { spi, in_favour_of } => {
                 if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
@@ -169,6 +176,7 @@ impl Endpoint {
             }
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
                 tunnel.clings_until = Some(now + CLINGING);
+                self.cx.delay_burials(id, now + CLINGING);
             }
             self.cx
                 .events

@@ -66,6 +66,9 @@ pub(crate) struct Established {
 /// Two children may stand side by side so long before one is chosen.
 const CHILD_CROSSING: Duration = Duration::from_secs(2);
 
+/// Children that were made in so much time of each other may be from exchanges that crossed.
+const CREATED_AT_ONCE: Duration = Duration::from_secs(20);
+
 /// What an IKE SA is made from.
 pub(crate) struct Birth {
     pub(crate) channel: Channel,
@@ -399,6 +402,21 @@ impl Established {
             self.choose_child_at = Some(at);
             return;
         }
+        if let Some(newest) = current.iter().max_by_key(|child| child.created)
+            && newest.role == Role::Responder
+        {
+            // Long after the others the peer has asked for one more: it has lost them, whatever it says. Libreswan
+            // does so when IKE SAs that crossed took its children along.
+            let (heir, since) = (newest.sa.spi_in, newest.created);
+            let lost = |child: &&mut Child| child.created + CREATED_AT_ONCE < since;
+            current
+                .iter_mut()
+                .filter(|child| lost(child))
+                .for_each(|child| {
+                    child.replaced_by_peer(now, heir);
+                });
+            current.retain(|child| child.is_current());
+        }
         current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
         // The highest of the low nonces stays.
         let stays = current.len() - 1;
@@ -471,6 +489,9 @@ impl Established {
         // With the end of this one the peer asks for no answer here any more: it has the rival, or never will.
         if let Some(spi) = self.rival {
             cx.effects.push_back(Effect::Confirm { spi });
+        }
+        if let Some(spi) = self.replaced_by {
+            cx.effects.push_back(Effect::Inherited { spi });
         }
         // One that lost a crossed rekeying, or may have, was never announced: its end is no event.
         if self.replaced_by.is_none() && !self.awaits_children {

@@ -60,6 +60,9 @@ pub(crate) enum Effect {
     },
     /// The peer knows the SA with this SPI of ours.
     Confirm { spi: IkeSpi },
+    /// The SA that the one with this SPI of ours has replaced is at its end. The peer asks for no answer
+    /// there any more: of the children that came along it has those that lost a crossing, or never will.
+    Inherited { spi: IkeSpi },
     /// This SA lost against a crossed rekeying; the peer has to delete it.
     Doom { spi: IkeSpi, in_favour_of: IkeSpi },
     /// An exchange failed; the SA may or may not be gone.

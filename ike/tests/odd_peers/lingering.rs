@@ -193,3 +193,26 @@ fn a_peer_that_loses_a_collision_and_deletes_the_old_child_all_the_same_ends_wit
     l.run(400);
     assert_eq!((l.peer.children(), l.pairs.len()), (1, 1));
 }
+
+/// Libreswan, when it has lost its children together with an IKE SA that crossed another one.
+#[test]
+fn a_peer_that_has_lost_its_child_without_a_word_and_makes_another_one_is_met_on_that() {
+    // Which of the nonces is the lower one decides nothing here.
+    for _ in 0..4 {
+        let mut l = Lingering::new();
+        l.run(60);
+        let (old, ours) = l.pairs[0];
+        let (spi, nonce) = (l.spi(), l.peer.nonce());
+        let payloads = child_payloads(spi, nonce, None);
+        let request = l.peer.request(Exchange::CreateChildSa, &payloads);
+        l.peer.send(&request);
+        l.take_answer(spi);
+        l.pairs.retain(|pair| pair.0 != old);
+        let made = l.pairs[0].1;
+        assert_ne!(made, ours);
+        l.peer.command(Command::InboundTraffic { spi: made });
+        l.run(30);
+        assert_eq!((l.peer.children(), l.pairs.len()), (1, 1));
+        assert_eq!(l.peer.outbound, Some(spi));
+    }
+}

@@ -76,9 +76,22 @@ fn where_no_group_is_common_the_field_is_named_and_the_tunnel_lives_on() {
     judge(&report);
     assert!(bed.is_up());
     assert_eq!(bed.gateway.tunnels[&TUNNEL.0].downs, 0);
+    let will_fail = |bed: &Bed| bed.gateway.tunnels[&TUNNEL.0].will_fail().count();
+    assert_eq!(will_fail(&bed), 1, "it is up, and somebody has to act");
     // The same failure again is no news to the log, and news to who asked.
     let report = verify(&mut bed);
     judge(&report);
+    // The cloud's side is mended.
+    let mut theirs = bed.theirs.clone();
+    theirs.esp[0].groups = vec![Group::Curve25519];
+    bed.cloud
+        .command(bed.now, ike::Command::Replace(Box::new(theirs)));
+    bed.carry();
+    bed.pass(secs(60));
+    assert_eq!(will_fail(&bed), 1, "not known before it is tried");
+    let report = verify(&mut bed);
+    assert_eq!(report["verified"], true, "{report}");
+    assert_eq!(will_fail(&bed), 0);
 }
 
 #[test]

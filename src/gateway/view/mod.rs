@@ -153,6 +153,7 @@ impl Gateway {
                 tunnel.why_down().map(str::to_owned)
             };
             problems.extend(reason.map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name)));
+            problems.extend(tunnel.will_fail().map(str::to_owned));
         }
         problems.extend(
             self.host_failure

@@ -40,6 +40,8 @@ pub(super) struct TunnelView<'a> {
     lost_sas: u64,
     restored_policies: u64,
     attempts: u32,
+    /// Time until the next attempt, where one is waiting.
+    next_attempt_seconds: Option<u64>,
     site_line: usize,
     last_failure: Option<FailureView<'a>>,
     ike: Option<IkeView>,
@@ -147,6 +149,7 @@ pub(super) fn view<'a>(
         lost_sas: tunnel.lost_sas,
         restored_policies: tunnel.restored_policies,
         attempts: connection.map_or(0, |one| one.attempts),
+        next_attempt_seconds: connection.and_then(|one| one.next_attempt_in).map(seconds),
         site_line: plan.line,
         last_failure: tunnel.failure.as_ref().map(|(when, text)| FailureView {
             text: text.clone(),

@@ -75,17 +75,13 @@ impl Frr {
             dir,
         };
         eventually_true(START_LIMIT, "FRR answers", || {
-            frr.try_vty(&["show bgp summary json"]).is_ok()
-                && (frr.bfdd.is_none() || frr.try_vty_of("bfdd", &[]).is_ok())
+            frr.try_vty("bgpd", &["show bgp summary json"]).is_ok()
+                && (frr.bfdd.is_none() || frr.try_vty("bfdd", &[]).is_ok())
         });
         frr
     }
 
-    fn try_vty(&self, commands: &[&str]) -> std::io::Result<String> {
-        self.try_vty_of("bgpd", commands)
-    }
-
-    fn try_vty_of(&self, daemon: &str, commands: &[&str]) -> std::io::Result<String> {
+    fn try_vty(&self, daemon: &str, commands: &[&str]) -> std::io::Result<String> {
         let mut vty = Vty::open(&self.dir.join(format!("{daemon}.vty")))?;
         let mut said = String::new();
         for command in commands {
@@ -100,15 +96,25 @@ impl Frr {
     /// When it refuses one.
     #[track_caller]
     pub fn vty(&self, commands: &[&str]) -> String {
-        self.try_vty(commands)
-            .or_fail(format_args!("tell bgpd {commands:?}"))
+        self.tell("bgpd", commands)
     }
 
-    /// The answer of a `show … json` command.
+    #[track_caller]
+    fn tell(&self, daemon: &str, commands: &[&str]) -> String {
+        self.try_vty(daemon, commands)
+            .or_fail(format_args!("tell {daemon} {commands:?}"))
+    }
+
+    /// The answer of one of bgpd's `show … json` commands.
     #[track_caller]
     #[must_use]
     pub fn json(&self, command: &str) -> Value {
-        let text = self.vty(&[command]);
+        self.ask("bgpd", command)
+    }
+
+    #[track_caller]
+    fn ask(&self, daemon: &str, command: &str) -> Value {
+        let text = self.tell(daemon, &[command]);
         serde_json::from_str(&text).or_fail(format_args!("read the answer to `{command}`: {text}"))
     }
 
@@ -155,7 +161,7 @@ impl Frr {
         write_bgpd(&self.dir, speaker);
         self.bgpd.restart();
         eventually_true(START_LIMIT, "FRR answers again", || {
-            self.try_vty(&["show bgp summary json"]).is_ok()
+            self.try_vty("bgpd", &["show bgp summary json"]).is_ok()
         });
     }
 
@@ -165,18 +171,14 @@ impl Frr {
         let profile = format!("profile {}", bfd_profile(interval));
         let mut commands = vec!["configure terminal", "bfd", &profile];
         commands.extend(lines);
-        self.try_vty_of("bfdd", &commands)
-            .or_fail(format_args!("tell bfdd {commands:?}"));
+        self.tell("bfdd", &commands);
     }
 
     /// BFD with a neighbor as FRR sees it; `null` where there is none.
     #[track_caller]
     #[must_use]
     pub fn bfd(&self, neighbor: &str) -> Value {
-        let text = self.try_vty_of("bfdd", &["show bfd peers json"]);
-        let text = text.or_fail("ask bfdd for its peers");
-        let peers: Value = serde_json::from_str(&text)
-            .or_fail(format_args!("read what bfdd says of its peers: {text}"));
+        let peers = self.ask("bfdd", "show bfd peers json");
         let mut peers = peers.as_array().into_iter().flatten();
         let peer = peers.find(|peer| peer["peer"] == neighbor);
         peer.cloned().unwrap_or_default()
@@ -231,7 +233,7 @@ impl Router for Frr {
             "show bgp ipv4 unicast summary",
             &format!("show bgp neighbors {neighbor}"),
         ];
-        self.try_vty(&commands).unwrap_or_default()
+        self.try_vty("bgpd", &commands).unwrap_or_default()
     }
 }
 

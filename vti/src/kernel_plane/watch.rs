@@ -242,7 +242,7 @@ impl<K: Kernel> Core<K> {
     }
 
     fn restore_policy(&mut self, tunnel: TunnelId, hook: Hook) {
-        tracing::warn!(%tunnel, ?hook, "somebody deleted or changed a policy of ours; it is put back");
+        tracing::debug!(%tunnel, ?hook, "somebody deleted or changed a policy of ours; it is put back");
         self.put_back(tunnel, &[hook]);
         let event = PlaneEvent::PolicyRestored { tunnel };
         if !self.unsaid.contains(&event) {
