@@ -312,6 +312,7 @@ fn a_multihop_session_comes_up_on_its_own_port() {
     let frr = Frr::start(&lan.site.nodes[0], &speaker);
     wait_for_up(&lan, 0);
     assert_eq!(frr.bfd(at::NODES_GATEWAY)["multihop"], true);
+    lan.wait_for_ways(&[0]);
     let cut = Disturbance::block(&lan.site.nodes[0], Hook::Output, "udp dport 4784");
     eventually_true(Scene::SOON, "BFD has noticed", || {
         has_event(&lan, 0, "BFD down: nothing was heard")

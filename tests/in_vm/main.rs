@@ -31,11 +31,8 @@ use vm::{Boot, Payload, Vm};
 use crate::binaries::Binary;
 use crate::scenarios::{Peers, Plane, SCENARIOS, TOGETHER};
 
-/// How long one test may take inside, emulated on a busy machine.
-const LIMIT: Duration = Duration::from_secs(240);
-
-/// How long those that share a machine may take.
-const LIMIT_TOGETHER: Duration = Duration::from_secs(360);
+/// How long one test may take inside, or those that share a machine, emulated on a busy machine.
+const LIMIT: Duration = Duration::from_secs(420);
 
 /// By how much longer a step may take than on the host's own processor.
 const PATIENCE_EMULATED: &str = "6";
@@ -132,11 +129,6 @@ impl Job {
                 peers.word()
             );
         }
-        let limit = if self.tests.len() == 1 {
-            LIMIT
-        } else {
-            LIMIT_TOGETHER
-        };
         let only = std::env::var("CAUSEWAY_VM_ONLY").unwrap_or_default();
         let wanted = |test: &&String| self.tests.len() == 1 || test.contains(&only);
         let (started, mut failed) = (Instant::now(), Vec::new());
@@ -145,7 +137,7 @@ impl Job {
                 "{environment}exec '{}' --exact '{test}' --nocapture --test-threads 1",
                 binary.path.display(),
             );
-            let said = vm.run(&script, limit.saturating_sub(started.elapsed()));
+            let said = vm.run(&script, LIMIT.saturating_sub(started.elapsed()));
             println!("{}", said.text);
             if said.code != 0 || !said.text.contains("test result: ok. 1 passed") {
                 failed.push(format!("{test} gave {} in the machine", said.code));
