@@ -106,10 +106,8 @@ pub(crate) const SCENARIOS: &[Scenarios] = &[
         Plane::KernelVti,
         Peers::Libreswan,
         "e2e_rekey",
-        &[
-            "an_ike_sa_rekeyed_by_the_peer_loses_no_packet_and_keeps_its_child",
-            "a_rekey_by_hand_from_our_side_replaces_both_sas_without_loss",
-        ],
+        // Not those that we begin: Libreswan answers, and sends on the new child before its answer can be here.
+        &["an_ike_sa_rekeyed_by_the_peer_loses_no_packet_and_keeps_its_child"],
     ),
     on(
         Plane::KernelXfrm,
@@ -117,6 +115,7 @@ pub(crate) const SCENARIOS: &[Scenarios] = &[
         "e2e_rekey",
         &[
             "a_child_rekeyed_by_the_peer_loses_no_packet",
+            "a_rekey_by_hand_from_our_side_replaces_both_sas_without_loss",
             "both_sides_rekeying_at_the_same_time_end_with_one_child_and_lose_nothing",
         ],
     ),
