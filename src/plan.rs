@@ -135,6 +135,23 @@ impl Places {
 }
 
 impl TunnelPlan {
+    /// Whether another site file asks for the same tunnel: where it says so, and what only messages need, does not count.
+    pub(crate) fn is_the_same(&self, new: &Self) -> bool {
+        let moved = Self {
+            line: new.line,
+            places: new.places.clone(),
+            known_address: new.known_address,
+            ..self.clone()
+        };
+        moved == *new
+    }
+
+    /// Whether its peer is told something else.
+    pub(crate) fn negotiates_otherwise(&self, new: &Self) -> bool {
+        self.connection != new.connection
+            || self.local_id_follows_address != new.local_id_follows_address
+    }
+
     /// The interface's name.
     pub(crate) fn interface(&self) -> &str {
         &self.spec.interface

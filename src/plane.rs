@@ -14,7 +14,6 @@ use vti::kernel_plane::{KernelPlane, Probe, Reason, Wanted};
 use vti::plane::{
     self, BINDINGS, Binding, DataPlane as Plane, Offload, PlaneEvent, PlaneKind, TunnelId,
 };
-use vti::query::Lookup;
 use vti::user::{UserPlane, UserPlaneConfig};
 
 use crate::plan::{self, TunnelPlan};
@@ -140,7 +139,7 @@ pub(crate) fn assume(suites: &[Suite], _: Wanted) -> Probe {
 
 /// The device by which packets to an address leave now.
 pub(crate) fn device_to(address: std::net::IpAddr) -> Option<String> {
-    let path = Lookup::open().ok()?.path(address, None).ok()??;
+    let path = crate::host::way_to(address).ok()??;
     Some(path.dev.to_string())
 }
 

@@ -390,8 +390,9 @@ impl Daemon {
     fn beat(&mut self) -> Option<Input> {
         systemd::watchdog();
         self.liveness.listen();
-        let tunnels = self.loaded.plan.specs().into_iter();
-        tunnels.for_each(|tunnel| self.count(tunnel.id));
+        let tunnels = self.loaded.plan.tunnels.iter();
+        let ids: Vec<TunnelId> = tunnels.map(|tunnel| tunnel.spec.id).collect();
+        ids.into_iter().for_each(|id| self.count(id));
         None
     }
 
@@ -414,7 +415,6 @@ impl Daemon {
 
     fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
-        self.gateway.see_bfd(self.liveness.views());
         let answer = match request.query {
             Query::Status => {
                 self.count_for(request);
@@ -432,8 +432,14 @@ impl Daemon {
                 Err(refusal) => Err(refusal),
             },
             Query::Tunnels => self.gateway.tunnels(now, &self.surroundings(Vec::new())),
-            Query::BgpSummary => self.gateway.bgp_summary(now),
-            Query::BgpNeighbor(name) => self.gateway.bgp_neighbor(now, &name),
+            Query::BgpSummary => {
+                self.gateway.see_bfd(self.liveness.views());
+                self.gateway.bgp_summary(now)
+            }
+            Query::BgpNeighbor(name) => {
+                self.gateway.see_bfd(self.liveness.views());
+                self.gateway.bgp_neighbor(now, &name)
+            }
             Query::BgpWhy(asked) => self.gateway.bgp_why(&asked, host::way_to),
             Query::BgpWhyNot { neighbor, prefix } => {
                 self.gateway.bgp_why_not(now, &neighbor, &prefix)

@@ -10,10 +10,16 @@ use super::status::{list, number, text};
 use super::{BgpCommand, Failure, act, client, print_json};
 
 pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure> {
-    let (path, output) = match command {
-        BgpCommand::Summary(output) => ("/v1/bgp/summary".to_owned(), output),
-        BgpCommand::Neighbor { name, output } => (format!("/v1/bgp/neighbors/{name}"), output),
-        BgpCommand::Why { prefix, output } => (format!("/v1/bgp/why?prefix={prefix}"), output),
+    let (path, output, lines): (_, _, fn(&Value, Paint) -> Vec<String>) = match command {
+        BgpCommand::Summary(output) => ("/v1/bgp/summary".to_owned(), output, summary_lines),
+        BgpCommand::Neighbor { name, output } => {
+            let path = format!("/v1/bgp/neighbors/{name}");
+            (path, output, neighbor_lines)
+        }
+        BgpCommand::Why { prefix, output } => {
+            let path = format!("/v1/bgp/why?prefix={prefix}");
+            (path, output, why_lines)
+        }
         BgpCommand::WhyNot {
             neighbor,
             prefix,
@@ -21,6 +27,7 @@ pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure
         } => (
             format!("/v1/bgp/why-not?neighbor={neighbor}&prefix={prefix}"),
             output,
+            why_not_lines,
         ),
         BgpCommand::Refresh { name, output } => {
             return act(
@@ -35,30 +42,24 @@ pub(super) fn execute(socket: &Path, command: &BgpCommand) -> Result<(), Failure
         BgpCommand::Routes {
             prefix: None,
             output,
-        } => ("/v1/bgp/routes".to_owned(), output),
+        } => ("/v1/bgp/routes".to_owned(), output, routes_lines),
         BgpCommand::Routes {
             prefix: Some(prefix),
             output,
-        } => (format!("/v1/bgp/routes?prefix={prefix}"), output),
+        } => {
+            let path = format!("/v1/bgp/routes?prefix={prefix}");
+            (path, output, routes_lines)
+        }
     };
     let answer = client::get(socket, &path)?;
     if output.json {
         return print_json(&answer);
     }
     let paint = Paint::detect();
-    let lines = match command {
-        BgpCommand::Summary(_) => summary_lines(&answer, paint),
-        BgpCommand::Why { .. } => why_lines(&answer, paint),
-        BgpCommand::WhyNot { .. } => why_not_lines(&answer, paint),
-        BgpCommand::Neighbor { .. } | BgpCommand::Refresh { .. } | BgpCommand::Reset { .. } => {
-            neighbor_lines(&answer, paint)
-        }
-        BgpCommand::Routes { .. } => list(&answer, "routes")
-            .flat_map(|route| route_lines(route, paint))
-            .collect(),
-    };
     let mut out = io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    lines(&answer, paint)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(())
 }
 
@@ -201,6 +202,21 @@ fn bfd_line(bfd: &Value) -> String {
     }
 }
 
+fn routes_lines(answer: &Value, paint: Paint) -> Vec<String> {
+    list(answer, "routes")
+        .flat_map(|route| route_lines(route, paint))
+        .collect()
+}
+
+/// A next hop as `ip route` has it.
+fn way(hop: &Value) -> String {
+    let via = text(hop, "via");
+    match hop["interface"].as_str() {
+        Some(interface) => format!("{via} dev {interface}"),
+        None => via.to_owned(),
+    }
+}
+
 fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
     let mut lines = vec![paint.bold(text(route, "prefix"))];
     for path in list(route, "paths") {
@@ -223,15 +239,7 @@ fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
         ));
     }
     for hop in list(route, "next_hops") {
-        let interface = hop["interface"]
-            .as_str()
-            .map(|name| format!(" dev {name}"))
-            .unwrap_or_default();
-        lines.push(format!(
-            "  -> {}{interface} ({})",
-            text(hop, "via"),
-            text(hop, "peer")
-        ));
+        lines.push(format!("  -> {} ({})", way(hop), text(hop, "peer")));
     }
     lines
 }
@@ -244,16 +252,14 @@ fn why_lines(answer: &Value, paint: Paint) -> Vec<String> {
         None => vec![format!("BGP knows nothing that covers {asked}")],
     };
     for hop in list(answer, "next_hops") {
-        let dev = hop["interface"].as_str();
-        let dev = dev.map(|dev| format!(" dev {dev}")).unwrap_or_default();
         let tunnel = match (hop["tunnel"].as_str(), hop["tunnel_up"].as_bool()) {
             (Some(name), Some(true)) => format!(", tunnel {name} is up"),
             (Some(name), _) => paint.bad(&format!(", tunnel {name} is down")),
             (None, _) => String::new(),
         };
         lines.push(format!(
-            "  to       {}{dev}, taught by {}{tunnel}",
-            text(hop, "via"),
+            "  to       {}, taught by {}{tunnel}",
+            way(hop),
             text(hop, "neighbor")
         ));
     }

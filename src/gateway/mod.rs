@@ -397,15 +397,12 @@ impl Gateway {
             return;
         };
         let was_silent = tunnel.silence(now).is_some();
-        self.verify_count(now, id, (packets_in, packets_out));
-        let Some(tunnel) = self.tunnels.get_mut(&id.0) else {
-            return;
-        };
         if tunnel.count(now, packets_in, packets_out) {
             self.ike_command(now, ike::Command::AnyTraffic(ConnectionId(id.0)));
         } else if let (false, Some(silence)) = (was_silent, tunnel.silence(now)) {
             warn!(tunnel = %tunnel.plan.name, "{silence}");
         }
+        self.verify_count(now, id, (packets_in, packets_out));
     }
 
     /// IKE names a CHILD_SA by its inbound SPI; the plane names each direction by its own.

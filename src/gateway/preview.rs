@@ -149,19 +149,11 @@ fn tunnels(old: &Plan, new: &Plan) -> Vec<TunnelPreview> {
 }
 
 fn effect(old: &TunnelPlan, new: &TunnelPlan) -> TunnelEffect {
-    let moved = TunnelPlan {
-        line: new.line,
-        places: new.places.clone(),
-        known_address: new.known_address,
-        ..old.clone()
-    };
     if old.spec != new.spec {
         TunnelEffect::Replace
-    } else if old.connection != new.connection
-        || old.local_id_follows_address != new.local_id_follows_address
-    {
+    } else if old.negotiates_otherwise(new) {
         TunnelEffect::Renegotiate
-    } else if moved != *new {
+    } else if !old.is_the_same(new) {
         TunnelEffect::Change
     } else {
         TunnelEffect::None

@@ -134,14 +134,8 @@ impl Gateway {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let differs = TunnelPlan {
-            line: new.line,
-            places: new.places.clone(),
-            known_address: new.known_address,
-            ..tunnel.plan.clone()
-        } != *new;
-        let negotiates_anew = new.connection != tunnel.plan.connection
-            || new.local_id_follows_address != tunnel.plan.local_id_follows_address;
+        let differs = !tunnel.plan.is_the_same(new);
+        let negotiates_anew = tunnel.plan.negotiates_otherwise(new);
         tunnel.plan = new.clone();
         if !differs {
             return;

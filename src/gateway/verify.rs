@@ -16,7 +16,7 @@ use vti::plane::TunnelId;
 
 use super::ike_events::describe;
 use super::said::{self, Field};
-use super::view::VERSION;
+use super::view::{VERSION, milliseconds};
 use super::{Effect, Gateway};
 use crate::control::Refusal;
 
@@ -144,7 +144,7 @@ impl Verification {
 
     /// Closes the present stage's rekeying.
     fn close(&mut self, now: Instant, after: Option<Negotiated>, failure: Option<Failure>) {
-        let milliseconds = millis(now.saturating_duration_since(self.since));
+        let milliseconds = milliseconds(now.saturating_duration_since(self.since));
         if let Some(what) = self.negotiation() {
             let rekeying = self.rekeying(what);
             rekeying.milliseconds = Some(milliseconds);
@@ -270,7 +270,7 @@ impl Gateway {
             next: now + LOOK,
         });
         // One may have come in before the counters were looked at for the first time.
-        let since = millis(now.saturating_duration_since(it.since));
+        let since = milliseconds(now.saturating_duration_since(it.since));
         let traffic = Traffic {
             packets_in: (packets_in.saturating_sub(counting.packets_in)).max(u64::from(it.is_used)),
             packets_out: packets_out.saturating_sub(counting.packets_out),
@@ -449,8 +449,4 @@ impl Gateway {
             group,
         })
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -97,15 +97,14 @@ impl Session {
 
     /// Gives up trying until it is started again. An established session stays.
     pub(crate) fn hold(&mut self, turn: &mut Turn<'_>, text: &str) {
-        let disabled = Phase::Idle(Idle::Disabled {
-            text: text.to_owned(),
-        });
         if let Phase::Established(_) | Phase::Idle(Idle::Disabled { .. }) = self.phase {
             return;
         }
         let goodbye = Notification::cease(Notification::CONNECTION_REJECTED);
         self.close_all(turn, Some(&goodbye));
-        self.phase = disabled;
+        self.phase = Phase::Idle(Idle::Disabled {
+            text: text.to_owned(),
+        });
     }
 
     /// The peer's interface came up or went down.

@@ -1,13 +1,12 @@
 //! BFD with a neighbor, in words and milliseconds; `docs/status.md` has the fields.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ::bfd::{Hops, State, view::Session};
 use bgpd::PeerName;
 use serde::Serialize;
 
-use super::seconds;
+use super::{milliseconds, seconds};
 use crate::gateway::Gateway;
 use crate::gateway::bfd::Path;
 
@@ -101,8 +100,4 @@ fn reason(session: &Session, path: Path) -> Option<String> {
             "it is heard and does not hear us: see that no firewall drops UDP {port} towards {peer}"
         ),
     })
-}
-
-fn milliseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -157,12 +157,17 @@ struct ReceivedView {
     attributes: bgpd::wire::PathAttributes,
 }
 
-fn received(route: bgpd::view::ReceivedRoute) -> ReceivedView {
-    let (accepted, why) = match &route.verdict {
+/// Whether what a neighbor sent is believed, and why.
+pub(super) fn believed(verdict: &Verdict) -> (bool, String) {
+    match verdict {
         Verdict::Accepted(Some(rule)) => (true, format!("permitted by {rule}")),
         Verdict::Accepted(None) => (true, "permitted".to_owned()),
         Verdict::Refused(refusal) => (false, refusal.to_string()),
-    };
+    }
+}
+
+fn received(route: bgpd::view::ReceivedRoute) -> ReceivedView {
+    let (accepted, why) = believed(&route.verdict);
     ReceivedView {
         prefix: route.prefix,
         accepted,

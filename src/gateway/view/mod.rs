@@ -242,6 +242,10 @@ fn seconds(span: Duration) -> u64 {
     span.as_secs()
 }
 
+pub(super) fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn to_value<T: Serialize>(value: &T) -> Result<Value, Refusal> {
     serde_json::to_value(value)
         .map_err(|error| Refusal::Failed(format!("cannot write the answer: {error}")))

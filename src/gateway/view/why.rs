@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use bgpd::policy::Verdict;
 use bgpd::view::{ExportVerdict, PathSource, PathView, RouteFilter, RouteView};
 use bgpd::{Eligibility, LostBy, MultipathVerdict};
 use ipnet::IpNet;
@@ -11,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vti::query::Path;
 
+use super::bgp::believed;
 use super::{VERSION, to_value};
 use crate::control::Refusal;
 use crate::gateway::Gateway;
@@ -85,16 +85,12 @@ impl Gateway {
         let session = summary.peers.iter().find(|it| it.name == peer.name);
         let received = self.bgp.received(peer.name.as_str()).unwrap_or_default();
         let sent = received.into_iter().find(|it| it.prefix == prefix);
-        let (believed, from) = match sent.map(|it| it.verdict) {
-            Some(Verdict::Accepted(Some(rule))) => (true, format!("permitted by {rule}")),
-            Some(Verdict::Accepted(None)) => (true, "permitted".into()),
-            Some(Verdict::Refused(refusal)) => (false, refusal.to_string()),
-            None => match session {
-                Some(it) if it.state == bgpd::State::Established => {
-                    (false, "it has not sent this prefix".into())
-                }
-                _ => (false, "there is no session with it".into()),
-            },
+        let (believed, from) = match (sent, session) {
+            (Some(route), _) => believed(&route.verdict),
+            (None, Some(it)) if it.state == bgpd::State::Established => {
+                (false, "it has not sent this prefix".into())
+            }
+            (None, _) => (false, "there is no session with it".into()),
         };
         Ok(json!({
             "version": VERSION,

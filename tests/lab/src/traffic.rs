@@ -261,13 +261,7 @@ pub fn tcp_transfer(
     bytes: u64,
 ) -> Result<TransferReport, String> {
     let stall = Duration::from_secs(10) * patience();
-    let listener = to
-        .run(move || TcpListener::bind((address, 0)))
-        .or_fail("bind a TCP socket");
-    let target = listener.local_addr().or_fail("the address of a socket");
-    listener
-        .set_nonblocking(true)
-        .or_fail("make a socket non-blocking");
+    let (listener, target) = listen(to, address);
     let started = Instant::now();
     let sender = from.thread(move || -> std::io::Result<()> {
         let mut stream = TcpStream::connect_timeout(&target, stall)?;
@@ -305,18 +299,25 @@ pub fn tcp_transfer(
 #[must_use]
 pub fn tcp_segments(from: &Ns, to: &Ns, address: Ipv4Addr) -> [u32; 2] {
     let limit = Duration::from_secs(10) * patience();
-    let listener = to
+    let (listener, target) = listen(to, address);
+    let client = from.run(move || TcpStream::connect_timeout(&target, limit));
+    let client = client.or_fail(format_args!("connect to {target}"));
+    let server = accept(&listener, limit).or_fail("accept a connection");
+    [client, server]
+        .map(|stream| getsockopt(&stream, TcpMaxSeg).or_fail("ask for a connection's segment size"))
+}
+
+/// A socket for [`accept`], at a port that is free.
+#[track_caller]
+fn listen(ns: &Ns, address: Ipv4Addr) -> (TcpListener, SocketAddr) {
+    let listener = ns
         .run(move || TcpListener::bind((address, 0)))
         .or_fail("bind a TCP socket");
     let target = listener.local_addr().or_fail("the address of a socket");
     listener
         .set_nonblocking(true)
         .or_fail("make a socket non-blocking");
-    let client = from.run(move || TcpStream::connect_timeout(&target, limit));
-    let client = client.or_fail(format_args!("connect to {target}"));
-    let server = accept(&listener, limit).or_fail("accept a connection");
-    [client, server]
-        .map(|stream| getsockopt(&stream, TcpMaxSeg).or_fail("ask for a connection's segment size"))
+    (listener, target)
 }
 
 fn accept(listener: &TcpListener, limit: Duration) -> std::io::Result<TcpStream> {
