@@ -1,19 +1,15 @@
 //! Enhanced route refresh (RFC 7313), between one speaker and a peer that says what the test wants.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bgpd::wire::{
-    AsPath, Capabilities, Capability, Family, Framer, MessageKind, Open, Origin, PathAttributes,
-    RefreshKind, RestartCapability, RouteRefresh, UpdateBuilder, UpdateFrame, end_of_rib,
-    keepalive,
+    Capability, Family, Framer, MessageKind, Open, RefreshKind, RouteRefresh, UpdateFrame,
+    end_of_rib, keepalive,
 };
-use bgpd::{
-    Action, Asn, Command, ConnId, Event, GracefulRestart, LocalRoute, LocalSource, PeerConfig,
-    Policy, Role, Speaker, SpeakerConfig,
-};
+use bgpd::{Command, ConnId, Event, LocalRoute, LocalSource};
+
+use super::{Victim, announce};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -39,56 +35,27 @@ const RESTARTING: Peer = Peer {
 
 /// A speaker with an established session.
 struct Bench {
-    speaker: Speaker,
-    now: Instant,
+    victim: Victim,
     conn: ConnId,
-    said: Vec<u8>,
-    events: Vec<Event>,
 }
 
 impl Bench {
     fn new(peer: Peer) -> Self {
-        let config = SpeakerConfig {
-            asn: Asn(65000),
-            router_id: Ipv4Addr::new(1, 1, 1, 1),
-            maximum_paths: 4,
-            multipath_relax: true,
+        let mut victim = if peer.restarts {
+            Victim::helping()
+        } else {
+            Victim::new()
         };
-        let mut speaker = Speaker::new(config, [7; 32]);
-        let now = Instant::now();
-        let address = Ipv4Addr::new(10, 0, 0, 1);
-        let mut ours = PeerConfig::new("peer", address.into(), Asn(31898), Role::Cloud);
-        ours.passive = true;
-        ours.import = Some(Policy::PermitAll);
-        ours.export = Some(Policy::PermitAll);
-        ours.graceful_restart = peer.restarts.then_some(GracefulRestart {
-            restart_time: Duration::from_secs(60),
-            notification: true,
-            forwarding: true,
-        });
-        speaker
-            .command(now, Command::AddPeer(Box::new(ours)))
-            .unwrap();
-        let remote = SocketAddr::from(([10, 0, 0, 1], 40000));
-        let local = SocketAddr::from(([10, 0, 0, 0], 179));
-        let conn = speaker.handle_accepted(now, remote, local).unwrap();
-        let (said, events) = (Vec::new(), Vec::new());
-        let mut bench = Self {
-            speaker,
-            now,
-            conn,
-            said,
-            events,
-        };
+        let conn = victim.accept();
+        let mut bench = Self { victim, conn };
         bench.hear(&open(peer).emit());
         bench.hear(&keepalive());
-        bench.said.clear();
+        bench.victim.said.clear();
         bench
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        self.speaker.handle_bytes(self.now, self.conn, bytes);
-        self.drain();
+        self.victim.hear(self.conn, bytes);
     }
 
     fn mark(&mut self, kind: RefreshKind) {
@@ -97,23 +64,10 @@ impl Bench {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now += time;
+        self.victim.now += time;
         self.hear(&keepalive());
-        self.speaker.handle_timeout(self.now);
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        while let Some(action) = self.speaker.poll_action() {
-            if let Action::Send { conn, bytes } = action {
-                self.speaker.handle_sent(self.now, conn, bytes.len());
-                self.said.extend(bytes);
-            }
-        }
-        while self.speaker.poll_fib().is_some() {}
-        while let Some(event) = self.speaker.poll_event() {
-            self.events.push(event);
-        }
+        self.victim.speaker.handle_timeout(self.victim.now);
+        self.victim.drain();
     }
 
     /// Our own prefixes.
@@ -127,14 +81,17 @@ impl Bench {
             redistribute: true,
         });
         let routes = Command::SetLocalRoutes(routes.collect());
-        self.speaker.command(self.now, routes).unwrap();
-        self.drain();
+        self.victim
+            .speaker
+            .command(self.victim.now, routes)
+            .unwrap();
+        self.victim.drain();
     }
 
     /// What was said since the last call, KEEPALIVEs left out: a word for a mark, a number for the prefixes between them.
     fn told(&mut self) -> Vec<String> {
         let mut framer = Framer::default();
-        framer.push(&std::mem::take(&mut self.said));
+        framer.push(&std::mem::take(&mut self.victim.said));
         let mut told = Vec::new();
         let mut prefixes = 0;
         while let Some(message) = framer.message().unwrap() {
@@ -166,7 +123,7 @@ impl Bench {
 
     /// The peer's prefixes that we have.
     fn received(&self) -> Vec<String> {
-        let routes = self.speaker.received("peer").unwrap();
+        let routes = self.victim.speaker.received("peer").unwrap();
         let mut prefixes: Vec<_> = routes.iter().map(|it| it.prefix.to_string()).collect();
         prefixes.sort();
         prefixes
@@ -174,7 +131,7 @@ impl Bench {
 
     /// What the journal says was lost without a word: how much, and whether the peer said that it was done.
     fn lost(&self) -> Vec<(usize, bool)> {
-        let lost = self.events.iter().filter_map(|event| match event {
+        let lost = self.victim.events.iter().filter_map(|event| match event {
             Event::NotRefreshed {
                 prefixes, ended, ..
             } => Some((*prefixes, *ended)),
@@ -185,43 +142,16 @@ impl Bench {
 }
 
 fn open(peer: Peer) -> Open {
-    let mut capabilities = vec![
-        Capability::Multiprotocol(Family::IPV4_UNICAST),
-        Capability::RouteRefresh,
-        Capability::FourOctetAs(Asn(31898)),
-    ];
+    let mut open = super::open(31898);
+    open.hold_time = 0;
+    let capabilities = &mut open.capabilities.0;
+    if !peer.restarts {
+        capabilities.retain(|it| !matches!(it, Capability::GracefulRestart(_)));
+    }
     if peer.enhanced {
         capabilities.push(Capability::EnhancedRouteRefresh);
     }
-    if peer.restarts {
-        capabilities.push(Capability::GracefulRestart(RestartCapability {
-            restarted: false,
-            notification: true,
-            restart_time: Duration::from_secs(120),
-            families: vec![(Family::IPV4_UNICAST, true)],
-        }));
-    }
-    Open {
-        my_as: Asn(31898).as_two_octets(),
-        hold_time: 0,
-        identifier: Ipv4Addr::new(2, 2, 2, 2),
-        capabilities: Capabilities(capabilities),
-    }
-}
-
-fn announce(prefixes: &[&str]) -> Vec<u8> {
-    let mut set = PathAttributes::local(Origin::Igp);
-    set.as_path = AsPath::sequence([31898]);
-    set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1));
-    let mut attributes = Vec::new();
-    set.emit(true, &mut attributes);
-    let mut bytes = Vec::new();
-    let mut builder = UpdateBuilder::announce(&attributes).unwrap();
-    for prefix in prefixes {
-        builder.push(prefix.parse().unwrap(), &mut bytes);
-    }
-    builder.finish(&mut bytes);
-    bytes
+    open
 }
 
 const A: &str = "10.1.0.0/16";
@@ -253,7 +183,7 @@ fn with_nothing_to_send_the_marks_are_sent_all_the_same() {
 fn requests_in_one_breath_are_two_whole_rounds() {
     let mut bench = Bench::new(ENHANCED);
     bench.originate(2500);
-    bench.said.clear();
+    bench.victim.said.clear();
     bench.hear(
         &RouteRefresh::request(Family::IPV4_UNICAST)
             .message()
@@ -295,8 +225,8 @@ fn a_refresh_that_does_not_end_is_ended() {
     bench.hear(&announce(&[B]));
     bench.pass(359 * SECOND);
     assert_eq!(bench.received(), [A, B]);
-    let due = bench.speaker.poll_timeout().unwrap();
-    assert!(due <= bench.now + SECOND);
+    let due = bench.victim.speaker.poll_timeout().unwrap();
+    assert!(due <= bench.victim.now + SECOND);
     bench.pass(SECOND);
     assert_eq!(bench.received(), [B]);
     assert_eq!(bench.lost(), [(1, false)]);
@@ -351,10 +281,13 @@ fn a_session_that_is_lost_meanwhile_leaves_no_time_to_wait_for() {
     let mut bench = Bench::new(ENHANCED);
     bench.hear(&announce(&[A]));
     bench.mark(RefreshKind::Begin);
-    bench.speaker.handle_closed(bench.now, bench.conn, "reset");
-    bench.drain();
-    bench.now += 400 * SECOND;
-    bench.speaker.handle_timeout(bench.now);
-    bench.drain();
+    bench
+        .victim
+        .speaker
+        .handle_closed(bench.victim.now, bench.conn, "reset");
+    bench.victim.drain();
+    bench.victim.now += 400 * SECOND;
+    bench.victim.speaker.handle_timeout(bench.victim.now);
+    bench.victim.drain();
     assert!(bench.lost().is_empty());
 }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod refresh;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,8 @@ use bgpd::wire::{
     keepalive,
 };
 use bgpd::{
-    Action, Asn, Command, ConnId, GracefulRestart, LocalRoute, LocalSource, PeerConfig, Policy,
-    Role, Speaker, SpeakerConfig, State,
+    Action, Asn, Command, ConnId, Event, GracefulRestart, LocalRoute, LocalSource, PeerConfig,
+    Policy, Role, Speaker, SpeakerConfig, State,
 };
 use proptest::prelude::*;
 
@@ -25,6 +27,7 @@ struct Victim {
     /// What it wrote on the last connection.
     said: Vec<u8>,
     closed: Vec<ConnId>,
+    events: Vec<Event>,
 }
 
 impl Victim {
@@ -60,6 +63,7 @@ impl Victim {
             now,
             said: Vec::new(),
             closed: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -91,7 +95,9 @@ impl Victim {
             }
         }
         while self.speaker.poll_fib().is_some() {}
-        while self.speaker.poll_event().is_some() {}
+        while let Some(event) = self.speaker.poll_event() {
+            self.events.push(event);
+        }
     }
 
     fn state(&self) -> State {
@@ -152,7 +158,7 @@ fn open(asn: u32) -> Open {
     }
 }
 
-fn announce(prefix: &str) -> Vec<u8> {
+fn announce(prefixes: &[&str]) -> Vec<u8> {
     let mut set = PathAttributes::local(Origin::Igp);
     set.as_path = AsPath::sequence([31898]);
     set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1));
@@ -160,7 +166,9 @@ fn announce(prefix: &str) -> Vec<u8> {
     set.emit(true, &mut attributes);
     let mut bytes = Vec::new();
     let mut builder = UpdateBuilder::announce(&attributes).unwrap();
-    builder.push(prefix.parse().unwrap(), &mut bytes);
+    for prefix in prefixes {
+        builder.push(prefix.parse().unwrap(), &mut bytes);
+    }
     builder.finish(&mut bytes);
     bytes
 }
@@ -189,7 +197,7 @@ fn each_message_in_each_state_has_the_answer_of_the_table() {
         (OpenConfirm, open(31898).emit(), State::Idle, Some((5, 2))),
         (
             OpenConfirm,
-            announce("10.0.0.0/8"),
+            announce(&["10.0.0.0/8"]),
             State::Idle,
             Some((5, 2)),
         ),
@@ -200,7 +208,7 @@ fn each_message_in_each_state_has_the_answer_of_the_table() {
             None,
         ),
         (Established, keepalive(), Established, None),
-        (Established, announce("10.9.0.0/16"), Established, None),
+        (Established, announce(&["10.9.0.0/16"]), Established, None),
         (Established, refresh, Established, None),
         (Established, long_refresh, State::Idle, Some((7, 1))),
         (Established, open(31898).emit(), State::Idle, Some((5, 3))),
@@ -315,9 +323,9 @@ fn a_stranger_is_turned_away() {
 fn a_malformed_update_costs_its_prefixes_and_not_the_session() {
     let mut victim = Victim::new();
     let conn = victim.bring_to(State::Established);
-    victim.hear(conn, &announce("10.9.0.0/16"));
+    victim.hear(conn, &announce(&["10.9.0.0/16"]));
     assert_eq!(victim.speaker.summary(victim.now).fib_prefixes, 1);
-    let mut bad = announce("10.9.0.0/16");
+    let mut bad = announce(&["10.9.0.0/16"]);
     // ORIGIN's value: marker, length, type, two lengths, then flags, code, length, value.
     bad[19 + 4 + 3] = 9;
     victim.hear(conn, &bad);
@@ -333,7 +341,7 @@ fn prefixes_that_come_and_go_for_ever_leave_no_trace() {
     let conn = victim.bring_to(State::Established);
     for round in 0..2000u32 {
         let prefix = Ipv4Addr::from(0x0a00_0000 + (round << 8));
-        victim.hear(conn, &announce(&format!("{prefix}/24")));
+        victim.hear(conn, &announce(&[&format!("{prefix}/24")]));
         let mut bytes = Vec::new();
         let mut builder = UpdateBuilder::withdraw();
         builder.push(format!("{prefix}/24").parse().unwrap(), &mut bytes);
@@ -425,8 +433,8 @@ fn message(which: u8) -> Vec<u8> {
     match which {
         0 => open(31898).emit(),
         1 => keepalive(),
-        2 => announce("10.9.0.0/16"),
-        3 => announce("0.0.0.0/0"),
+        2 => announce(&["10.9.0.0/16"]),
+        3 => announce(&["0.0.0.0/0"]),
         4 => RouteRefresh::request(Family::IPV4_UNICAST).message(),
         5 => end_of_rib(),
         6 => Notification::cease(2).emit(),
