@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Ns, UdpFlow, eventually_true};
+use lab::{Ns, UdpFlow, esp_spis, eventually_true};
 
 use crate::pair::{HERE, Pair, RATE, SOON, THERE};
 
@@ -10,13 +10,7 @@ use crate::pair::{HERE, Pair, RATE, SOON, THERE};
 fn in_the_kernel(ns: &Ns) -> (String, Vec<String>) {
     let link = ns.exec(&["ip", "-o", "link", "show", "cw-other"]);
     let number = link.split(':').next().unwrap_or_default().to_owned();
-    let states = ns.exec(&["ip", "xfrm", "state"]);
-    let spis = states
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("proto esp spi "))
-        .filter_map(|rest| rest.split_whitespace().next().map(str::to_owned))
-        .collect();
-    (number, spis)
+    (number, esp_spis(ns))
 }
 
 /// The daemon of one side ends as `end` has it and another one takes over, under flow: nothing is lost and nothing is left.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use lab::{
     Connection, FlowReport, Gateway, Launch, Libreswan, Net, Ns, UdpFlow, addresses as at,
-    eventually, eventually_true, ping,
+    esp_spis, eventually, eventually_true, ping,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -191,7 +191,7 @@ impl Tunnel {
     #[track_caller]
     fn settles_on_one_child(&self, limit: Duration) {
         let took = eventually_true(limit, "both have the same one child", || {
-            let [ours, theirs] = [self.left(), self.right()].map(in_the_kernel);
+            let [ours, theirs] = [self.left(), self.right()].map(esp_spis);
             ours.len() == 2 && ours == theirs
         });
         println!("one child after {took:?}");
@@ -202,7 +202,7 @@ impl Tunnel {
         eventually_true(limit, "we have one child", || self.spis().len() == 1);
         let tunnel = self.here.tunnel("drg");
         assert_eq!(tunnel["state"], "up", "{tunnel}");
-        let kernel = in_the_kernel(self.left());
+        let kernel = esp_spis(self.left());
         assert!(
             kernel
                 .iter()
@@ -212,19 +212,6 @@ impl Tunnel {
         let pinged = ping(self.left(), at::INSIDE_THEIRS[0], 3, &[]);
         assert!(pinged.all(), "{}", pinged.text);
     }
-}
-
-/// The SPIs of all SAs of a kernel, sorted.
-#[track_caller]
-fn in_the_kernel(ns: &Ns) -> Vec<String> {
-    let states = ns.exec(&["ip", "xfrm", "state"]);
-    let mut spis: Vec<String> = states
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("proto esp spi 0x"))
-        .filter_map(|rest| rest.split_whitespace().next().map(str::to_owned))
-        .collect();
-    spis.sort();
-    spis
 }
 
 /// Ends the flows; nothing of them was lost.

@@ -66,7 +66,7 @@ pub use scene::Scene;
 pub use site::{ReferenceSite, addresses};
 pub use site_file::SiteFile;
 pub use strongswan::{DataPlane, StrongSwan};
-pub use tools::{Route, kernel_route, kernel_routes, require, require_kernel_esp};
+pub use tools::{Route, esp_spis, kernel_route, kernel_routes, require, require_kernel_esp};
 pub use traffic::{
     Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_segments, tcp_transfer,
 };

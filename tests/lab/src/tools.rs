@@ -38,6 +38,20 @@ pub fn require_kernel_esp() {
     );
 }
 
+/// The SPIs of all of ESP's SAs in a namespace's kernel, in hexadecimal without `0x`, sorted.
+#[track_caller]
+#[must_use]
+pub fn esp_spis(ns: &Ns) -> Vec<String> {
+    let states = ns.exec(&["ip", "xfrm", "state"]);
+    let mut spis: Vec<String> = states
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("proto esp spi 0x"))
+        .filter_map(|rest| rest.split_whitespace().next().map(str::to_owned))
+        .collect();
+    spis.sort();
+    spis
+}
+
 /// One route of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
