@@ -25,6 +25,8 @@ pub struct Tunnel {
     pub remote: IpAddr,
     /// Where the pre-shared key is.
     pub psk: SecretSource,
+    /// The post-quantum pre-shared key.
+    pub ppk: Option<Ppk>,
     /// The addresses inside the tunnel.
     pub inside: Inside,
     /// The tunnel interface's name, at most 15 octets.
@@ -112,6 +114,18 @@ impl fmt::Display for SecretSource {
             Self::File(path) => write!(f, "file {}", path.display()),
         }
     }
+}
+
+/// A post-quantum pre-shared key (RFC 8784).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Ppk {
+    /// Its name, which both ends have.
+    pub id: String,
+    /// Where the key is.
+    pub secret: SecretSource,
+    /// Whether there is no tunnel without it.
+    pub required: bool,
 }
 
 /// An IKE identity (RFC 7296 §3.5).

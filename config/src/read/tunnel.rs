@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::RawPpk;
 use super::section::{At, Read, Section};
 use super::value::{self, InterfaceAddress};
 use crate::code::Code;
@@ -26,6 +27,7 @@ pub(crate) struct RawTunnel {
     pub(crate) profile: Option<At<Profile>>,
     pub(crate) remote: Option<At<Ipv4Addr>>,
     pub(crate) psk: Option<At<SecretSource>>,
+    pub(crate) ppk: Option<At<RawPpk>>,
     pub(crate) inside: Option<At<Ipv4Net>>,
     pub(crate) peer_inside: Option<At<Ipv4Addr>>,
     pub(crate) interface: Option<At<String>>,
@@ -68,6 +70,7 @@ impl RawTunnel {
             profile: section.get("profile", report),
             remote: section.require("remote", report),
             psk: section.require("psk", report),
+            ppk: section.get("ppk", report),
             inside: section
                 .require("inside", report)
                 .map(|inside| inside.map(|InterfaceAddress(net)| net)),

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use crypto::{Group, KeyPair, ikev2};
 
-use super::auth;
+use super::auth::{self, Signed};
 use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::parts::Parts;
+use super::ppk::{self, Mixed};
 use super::window::Pace;
 use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn};
 use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, Encapsulation, Retransmission};
 use crate::context::Context;
-use crate::error::{Cause, Negotiation, RefusedBy};
+use crate::error::{Cause, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups, GroupOffer, IkeSuite};
@@ -54,6 +55,8 @@ pub(crate) struct AuthSent {
     nonce_r: Vec<u8>,
     /// The peer's IKE_SA_INIT response; its AUTH is computed over it.
     response: Vec<u8>,
+    /// Our keys with the PPK, if the peer can do with one.
+    mixed: Option<Mixed>,
 }
 
 /// Starts an attempt, the how-manieth since the tunnel was last up; none if the parameters name no group.
@@ -128,6 +131,9 @@ impl InitSent {
         ));
         let fragmentation = Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
         payloads.push(Payload::Notify(fragmentation));
+        if turn.connection.ppk.is_some() {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::USE_PPK)));
+        }
         let header = turn.link.header(Exchange::IkeSaInit, false, 0);
         self.request = Message { header, payloads }.encode();
         let packets = vec![self.request.clone()];
@@ -181,6 +187,29 @@ impl InitSent {
             path.remote.set_port(turn.connection.remote_ports.nat);
         }
         let (channel, nonce_r) = agreed;
+        let ppk = turn.connection.ppk.as_ref();
+        let usable = ppk.filter(|_| parts.has(NotifyType::USE_PPK));
+        if let (Some(ppk), None) = (ppk.filter(|ppk| ppk.required), usable) {
+            let cause = Cause::Ppk {
+                fault: PpkFault::Missing,
+                ours: Some(ppk.id.clone()),
+            };
+            turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
+            return State::Dead;
+        }
+        let mixed = match usable.map(|ppk| Mixed::new(&channel, ppk)).transpose() {
+            Ok(mixed) => mixed,
+            Err(error) => {
+                let what = error.to_string();
+                turn.fail(
+                    Exchange::IkeSaInit,
+                    Role::Initiator,
+                    Cause::Local { what },
+                    true,
+                );
+                return State::Dead;
+            }
+        };
         let spi_in = turn.cx.child_spi();
         let mut state = AuthSent {
             channel,
@@ -188,6 +217,7 @@ impl InitSent {
             nonce_i: self.nonce,
             nonce_r,
             response: bytes.to_vec(),
+            mixed,
         };
         state.send(turn, &self.request);
         State::AuthSent(Box::new(state))
@@ -286,13 +316,16 @@ impl InitSent {
 impl AuthSent {
     fn send(&mut self, turn: &mut Turn<'_>, init_request: &[u8]) {
         let c = turn.connection;
-        let auth = auth::prove(
-            &self.channel,
-            &c.psk,
-            init_request,
-            &self.nonce_r,
-            &c.local_id,
-        );
+        let signed = Signed {
+            message: init_request,
+            nonce: &self.nonce_r,
+            identity: &c.local_id,
+        };
+        let prove = |key| signed.prove(self.channel.suite.prf, &c.psk, key);
+        let plain = &self.channel.auth.0;
+        let auth = auth::payload(prove(
+            self.mixed.as_ref().map_or(plain, |mixed| &mixed.auth.0),
+        ));
         let offer = select::offer_esp(&c.esp, self.spi_in, &GroupOffer::None);
         let mut payloads = vec![Payload::IdI(c.local_id.clone())];
         // We initiate only where no SA stands, or the peer has lost the one that does.
@@ -306,11 +339,18 @@ impl AuthSent {
             Payload::TsI(c.local_ts.clone()),
             Payload::TsR(c.remote_ts.clone()),
         ]);
+        if let (Some(_), Some(ppk)) = (&self.mixed, &c.ppk) {
+            payloads.push(Payload::Notify(ppk::identity(ppk)));
+            if !ppk.required {
+                let notify = Notify::with_data(NotifyType::NO_PPK_AUTH, prove(plain));
+                payloads.push(Payload::Notify(notify));
+            }
+        }
         turn.request(&mut self.channel, Exchange::IkeAuth, &payloads);
     }
 
     /// Takes the response.
-    pub(crate) fn handle(self: Box<Self>, turn: &mut Turn<'_>, parts: Parts) -> State {
+    pub(crate) fn handle(mut self: Box<Self>, turn: &mut Turn<'_>, parts: Parts) -> State {
         let (Some(identity), Some((method, data))) = (&parts.id_r, &parts.auth) else {
             return self.refused(turn, &parts);
         };
@@ -322,25 +362,40 @@ impl AuthSent {
             let (expected, got) = (c.remote_id.clone(), identity.clone());
             return self.reject(turn, Cause::IdMismatch { expected, got });
         }
-        let verified = auth::verify(
-            &self.channel,
-            &c.psk,
-            &self.response,
-            &self.nonce_i,
+        let signed = Signed {
+            message: &self.response,
+            nonce: &self.nonce_i,
             identity,
-            data,
-        );
-        let Some(peer) = verified else {
-            let (ours, theirs) = (c.local_id.clone(), identity.clone());
-            return self.reject(
-                turn,
-                Cause::Authentication {
-                    by: RefusedBy::Us,
-                    ours,
-                    theirs,
-                },
-            );
         };
+        let mixed = self
+            .mixed
+            .take()
+            .filter(|_| parts.has(NotifyType::PPK_IDENTITY));
+        let key = mixed
+            .as_ref()
+            .map_or(&self.channel.auth.1, |mixed| &mixed.auth.1);
+        let ppk = c.ppk.as_ref();
+        let Some(peer) = signed.verify(self.channel.suite.prf, &c.psk, key, data) else {
+            let cause = Cause::Authentication {
+                by: RefusedBy::Us,
+                ours: c.local_id.clone(),
+                theirs: identity.clone(),
+                ppk: ppk.filter(|_| mixed.is_some()).map(|ppk| ppk.id.clone()),
+            };
+            return self.reject(turn, cause);
+        };
+        match (mixed, ppk) {
+            (Some(mixed), _) => mixed.adopt(&mut self.channel),
+            (None, Some(ppk)) if ppk.required => {
+                let cause = Cause::Ppk {
+                    fault: PpkFault::Missing,
+                    ours: Some(ppk.id.clone()),
+                };
+                return self.reject(turn, cause);
+            }
+            (None, Some(ppk)) => ppk::note_absence(turn, ppk),
+            (None, None) => {}
+        }
         let low_nonce = (&self.nonce_i).min(&self.nonce_r).clone();
         let child = self.child(turn, &parts);
         let birth = Birth {
@@ -423,6 +478,9 @@ impl AuthSent {
                 by: RefusedBy::Peer,
                 ours: c.local_id.clone(),
                 theirs: c.remote_id.clone(),
+                ppk: (c.ppk.as_ref())
+                    .filter(|_| self.mixed.is_some())
+                    .map(|ppk| ppk.id.clone()),
             },
             Some(notify) => Cause::PeerRefused {
                 negotiation: None,

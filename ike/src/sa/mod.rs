@@ -9,6 +9,7 @@ pub(crate) mod channel;
 pub(crate) mod established;
 pub(crate) mod initiator;
 pub(crate) mod parts;
+pub(crate) mod ppk;
 pub(crate) mod responder;
 pub(crate) mod task;
 pub(crate) mod window;
