@@ -159,6 +159,64 @@ fn theirs(text: &str, required: bool) -> impl FnOnce(&mut Connection) {
 const PASSIVE: &str = "initiate = false\n";
 const OPTIONAL: &str = ", required = false";
 
+/// The group of the only child's own exchange, as each side says.
+#[track_caller]
+fn pfs(bed: &Bed) -> [bool; 2] {
+    let children = bed.gateway.tunnel("t")["children"].clone();
+    assert_eq!(children.as_array().map(Vec::len), Some(1), "{children}");
+    let theirs = bed.swan.installed();
+    assert_eq!(theirs.len(), 1, "{theirs:?}");
+    [
+        children[0]["pfs"] == "ecp256",
+        theirs[0].suite.contains("ECP_256"),
+    ]
+}
+
+fn childless(how: &str) -> impl FnOnce(&mut Connection) {
+    let line = format!("childless = {how}");
+    move |connection| connection.extra.push(line)
+}
+
+const CHILDLESS: &str = "childless = true\n";
+
+#[test]
+fn the_first_child_has_pfs_where_the_peer_can_do_without_it_in_ike_auth() {
+    let bed = Bed::up(CHILDLESS, childless("allow"));
+    assert_eq!(pfs(&bed), [true, true]);
+}
+
+#[test]
+fn a_peer_that_takes_no_child_in_ike_auth_gets_none() {
+    let bed = Bed::up(CHILDLESS, childless("force"));
+    assert_eq!(pfs(&bed), [true, true]);
+}
+
+#[test]
+fn a_peer_that_wants_the_child_in_ike_auth_gets_it_there() {
+    let bed = Bed::up(CHILDLESS, childless("never"));
+    assert_eq!(pfs(&bed), [false, false]);
+}
+
+#[test]
+fn a_peer_that_initiates_without_a_child_gets_one_afterwards() {
+    let bed = Bed::up(PASSIVE, childless("force"));
+    assert_eq!(pfs(&bed), [true, true]);
+}
+
+#[test]
+fn a_first_child_whose_group_the_peer_refuses_is_named_at_once() {
+    let bed = Bed::start(CHILDLESS, |connection| {
+        "aes256gcm16-modp2048".clone_into(&mut connection.esp);
+    });
+    insta::assert_snapshot!(bed.line("CREATE_CHILD_SA"), @"t with 198.51.100.1:4500: CREATE_CHILD_SA: the peer refuses our ESP (phase 2) proposal aes256gcm16-ecp256 with NO_PROPOSAL_CHOSEN and does not say what it wants; compare with the peer's ESP (phase 2) settings; site file: esp (line 12)");
+}
+
+#[test]
+fn a_ppk_and_a_first_child_of_its_own_go_together() {
+    let bed = Bed::up(&(CHILDLESS.to_owned() + &ours("")), theirs(PPK[1], true));
+    assert_eq!((bed.ppk(), pfs(&bed)), ([true, true], [true, true]));
+}
+
 #[test]
 fn a_ppk_that_both_have_is_in_the_keys_and_stays_there() {
     let bed = Bed::up(&ours(""), theirs(PPK[1], true));

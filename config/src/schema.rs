@@ -170,6 +170,11 @@ pub const TUNNEL: Section = Section {
             "what CREATE_CHILD_SA may fall back to beside the groups in `esp`: `strict` (nothing), `ike-group`, or `any` (no exchange at all, too)",
         ),
         key(
+            "childless",
+            "false",
+            "as initiator, make the first CHILD_SA by an exchange of its own, with the PFS of its successors, where the peer can do with that (RFC 6023)",
+        ),
+        key(
             "ike-lifetime",
             "profile (8h)",
             "hard lifetime of the IKE SA; rekeyed well before",

@@ -241,6 +241,9 @@ pub struct Connection {
     pub esp: Vec<EspProposal>,
     /// Further freedom in CREATE_CHILD_SA.
     pub pfs: PfsPolicy,
+    /// As initiator, where the peer can do with it, leave the first child to an exchange of its own after IKE_AUTH, which gives it the PFS
+    /// that its successors have (RFC 6023).
+    pub childless: bool,
     /// Our side of the traffic.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side of the traffic.
@@ -302,6 +305,7 @@ impl Connection {
                 esn: EsnPolicy::Either,
             }],
             pfs: PfsPolicy::default(),
+            childless: false,
             local_ts: vec![TrafficSelector::any_v4()],
             remote_ts: vec![TrafficSelector::any_v4()],
             narrowing: Narrowing::Refuse,

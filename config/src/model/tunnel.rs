@@ -45,6 +45,8 @@ pub struct Tunnel {
     pub esp: Vec<EspProposal>,
     /// Freedom in CREATE_CHILD_SA beyond the ESP proposals.
     pub pfs: Pfs,
+    /// Whether the first CHILD_SA has an exchange of its own, where the peer can do with that (RFC 6023).
+    pub childless: bool,
     /// Hard lifetime of the IKE SA.
     #[serde(serialize_with = "serialize_duration")]
     pub ike_lifetime: Duration,

@@ -150,6 +150,7 @@ fn resolve(
             by_profile(),
             ToString::to_string,
         ),
+        childless: settings.choose("childless", &raw.childless, false, Origin::Default),
         ike_lifetime: settings.duration(
             "ike-lifetime",
             &raw.ike_lifetime,

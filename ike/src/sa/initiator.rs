@@ -49,8 +49,8 @@ pub(crate) struct InitSent {
 #[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct AuthSent {
     pub(crate) channel: Channel,
-    /// Inbound SPI of the first child.
-    pub(crate) spi_in: u32,
+    /// Inbound SPI of the child of this exchange, if it makes one.
+    pub(crate) spi_in: Option<u32>,
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
     /// The peer's IKE_SA_INIT response; its AUTH is computed over it.
@@ -210,7 +210,9 @@ impl InitSent {
                 return State::Dead;
             }
         };
-        let spi_in = turn.cx.child_spi();
+        let childless =
+            turn.connection.childless && parts.has(NotifyType::CHILDLESS_IKEV2_SUPPORTED);
+        let spi_in = (!childless).then(|| turn.cx.child_spi());
         let mut state = AuthSent {
             channel,
             spi_in,
@@ -326,19 +328,19 @@ impl AuthSent {
         let auth = auth::payload(prove(
             self.mixed.as_ref().map_or(plain, |mixed| &mixed.auth.0),
         ));
-        let offer = select::offer_esp(&c.esp, self.spi_in, &GroupOffer::None);
         let mut payloads = vec![Payload::IdI(c.local_id.clone())];
         // We initiate only where no SA stands, or the peer has lost the one that does.
         if c.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT)));
         }
-        payloads.extend([
-            Payload::IdR(c.remote_id.clone()),
-            auth,
-            Payload::Sa(offer),
-            Payload::TsI(c.local_ts.clone()),
-            Payload::TsR(c.remote_ts.clone()),
-        ]);
+        payloads.extend([Payload::IdR(c.remote_id.clone()), auth]);
+        if let Some(spi_in) = self.spi_in {
+            payloads.extend([
+                Payload::Sa(select::offer_esp(&c.esp, spi_in, &GroupOffer::None)),
+                Payload::TsI(c.local_ts.clone()),
+                Payload::TsR(c.remote_ts.clone()),
+            ]);
+        }
         if let (Some(_), Some(ppk)) = (&self.mixed, &c.ppk) {
             payloads.push(Payload::Notify(ppk::identity(ppk)));
             if !ppk.required {
@@ -397,7 +399,9 @@ impl AuthSent {
             (None, None) => {}
         }
         let low_nonce = (&self.nonce_i).min(&self.nonce_r).clone();
-        let child = self.child(turn, &parts);
+        let child = self
+            .spi_in
+            .map(|spi_in| (spi_in, self.child(turn, &parts, spi_in)));
         let birth = Birth {
             channel: self.channel,
             peer,
@@ -407,12 +411,14 @@ impl AuthSent {
         let mut established = Established::new(turn, birth);
         established.announce(turn);
         match child {
-            Ok(mut child) => {
+            // The SA makes one by itself.
+            None => {}
+            Some((_, Ok(mut child))) => {
                 child.ready = Some(turn.cx.next_order());
                 established.children.insert(child.sa.spi_in, child);
             }
-            Err(cause) => {
-                turn.cx.release_spi(self.spi_in);
+            Some((spi_in, Err(cause))) => {
+                turn.cx.release_spi(spi_in);
                 turn.fail(Exchange::IkeAuth, Role::Initiator, cause, false);
                 established.retry_child(turn);
             }
@@ -429,7 +435,7 @@ impl AuthSent {
     }
 
     /// The first child, or why there is none.
-    fn child(&self, turn: &mut Turn<'_>, parts: &Parts) -> Result<Child, Cause> {
+    fn child(&self, turn: &mut Turn<'_>, parts: &Parts, spi_in: u32) -> Result<Child, Cause> {
         let c = turn.connection;
         let (Some(proposals), Some(ts_i), Some(ts_r)) = (&parts.sa, &parts.ts_i, &parts.ts_r)
         else {
@@ -445,7 +451,7 @@ impl AuthSent {
             path: &turn.link.path,
             role: Role::Initiator,
             suite: choice.chosen,
-            spi_in: self.spi_in,
+            spi_in,
             spi_out,
             local_ts,
             remote_ts,
@@ -456,6 +462,13 @@ impl AuthSent {
         Child::install(turn.cx, turn.now, c, keys, agreed).map_err(|error| Cause::Local {
             what: error.to_string(),
         })
+    }
+
+    /// Gives back what was kept for the child.
+    pub(crate) fn release(&self, cx: &mut Context) {
+        if let Some(spi_in) = self.spi_in {
+            cx.release_spi(spi_in);
+        }
     }
 
     /// The response breaks the format.
@@ -471,7 +484,7 @@ impl AuthSent {
 
     /// The peer did not authenticate itself; its notification says why.
     fn refused(self: Box<Self>, turn: &mut Turn<'_>, parts: &Parts) -> State {
-        turn.cx.release_spi(self.spi_in);
+        self.release(turn.cx);
         let c = turn.connection;
         let cause = match parts.error().map(|n| n.kind) {
             Some(NotifyType::AUTHENTICATION_FAILED) => Cause::Authentication {
@@ -497,7 +510,7 @@ impl AuthSent {
     /// We do not accept the peer, which takes the SA for established: tell it
     /// (RFC 7296 section 2.21.2).
     fn reject(mut self: Box<Self>, turn: &mut Turn<'_>, cause: Cause) -> State {
-        turn.cx.release_spi(self.spi_in);
+        self.release(turn.cx);
         turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
         let payloads = [
             Payload::Notify(Notify::new(NotifyType::AUTHENTICATION_FAILED)),

@@ -322,7 +322,7 @@ impl Sa {
     pub(crate) fn discard(&mut self, cx: &mut Context, now: Instant, reason: DownReason) {
         let id = self.link.id();
         match std::mem::replace(&mut self.state, State::Dead) {
-            State::AuthSent(s) => cx.release_spi(s.spi_in),
+            State::AuthSent(s) => s.release(cx),
             State::Established(s) => {
                 if let Some(connection) = self.connection {
                     s.abandon(cx, now, connection, id, reason);
@@ -601,7 +601,7 @@ impl Sa {
         match state {
             State::InitSent(_) => turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true),
             State::AuthSent(s) => {
-                turn.cx.release_spi(s.spi_in);
+                s.release(turn.cx);
                 turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
             }
             State::Established(s) => s.give_up(&mut turn, waited),

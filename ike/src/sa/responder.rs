@@ -144,6 +144,9 @@ pub(crate) fn answer_init(
         let notify = Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
         answer.push(Payload::Notify(notify));
     }
+    // Whoever wants no child here asks for one later, or we do.
+    let childless = Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED);
+    answer.push(Payload::Notify(childless));
     // Whose connection it is shows in IKE_AUTH only.
     let ppk = parts.has(NotifyType::USE_PPK) && candidates.iter().any(|c| c.ppk.is_some());
     if ppk {

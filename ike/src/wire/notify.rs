@@ -84,6 +84,8 @@ notify_types! {
     NON_FIRST_FRAGMENTS_ALSO = 16395;
     /// MOBIKE (RFC 4555).
     MOBIKE_SUPPORTED = 16396;
+    /// IKE_AUTH may come without a CHILD_SA (RFC 6023).
+    CHILDLESS_IKEV2_SUPPORTED = 16418;
     /// IKE fragmentation (RFC 7383).
     IKEV2_FRAGMENTATION_SUPPORTED = 16430;
     /// Hash algorithms for signatures (RFC 7427).
