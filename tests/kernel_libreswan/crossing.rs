@@ -62,6 +62,21 @@ fn crossed(ours: &str, theirs: Theirs) {
     one_child_is_left(&tunnel, flows, &before);
 }
 
+/// All requests but the first one, which replaces the child: the next one replaces the IKE_SA.
+fn all_but_the_first() -> String {
+    format!("{REQUEST} numgen inc mod 1000000 > 0")
+}
+
+#[test]
+fn both_sides_rekey_the_child() {
+    crossed(REQUEST, Theirs::Child);
+}
+
+#[test]
+fn we_rekey_the_ike_sa_and_it_the_child() {
+    crossed(&all_but_the_first(), Theirs::Child);
+}
+
 #[test]
 fn we_rekey_the_child_and_it_the_ike_sa() {
     crossed(REQUEST, Theirs::Ike);
