@@ -1,5 +1,9 @@
 //! Rekeys of both sides at once. Libreswan resolves no collision of CREATE_CHILD_SA: it grants every request, keeps all that
 //! comes of it, and sends on the newest.
+//!
+//! Two rekeys of the IKE_SA are not among them: Libreswan 4.10 lets its children go along with the one that it answered, asks for another
+//! child on an IKE_SA that it has deleted already, and answers nobody after that. What we do in that case is shown before strongSwan
+//! and in `ike/`.
 
 use std::time::Duration;
 
