@@ -84,6 +84,15 @@ pub enum Group {
     Curve25519,
 }
 
+/// A key encapsulation mechanism, for an additional key exchange (RFC 9370).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kem {
+    /// ML-KEM-768 (FIPS 203).
+    MlKem768,
+    /// ML-KEM-1024.
+    MlKem1024,
+}
+
 /// Whether 64-bit sequence numbers are wanted (RFC 4304).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Esn {
@@ -106,6 +115,8 @@ pub struct IkeProposal {
     pub prf: Prf,
     /// Groups, the preferred one first; never empty.
     pub groups: Vec<Group>,
+    /// For an additional key exchange, the preferred one first; empty is none.
+    pub kems: Vec<Kem>,
 }
 
 /// One acceptable combination for CHILD_SAs.
@@ -159,6 +170,7 @@ enum Word {
     Integrity(Integrity),
     Prf(Prf),
     Group(Group),
+    Kem(Kem),
     Esn(Esn),
 }
 
@@ -208,6 +220,11 @@ const GROUP: &[(&str, Group)] = &[
     ("x25519", Group::Curve25519),
 ];
 
+const KEM: &[(&str, Kem)] = &[
+    ("ke1_mlkem768", Kem::MlKem768),
+    ("ke1_mlkem1024", Kem::MlKem1024),
+];
+
 const ESN: &[(&str, Esn)] = &[("esn", Esn::Require), ("noesn", Esn::Never)];
 
 /// The words that name an encryption algorithm, for messages.
@@ -252,6 +269,7 @@ impl IkeProposal {
             integrity,
             prf,
             groups: parts.groups,
+            kems: parts.kems.into_iter().map(|(kem, ..)| kem).collect(),
         })
     }
 }
@@ -265,6 +283,10 @@ impl EspProposal {
         let parts = Parts::parse(text)?;
         if let Some((_, word, at)) = parts.prf {
             let why = "ESP has no pseudo-random function";
+            return Err(ProposalError::Misplaced { word, at, why });
+        }
+        if let Some((_, word, at)) = parts.kems.first().cloned() {
+            let why = "an additional key exchange belongs to an IKE proposal; what it gives is in the keys of CHILD_SAs too";
             return Err(ProposalError::Misplaced { word, at, why });
         }
         let (encryption, integrity) = parts.cipher()?;
@@ -298,6 +320,7 @@ struct Parts {
     integrity: Option<(Integrity, String, usize)>,
     prf: Option<(Prf, String, usize)>,
     groups: Vec<Group>,
+    kems: Vec<(Kem, String, usize)>,
     esn: Option<(Esn, String, usize)>,
 }
 
@@ -351,6 +374,12 @@ impl Parts {
                 }
                 self.groups.push(group);
             }
+            Some(Word::Kem(kem)) => {
+                if self.kems.iter().any(|(each, ..)| *each == kem) {
+                    return twice("the same key exchange twice");
+                }
+                self.kems.push((kem, word, at));
+            }
             Some(Word::Esn(esn)) => {
                 if self.esn.replace((esn, word.clone(), at)).is_some() {
                     return twice("esn or noesn, once");
@@ -391,6 +420,7 @@ fn lookup(text: &str) -> Option<Word> {
         .or_else(|| find(INTEGRITY, text).map(Word::Integrity))
         .or_else(|| find(PRF, text).map(Word::Prf))
         .or_else(|| find(GROUP, text).map(Word::Group))
+        .or_else(|| find(KEM, text).map(Word::Kem))
         .or_else(|| find(ESN, text).map(Word::Esn))
 }
 
@@ -410,6 +440,7 @@ fn words() -> impl Iterator<Item = &'static str> {
         .chain(integrity)
         .chain(prf)
         .chain(group)
+        .chain(KEM.iter().map(|(word, _)| *word))
         .chain(ESN.iter().map(|(word, _)| *word))
 }
 
@@ -444,6 +475,12 @@ impl fmt::Display for Group {
     }
 }
 
+impl fmt::Display for Kem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(word_of(KEM, self))
+    }
+}
+
 impl fmt::Display for IkeProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.encryption.fmt(f)?;
@@ -455,7 +492,8 @@ impl fmt::Display for IkeProposal {
         }
         self.groups
             .iter()
-            .try_for_each(|group| write!(f, "-{group}"))
+            .try_for_each(|group| write!(f, "-{group}"))?;
+        self.kems.iter().try_for_each(|kem| write!(f, "-{kem}"))
     }
 }
 

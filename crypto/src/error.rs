@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Encryption, Group, Integrity};
+use crate::{Encryption, Group, Integrity, Kem};
 
 /// Why an operation was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -55,6 +55,12 @@ pub enum Error {
     PublicInvalid {
         /// The group.
         group: Group,
+    },
+    /// An encapsulation key or a ciphertext has the wrong length, or the former is out of range.
+    #[error("the public value is not acceptable for {kem}")]
+    KemInput {
+        /// The mechanism.
+        kem: Kem,
     },
 
     // The configuration, or a proposal.

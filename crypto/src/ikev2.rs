@@ -64,8 +64,41 @@ pub fn initial_keys(
     sk_keys(prf, suite, &skeyseed, ni, nr, spi_i, spi_r)
 }
 
+/// The keys of an IKE SA after one more key exchange within its set-up (RFC 9370 §2.2.2): `d` is SK_d as it was, `shared` the secret of
+/// that exchange, the nonces and SPIs are those of IKE_SA_INIT.
+///
+/// # Errors
+///
+/// [`Error::PrfPlusTooLong`], which no suite of ours reaches.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the formula of the RFC has as many"
+)]
+pub fn updated_keys(
+    prf: Prf,
+    suite: Suite,
+    d: &Secret,
+    ni: &[u8],
+    nr: &[u8],
+    shared: &Secret,
+    spi_i: [u8; 8],
+    spi_r: [u8; 8],
+) -> Result<SkKeys, Error> {
+    // SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr)
+    let skeyseed = prf.compute(d.expose(), &[shared.expose(), ni, nr]);
+    sk_keys(prf, suite, &skeyseed, ni, nr, spi_i, spi_r)
+}
+
+/// One side's part of IntAuth, over one message of IKE_INTERMEDIATE (RFC 9242 §3.3.2): `key` is SK_pi or SK_pr as it was when the message
+/// was sent, `before` the same of the exchange before, or nothing, and `message` what is to be authenticated of it, in clear.
+#[must_use]
+pub fn intermediate_auth(prf: Prf, key: &Secret, before: &[u8], message: &[u8]) -> Secret {
+    prf.compute(key.expose(), &[before, message])
+}
+
 /// The keys of an IKE SA that replaces one whose SK_d was `old_d` and whose PRF was `old_prf` (RFC
-/// 7296 §2.18). The nonces, SPIs and `shared` are those of the CREATE_CHILD_SA exchange.
+/// 7296 §2.18). The nonces, SPIs and `shared` are those of the CREATE_CHILD_SA exchange; `additional` is the secret of the IKE_FOLLOWUP_KE
+/// exchange after it, if there was one (RFC 9370 §2.2.4).
 ///
 /// # Errors
 ///
@@ -82,11 +115,13 @@ pub fn rekeyed_keys(
     ni: &[u8],
     nr: &[u8],
     shared: &Secret,
+    additional: Option<&Secret>,
     spi_i: [u8; 8],
     spi_r: [u8; 8],
 ) -> Result<SkKeys, Error> {
     // SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the PRF of the old SA.
-    let skeyseed = old_prf.compute(old_d.expose(), &[shared.expose(), ni, nr]);
+    let additional = additional.map_or(&[][..], Secret::expose);
+    let skeyseed = old_prf.compute(old_d.expose(), &[shared.expose(), ni, nr, additional]);
     sk_keys(new_prf, suite, &skeyseed, ni, nr, spi_i, spi_r)
 }
 

@@ -7,6 +7,7 @@
 //! - [`Sealer`] and [`Opener`]: one direction of an ESP SA or of an IKE SA, in place, without
 //!   allocation;
 //! - [`Group::generate`] and [`KeyPair::agree`]: Diffie-Hellman;
+//! - [`Kem::generate`], [`Kem::encapsulate`] and [`KemKey::decapsulate`]: key encapsulation;
 //! - [`ikev2`]: the key schedule of RFC 7296 §2.13–§2.18.
 //!
 //! # Invariants
@@ -30,6 +31,7 @@ mod cbc;
 mod error;
 mod group;
 pub mod ikev2;
+mod kem;
 mod mac;
 mod prf;
 mod seal;
@@ -39,6 +41,7 @@ mod suite;
 pub use algorithm::{Encryption, Integrity};
 pub use error::Error;
 pub use group::{Group, KeyPair};
+pub use kem::{Kem, KemKey};
 pub use prf::Prf;
 pub use rand_core::CryptoRng;
 pub use seal::{Opener, Sealer};

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crypto::{Encryption, Group, Integrity, Prf, Secret};
+use crypto::{Encryption, Group, Integrity, Kem, Prf, Secret};
 use serde::Serialize;
 
 use crate::wire::{Identity, TrafficSelector};
@@ -44,6 +44,8 @@ pub struct IkeProposal {
     pub prf: Prf,
     /// Diffie-Hellman groups, the preferred one first.
     pub groups: Vec<Group>,
+    /// Mechanisms for an additional key exchange (RFC 9370), the preferred one first; empty means that there is none.
+    pub kems: Vec<Kem>,
 }
 
 /// Whether 64-bit sequence numbers are wanted.
@@ -84,7 +86,8 @@ impl fmt::Display for IkeProposal {
         }
         self.groups
             .iter()
-            .try_for_each(|group| write!(f, "-{group}"))
+            .try_for_each(|group| write!(f, "-{group}"))?;
+        self.kems.iter().try_for_each(|kem| write!(f, "-ke1_{kem}"))
     }
 }
 
@@ -297,6 +300,7 @@ impl Connection {
                 integrity: Some(Integrity::HmacSha384_192),
                 prf: Prf::HmacSha384,
                 groups: vec![Group::Ecp384],
+                kems: Vec::new(),
             }],
             esp: vec![EspProposal {
                 encryption: Encryption::AesGcm256,

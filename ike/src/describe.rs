@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crypto::{Encryption, Group, Integrity, Prf};
+use crypto::{Encryption, Group, Integrity, Kem, Prf};
 use serde::{Serialize, Serializer};
 
 use crate::wire::{Proposal, Transform, TransformType};
@@ -53,6 +53,8 @@ fn describe(proposal: &Proposal) -> String {
         parts.push(prf);
     }
     parts.push(of(TransformType::Group));
+    let additional = (1..=7).map(|number| of(TransformType::Additional(number)));
+    parts.extend(additional.filter(|text| !text.is_empty()));
     parts.push(of(TransformType::Esn));
     parts.retain(|part| !part.is_empty());
     parts.join("-")
@@ -78,9 +80,19 @@ pub(crate) fn transform(t: &Transform) -> String {
         TransformType::Prf => Prf::from_id(t.id).map(|p| p.to_string()),
         TransformType::Group => Some(group(t.id)),
         TransformType::Esn => Some(if t.id == 0 { "noesn" } else { "esn" }.to_owned()),
+        TransformType::Additional(number) => Some(format!("ke{number}_{}", key_exchange(t.id))),
         TransformType::Other(_) => None,
     };
     known.unwrap_or_else(|| foreign(t))
+}
+
+/// An additional key exchange by its number.
+fn key_exchange(id: u16) -> String {
+    match Kem::from_id(id) {
+        Some(kem) => kem.to_string(),
+        None if id == 35 => "mlkem512".to_owned(),
+        None => group(id),
+    }
 }
 
 /// A group by its number, also one that we do not speak.
@@ -126,6 +138,8 @@ fn foreign(t: &Transform) -> String {
         (TransformType::Integrity, id) => format!("integrity {id}"),
         (TransformType::Prf, id) => format!("prf {id}"),
         (TransformType::Other(kind), id) => format!("transform type {kind} number {id}"),
-        (TransformType::Group | TransformType::Esn, id) => format!("number {id}"),
+        (TransformType::Group | TransformType::Additional(_) | TransformType::Esn, id) => {
+            format!("number {id}")
+        }
     }
 }

@@ -195,6 +195,12 @@ impl Cause {
         }
     }
 
+    pub(crate) fn malformed(what: &str) -> Self {
+        Self::Malformed {
+            what: what.to_owned(),
+        }
+    }
+
     pub(crate) fn invalid_ke(negotiation: Negotiation, ours: &[Group], wanted: u16) -> Self {
         Self::InvalidKe {
             negotiation,

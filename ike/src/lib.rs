@@ -37,7 +37,7 @@ pub use connection::{
     Command, Connection, ConnectionId, Encapsulation, EsnPolicy, EspProposal, IkeProposal,
     Liveness, Narrowing, PfsPolicy, Ports, Ppk, Retransmission,
 };
-pub use crypto::{CryptoRng, Encryption, Group, Integrity, Prf, Secret, Suite};
+pub use crypto::{CryptoRng, Encryption, Group, Integrity, Kem, Prf, Secret, Suite};
 pub use describe::Offer;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy, Selectors};

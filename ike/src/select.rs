@@ -3,7 +3,7 @@
 //! The same functions serve both roles: the responder chooses from an offer, and the initiator
 //! checks that an answer is something which it offered.
 
-use crypto::{Encryption, Group, Integrity, Prf, Suite};
+use crypto::{Encryption, Group, Integrity, Kem, Prf, Suite};
 
 use crate::connection::{EsnPolicy, EspProposal, IkeProposal};
 use crate::describe::{self, Offer};
@@ -15,6 +15,8 @@ pub(crate) struct IkeSuite {
     pub(crate) suite: Suite,
     pub(crate) prf: Prf,
     pub(crate) group: Group,
+    /// An additional key exchange (RFC 9370).
+    pub(crate) kem: Option<Kem>,
 }
 
 impl std::fmt::Display for IkeSuite {
@@ -24,6 +26,7 @@ impl std::fmt::Display for IkeSuite {
             integrity: self.suite.integrity,
             prf: self.prf,
             groups: vec![self.group],
+            kems: self.kem.into_iter().collect(),
         };
         proposal.fmt(f)
     }
@@ -58,7 +61,7 @@ pub(crate) struct Mismatch {
 /// One kind of algorithm on which a pair of proposals does not meet.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
-    /// `encryption`, `integrity`, `prf`, `group` or `esn`.
+    /// `encryption`, `integrity`, `prf`, `group`, `additional key exchange` or `esn`.
     pub what: &'static str,
     /// What we accept.
     pub ours: String,
@@ -160,6 +163,10 @@ impl<'a> Meeting<'a> {
                 meeting.differ("transform type", "none".to_owned(), describe::transform(t));
             }
         }
+        // A second additional key exchange and more, which we have none for.
+        for number in 2..=7 {
+            meeting.additional(number, &[]);
+        }
         meeting
     }
 
@@ -257,6 +264,30 @@ impl<'a> Meeting<'a> {
         chosen
     }
 
+    /// The first of `acceptable` that is on offer for an additional key exchange, or none where that is what both want (RFC 9370 section
+    /// 2.2.1).
+    fn additional(&mut self, number: u8, acceptable: &[Kem]) -> Option<Kem> {
+        let kind = TransformType::Additional(number);
+        let offered = |id: u16| self.offers(kind).any(|t| t.id == id);
+        let chosen = acceptable.iter().find(|kem| offered(kem.id())).copied();
+        let none = acceptable.is_empty() && offered(0);
+        if let Some(id) = chosen.map(Kem::id).or(none.then_some(0)) {
+            self.transforms.push(Transform::new(kind, id));
+        } else if !acceptable.is_empty() || self.offers(kind).next().is_some() {
+            let ours: Vec<String> = acceptable
+                .iter()
+                .map(|kem| format!("ke{number}_{kem}"))
+                .collect();
+            let ours = if ours.is_empty() {
+                "none".to_owned()
+            } else {
+                ours.join("/")
+            };
+            self.differ("additional key exchange", ours, self.theirs(kind));
+        }
+        chosen
+    }
+
     fn child_group(
         &mut self,
         ours: &EspProposal,
@@ -343,11 +374,13 @@ fn meet_ike(
     meeting.prf(our.prf);
     meeting.integrity(our.integrity);
     let group = meeting.group(&our.groups, ke);
+    let kem = meeting.additional(1, &our.kems);
     let suite = Suite::new(our.encryption, our.integrity).ok();
     let chosen = suite.zip(group).map(|(suite, group)| IkeSuite {
         suite,
         prf: our.prf,
         group,
+        kem,
     });
     meeting.finish(chosen)
 }
@@ -362,6 +395,7 @@ fn meet_esp(
     meeting.encryption(our.encryption);
     meeting.integrity(our.integrity);
     let group = meeting.child_group(our, groups, ke);
+    meeting.additional(1, &[]);
     let esn = meeting.esn(our.esn);
     let suite = Suite::new(our.encryption, our.integrity).ok();
     meeting.finish(suite.map(|suite| EspSuite { suite, group, esn }))
@@ -383,6 +417,9 @@ pub(crate) fn offer_ike(ours: &[IkeProposal], spi: Option<IkeSpi>) -> Vec<Propos
             }
             let groups = our.groups.iter();
             transforms.extend(groups.map(|g| Transform::new(TransformType::Group, g.id())));
+            let kems = our.kems.iter();
+            let additional = TransformType::Additional(1);
+            transforms.extend(kems.map(|kem| Transform::new(additional, kem.id())));
             Proposal {
                 number,
                 protocol: Protocol::Ike,

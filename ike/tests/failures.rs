@@ -84,6 +84,7 @@ fn no_common_ike_proposal_shows_both_offers_and_the_nearest_difference() {
             integrity: Some(Integrity::HmacSha1_96),
             prf: Prf::HmacSha1,
             groups: vec![Group::Modp2048],
+            kems: Vec::new(),
         }];
     });
     assert!(

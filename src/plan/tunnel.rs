@@ -141,6 +141,14 @@ fn ike_proposal(proposal: &proposal::IkeProposal) -> IkeProposal {
             proposal::Prf::HmacSha512 => crypto::Prf::HmacSha512,
         },
         groups: proposal.groups.iter().copied().map(group).collect(),
+        kems: proposal.kems.iter().copied().map(kem).collect(),
+    }
+}
+
+fn kem(kem: proposal::Kem) -> crypto::Kem {
+    match kem {
+        proposal::Kem::MlKem768 => crypto::Kem::MlKem768,
+        proposal::Kem::MlKem1024 => crypto::Kem::MlKem1024,
     }
 }
 

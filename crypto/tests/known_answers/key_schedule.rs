@@ -108,7 +108,7 @@ fn the_whole_schedule_is_what_an_independent_implementation_says() {
 
         let (spi_i, spi_r) = (spi(&case.next_spi_i), spi(&case.next_spi_r));
         let rekeyed = rekeyed_keys(
-            next_prf, suite, prf, &initial.d, &ni, &nr, &shared, spi_i, spi_r,
+            next_prf, suite, prf, &initial.d, &ni, &nr, &shared, None, spi_i, spi_r,
         )
         .unwrap();
         case.rekeyed.assert_equal(&rekeyed, &what);
@@ -165,7 +165,10 @@ fn the_schedule_is_what_the_self_test_of_openssl_says() {
     // The case gives SKEYSEED; the keys follow from it by prf+.
     let skeyseed = hex("90722C42BD849E9B72D240FC254174270FA8295DE6F0338DAFC303A9EC104F12");
     let prf = Prf::HmacSha256;
-    let rekeyed = rekeyed_keys(prf, suite, prf, &keys.d, &ni, &nr, &shared, spi_r, spi_i).unwrap();
+    let rekeyed = rekeyed_keys(
+        prf, suite, prf, &keys.d, &ni, &nr, &shared, None, spi_r, spi_i,
+    )
+    .unwrap();
     let d = prf
         .plus(&skeyseed, &[&ni, &nr, &spi_r, &spi_i], 32)
         .unwrap();

@@ -77,7 +77,8 @@ fn a_ppk_changes_three_keys_and_all_that_follows_from_them() {
         let (ni, nr) = (hex(&case.next_ni), hex(&case.next_nr));
         let (spi_i, spi_r) = (spi(&case.next_spi_i), spi(&case.next_spi_r));
         let shared = secret(&case.next_shared);
-        let rekeyed = rekeyed_keys(prf, suite, prf, &d, &ni, &nr, &shared, spi_i, spi_r).unwrap();
+        let rekeyed =
+            rekeyed_keys(prf, suite, prf, &d, &ni, &nr, &shared, None, spi_i, spi_r).unwrap();
         case.rekeyed.assert_equal(&rekeyed, &what);
     }
 }

@@ -115,7 +115,7 @@ impl Endpoint {
                     e.children.values_mut().for_each(|c| c.doomed = true);
                     self.cx.reasons.insert(id, DownReason::Administrative);
                 }
-                State::InitSent(_) | State::AuthSent(_) => {
+                State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
                     sa.discard(&mut self.cx, now, DownReason::Administrative);
                 }
                 State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}

@@ -60,7 +60,7 @@ fn feed_sa(sa: &Sa, hasher: &mut DefaultHasher) {
     std::mem::discriminant(&sa.state).hash(hasher);
     match &sa.state {
         // What these have sent is in the window.
-        State::InitSent(_) | State::Dead => {}
+        State::InitSent(_) | State::IntermediateSent(_) | State::Dead => {}
         State::AuthSent(s) => s.spi_in.hash(hasher),
         State::HalfOpen(s) => s.expires.hash(hasher),
         State::Established(s) => feed_established(s, hasher),
@@ -83,12 +83,14 @@ fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
         }
         Some(Active::RekeyIke(request)) => {
             let crossed = request.crossed.as_ref().map(|crossed| crossed.spi);
-            (3, request.spi, crossed).hash(hasher);
+            (3, request.spi, crossed, request.agreed.is_some()).hash(hasher);
         }
         Some(Active::DeleteChild(spi)) => (4, spi).hash(hasher),
         Some(Active::DeleteIke) => 5.hash(hasher),
         Some(Active::Liveness) => 6.hash(hasher),
     }
+    let pending = e.pending.as_ref().map(|p| (p.successor.spi, p.until));
+    pending.hash(hasher);
     (e.replaced_by, &e.closing, e.reap_at, e.rival, e.last_heard).hash(hasher);
     (e.rekey_at, e.expires_at, e.choose_child_at).hash(hasher);
     (e.child_failures, e.pfs_refused, e.suspected).hash(hasher);

@@ -295,7 +295,9 @@ impl Endpoint {
             && !self.sas.values().any(|sa| {
                 sa.connection == Some(id)
                     && match &sa.state {
-                        State::InitSent(_) | State::AuthSent(_) => true,
+                        State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                            true
+                        }
                         State::Established(e) => e.is_usable() && !e.is_suspected(&sa.link),
                         State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
                     }

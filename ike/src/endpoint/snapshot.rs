@@ -62,7 +62,7 @@ fn phase<'a>(tunnel: &Tunnel, sas: impl Iterator<Item = &'a Sa>) -> Phase {
     }
     let reached = sas.map(|sa| match &sa.state {
         State::Established(e) if e.is_usable() => (3, Phase::NoChild),
-        State::AuthSent(_) => (2, Phase::Auth),
+        State::IntermediateSent(_) | State::AuthSent(_) => (2, Phase::Auth),
         State::InitSent(_) => (1, Phase::Init),
         _ => (0, Phase::Down),
     });

@@ -23,6 +23,8 @@ pub(crate) struct Signed<'a> {
     pub(crate) message: &'a [u8],
     pub(crate) nonce: &'a [u8],
     pub(crate) identity: &'a Identity,
+    /// IntAuth: both sides' proofs of IKE_INTERMEDIATE and the message ID of IKE_AUTH, or nothing (RFC 9242 section 3.3.1).
+    pub(crate) intermediate: &'a [u8],
 }
 
 impl Signed<'_> {
@@ -45,8 +47,22 @@ impl Signed<'_> {
 
     fn mic(&self, prf: Prf, psk: &Secret, key: &Secret) -> Secret {
         let maced_id = prf.compute(key.expose(), &[&self.identity.to_body()]);
-        ikev2::psk_auth(prf, psk, &[self.message, self.nonce, maced_id.expose()])
+        let octets = [
+            self.message,
+            self.nonce,
+            maced_id.expose(),
+            self.intermediate,
+        ];
+        ikev2::psk_auth(prf, psk, &octets)
     }
+}
+
+/// IntAuth from the proofs of IKE_INTERMEDIATE; nothing where there was none.
+pub(crate) fn intermediate(proofs: &[u8], message_id: u32) -> Vec<u8> {
+    if proofs.is_empty() {
+        return Vec::new();
+    }
+    [proofs, &message_id.to_be_bytes()].concat()
 }
 
 /// An AUTH payload.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::auth::Authenticated;
 use super::channel::Channel;
 use super::parts::Parts;
+use super::task::followup::{self, Pending};
 use super::task::{Active, Task, child, collision, delete, rekey_child, rekey_ike};
 use super::{Effect, Link, State, Turn};
 use crate::child::{Child, REAP_AFTER};
@@ -41,6 +42,8 @@ pub(crate) struct Established {
     pub(crate) postponed: Vec<(Instant, Task)>,
     /// What our request under way is about.
     pub(crate) active: Option<Active>,
+    /// The peer rekeys this SA, and has one more key exchange to do.
+    pub(crate) pending: Option<Box<Pending>>,
     /// Our SPI of the SA that has taken this one's place and its children.
     pub(crate) replaced_by: Option<IkeSpi>,
     /// It is being deleted by us, for this reason.
@@ -115,6 +118,7 @@ impl Established {
             queue: BTreeSet::new(),
             postponed: Vec::new(),
             active: None,
+            pending: None,
             replaced_by: None,
             closing: None,
             reap_at: None,
@@ -184,7 +188,11 @@ impl Established {
         let answer = match exchange {
             Exchange::Informational => return delete::answer(self, turn, id, &parts),
             Exchange::CreateChildSa => self.answer_create(turn, &parts),
-            Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::Other(_) => {
+            Exchange::IkeFollowupKe => followup::answer(&mut self, turn, &parts),
+            Exchange::IkeSaInit
+            | Exchange::IkeIntermediate
+            | Exchange::IkeAuth
+            | Exchange::Other(_) => {
                 turn.cx.counters.unexpected += 1;
                 vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX))]
             }
@@ -207,6 +215,8 @@ impl Established {
                 Err(notify) => refuse(notify),
             };
         }
+        // What it had begun it has given up, or it would go on with that.
+        self.pending = None;
         let Some(rekeyed) = parts.notify(NotifyType::REKEY_SA) else {
             return match collision::admit_create_child(self) {
                 Ok(()) => child::answer(self, turn, parts, None),
@@ -296,6 +306,10 @@ impl Established {
             return State::Established(self);
         }
         self.unconfirmed_until = None;
+        if self.closing.is_none() && self.pending.as_ref().is_some_and(|p| turn.now < p.until) {
+            return State::Established(self);
+        }
+        self.pending = None;
         while self.active.is_none() && !turn.link.window.is_waiting() {
             let Some(task) = self.queue.pop_first() else {
                 break;
@@ -560,6 +574,7 @@ impl Established {
         let mut times: Vec<Instant> = vec![self.expires_at];
         times.extend(self.unconfirmed_until);
         times.extend(self.reap_at);
+        times.extend(self.pending.as_ref().map(|pending| pending.until));
         times.extend(self.rekey_at);
         times.extend(self.postponed.iter().map(|(at, _)| *at));
         times.extend(self.choose_child_at);

@@ -9,6 +9,7 @@ use crypto::{Group, KeyPair, ikev2};
 use super::auth::{self, Signed};
 use super::channel::Channel;
 use super::established::{Birth, Established};
+use super::intermediate::IntermediateSent;
 use super::parts::Parts;
 use super::ppk::{self, Mixed};
 use super::window::Pace;
@@ -45,6 +46,24 @@ pub(crate) struct InitSent {
     retransmission: Retransmission,
 }
 
+/// What IKE_SA_INIT has led to.
+#[cfg_attr(feature = "explore", derive(Clone))]
+pub(crate) struct Handshake {
+    pub(crate) channel: Channel,
+    pub(crate) nonce_i: Vec<u8>,
+    pub(crate) nonce_r: Vec<u8>,
+    /// Our IKE_SA_INIT request; our AUTH is computed over it.
+    request: Vec<u8>,
+    /// The peer's response; its AUTH is computed over it.
+    response: Vec<u8>,
+    /// Both sides have said USE_PPK.
+    ppk: bool,
+    /// The first child is left for later.
+    childless: bool,
+    /// The proofs of IKE_INTERMEDIATE, or nothing.
+    pub(crate) intermediate: Vec<u8>,
+}
+
 /// Our IKE_AUTH request is under way.
 #[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct AuthSent {
@@ -57,6 +76,8 @@ pub(crate) struct AuthSent {
     response: Vec<u8>,
     /// Our keys with the PPK, if the peer can do with one.
     mixed: Option<Mixed>,
+    /// IntAuth (RFC 9242), or nothing.
+    intermediate: Vec<u8>,
 }
 
 /// Starts an attempt, the how-manieth since the tunnel was last up; none if the parameters name no group.
@@ -134,6 +155,10 @@ impl InitSent {
         if turn.connection.ppk.is_some() {
             payloads.push(Payload::Notify(Notify::new(NotifyType::USE_PPK)));
         }
+        if turn.connection.ike.iter().any(|p| !p.kems.is_empty()) {
+            let notify = Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED);
+            payloads.push(Payload::Notify(notify));
+        }
         let header = turn.link.header(Exchange::IkeSaInit, false, 0);
         self.request = Message { header, payloads }.encode();
         let packets = vec![self.request.clone()];
@@ -197,32 +222,22 @@ impl InitSent {
             turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
             return State::Dead;
         }
-        let mixed = match usable.map(|ppk| Mixed::new(&channel, ppk)).transpose() {
-            Ok(mixed) => mixed,
-            Err(error) => {
-                let what = error.to_string();
-                turn.fail(
-                    Exchange::IkeSaInit,
-                    Role::Initiator,
-                    Cause::Local { what },
-                    true,
-                );
-                return State::Dead;
-            }
-        };
-        let childless =
-            turn.connection.childless && parts.has(NotifyType::CHILDLESS_IKEV2_SUPPORTED);
-        let spi_in = (!childless).then(|| turn.cx.child_spi());
-        let mut state = AuthSent {
+        let kem = channel.suite.kem;
+        let handshake = Handshake {
             channel,
-            spi_in,
             nonce_i: self.nonce,
             nonce_r,
+            request: self.request,
             response: bytes.to_vec(),
-            mixed,
+            ppk: usable.is_some(),
+            childless: turn.connection.childless
+                && parts.has(NotifyType::CHILDLESS_IKEV2_SUPPORTED),
+            intermediate: Vec::new(),
         };
-        state.send(turn, &self.request);
-        State::AuthSent(Box::new(state))
+        match kem {
+            Some(kem) => IntermediateSent::send(turn, handshake, kem),
+            None => handshake.authenticate(turn),
+        }
     }
 
     /// Checks the answer and derives the keys; the second value is the responder's nonce.
@@ -243,6 +258,10 @@ impl InitSent {
         let ours = self.key.group().id();
         let choice = select::choose_ike(&turn.connection.ike, proposals, Some(ours)).ok()?;
         if choice.chosen.group.id() != ours || ke.group != ours {
+            return None;
+        }
+        let intermediate = parts.has(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED);
+        if choice.chosen.kem.is_some() && !intermediate {
             return None;
         }
         let IkeSuite { suite, prf, .. } = choice.chosen;
@@ -315,6 +334,34 @@ impl InitSent {
     }
 }
 
+impl Handshake {
+    /// Goes on to IKE_AUTH.
+    pub(crate) fn authenticate(self, turn: &mut Turn<'_>) -> State {
+        let ppk = turn.connection.ppk.as_ref().filter(|_| self.ppk);
+        let mixed = match ppk.map(|ppk| Mixed::new(&self.channel, ppk)).transpose() {
+            Ok(mixed) => mixed,
+            Err(error) => {
+                let what = error.to_string();
+                let cause = Cause::Local { what };
+                turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
+                return State::Dead;
+            }
+        };
+        let spi_in = (!self.childless).then(|| turn.cx.child_spi());
+        let mut state = AuthSent {
+            channel: self.channel,
+            spi_in,
+            nonce_i: self.nonce_i,
+            nonce_r: self.nonce_r,
+            response: self.response,
+            mixed,
+            intermediate: auth::intermediate(&self.intermediate, turn.link.window.next_id()),
+        };
+        state.send(turn, &self.request);
+        State::AuthSent(Box::new(state))
+    }
+}
+
 impl AuthSent {
     fn send(&mut self, turn: &mut Turn<'_>, init_request: &[u8]) {
         let c = turn.connection;
@@ -322,6 +369,7 @@ impl AuthSent {
             message: init_request,
             nonce: &self.nonce_r,
             identity: &c.local_id,
+            intermediate: &self.intermediate,
         };
         let prove = |key| signed.prove(self.channel.suite.prf, &c.psk, key);
         let plain = &self.channel.auth.0;
@@ -368,6 +416,7 @@ impl AuthSent {
             message: &self.response,
             nonce: &self.nonce_i,
             identity,
+            intermediate: &self.intermediate,
         };
         let mixed = self
             .mixed

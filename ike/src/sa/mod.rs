@@ -8,6 +8,7 @@ pub(crate) mod auth;
 pub(crate) mod channel;
 pub(crate) mod established;
 pub(crate) mod initiator;
+pub(crate) mod intermediate;
 pub(crate) mod parts;
 pub(crate) mod ppk;
 pub(crate) mod responder;
@@ -27,13 +28,14 @@ use crate::context::Context;
 use crate::error::{Cause, Diagnosis, Negotiation};
 use crate::event::{DownReason, Event, IkeSaId, Note, Path, Role, Transmit, TransmitKind};
 use crate::wire::fragment::Reassembled;
-use crate::wire::sk::OpenError;
+use crate::wire::sk::{self, OpenError};
 use crate::wire::{
     Exchange, Flags, Header, IkeSpi, Message, Notify, NotifyType, Payload, WireError, decode_chain,
 };
 use channel::Channel;
 use established::Established;
 use initiator::{AuthSent, InitSent};
+use intermediate::IntermediateSent;
 use parts::Parts;
 use responder::HalfOpen;
 use window::{Arrival, Due, Pace, Window};
@@ -112,6 +114,8 @@ pub(crate) struct Sa {
 pub(crate) enum State {
     /// Our IKE_SA_INIT request is under way.
     InitSent(Box<InitSent>),
+    /// Our IKE_INTERMEDIATE request is under way.
+    IntermediateSent(Box<IntermediateSent>),
     /// Our IKE_AUTH request is under way.
     AuthSent(Box<AuthSent>),
     /// We have answered IKE_SA_INIT.
@@ -138,6 +142,7 @@ pub(crate) struct Turn<'a> {
 impl State {
     const fn channel_mut(&mut self) -> Option<&mut Channel> {
         match self {
+            Self::IntermediateSent(s) => Some(&mut s.handshake.channel),
             Self::AuthSent(s) => Some(&mut s.channel),
             Self::HalfOpen(s) => Some(&mut s.channel),
             Self::Established(s) => Some(&mut s.channel),
@@ -328,7 +333,11 @@ impl Sa {
                     s.abandon(cx, now, connection, id, reason);
                 }
             }
-            State::InitSent(_) | State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
+            State::InitSent(_)
+            | State::IntermediateSent(_)
+            | State::HalfOpen(_)
+            | State::Lingering { .. }
+            | State::Dead => {}
         }
     }
 
@@ -354,7 +363,7 @@ impl Sa {
         };
         let plain = match channel.open(bytes) {
             Ok(plain) => plain,
-            Err(OpenError::Authentication) => return cx.counters.bad_integrity += 1,
+            Err(OpenError::Authentication) => return self.handle_previous(cx, header, bytes),
             Err(OpenError::Malformed(_)) => return self.handle_unprotected(cx, now, from, bytes),
         };
         let id = header.message_id;
@@ -387,8 +396,35 @@ impl Sa {
             Reassembled::Incomplete => {}
             Reassembled::Refused => cx.counters.bad_fragment += 1,
             Reassembled::Complete { first, body } => {
-                self.handle_content(cx, now, header, decode_chain(first, &body));
+                // AUTH covers what is in this exchange.
+                let octets = match header.exchange {
+                    Exchange::IkeIntermediate => sk::intermediate_octets(header, first, &body),
+                    _ => Vec::new(),
+                };
+                self.handle_content(cx, now, header, decode_chain(first, &body), &octets);
             }
+        }
+    }
+
+    /// Nothing of the present keys: perhaps IKE_INTERMEDIATE again, which our answer has not reached.
+    fn handle_previous(&mut self, cx: &mut Context, header: Header, bytes: &[u8]) {
+        let plain = match &self.state {
+            State::HalfOpen(s) => s.open_with_previous(bytes),
+            _ => None,
+        };
+        let Some(plain) = plain.filter(|_| !header.flags.response) else {
+            return cx.counters.bad_integrity += 1;
+        };
+        match self.link.window.arrival(header.message_id) {
+            Arrival::Repeated(packets) => {
+                cx.counters.repeated_requests += 1;
+                if plain.fragment.is_none_or(|(number, _)| number == 1) {
+                    packets
+                        .iter()
+                        .for_each(|packet| cx.send(&self.link.path, packet.clone()));
+                }
+            }
+            Arrival::New | Arrival::Outside => cx.counters.bad_message_id += 1,
         }
     }
 
@@ -462,6 +498,7 @@ impl Sa {
         now: Instant,
         header: Header,
         payloads: Result<Vec<Payload>, WireError>,
+        octets: &[u8],
     ) {
         let id = header.message_id;
         let exchange = header.exchange;
@@ -470,7 +507,8 @@ impl Sa {
         }
         let state = std::mem::replace(&mut self.state, State::Dead);
         if let State::HalfOpen(half_open) = state {
-            let (connection, state) = half_open.handle(cx, now, &mut self.link, header, payloads);
+            let (connection, state) =
+                half_open.handle(cx, now, &mut self.link, header, payloads, octets);
             self.connection = self.connection.or(connection);
             self.state = state;
             return;
@@ -485,6 +523,9 @@ impl Sa {
             connection: &connection,
         };
         self.state = match (state, payloads) {
+            (State::IntermediateSent(s), payloads) if header.flags.response => {
+                s.handle(&mut turn, payloads.map(Parts::new), octets)
+            }
             (State::AuthSent(s), Ok(payloads)) if header.flags.response => {
                 s.handle(&mut turn, Parts::new(payloads))
             }
@@ -600,6 +641,9 @@ impl Sa {
         };
         match state {
             State::InitSent(_) => turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true),
+            State::IntermediateSent(_) => {
+                turn.fail(Exchange::IkeIntermediate, Role::Initiator, cause, true);
+            }
             State::AuthSent(s) => {
                 s.release(turn.cx);
                 turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
@@ -632,7 +676,9 @@ impl Sa {
             State::HalfOpen(s) => Some(s.expires),
             State::Lingering { until, .. } => Some(*until),
             State::Established(s) => s.timeout(&self.link),
-            State::InitSent(_) | State::AuthSent(_) | State::Dead => None,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Dead => {
+                None
+            }
         };
         [state, self.link.window.timeout(), self.keepalive_at()]
             .into_iter()

@@ -4,22 +4,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto::ikev2;
+use crypto::{Kem, ikev2};
 
 use super::auth::{self, Authenticated, Signed};
 use super::channel::Channel;
 use super::established::{Birth, Established};
+use super::intermediate::{self, Exchanged};
 use super::parts::Parts;
 use super::ppk::{self, Mixed};
 use super::task::child::Answer;
 use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn, answer_to};
 use crate::child::{Agreement, Child, meet};
-use crate::connection::{Connection, ConnectionId, Encapsulation};
+use crate::connection::{Connection, ConnectionId, Encapsulation, IkeProposal};
 use crate::context::Context;
 use crate::error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups};
+use crate::wire::sk::{Plain, intermediate_octets_of};
 use crate::wire::{
     Exchange, Header, Identity, KeyExchange, Message, Notify, NotifyType, Payload, WireError,
 };
@@ -41,6 +43,12 @@ pub(crate) struct HalfOpen {
     nonce_r: Vec<u8>,
     /// Both sides have said USE_PPK.
     ppk: bool,
+    /// The additional key exchange that has to come before IKE_AUTH.
+    kem: Option<Kem>,
+    /// The proofs of IKE_INTERMEDIATE, or nothing.
+    intermediate: Vec<u8>,
+    /// The keys before IKE_INTERMEDIATE, for its request if it comes again.
+    previous: Option<Box<Channel>>,
     /// Connections with the addresses of this handshake; the identity decides among them.
     candidates: Vec<ConnectionId>,
 }
@@ -71,7 +79,8 @@ pub(crate) fn answer_init(
     let (Some(proposals), Some(ke), Some(nonce_i)) = (&parts.sa, &parts.ke, &parts.nonce) else {
         return Err(plain(NotifyType::INVALID_SYNTAX));
     };
-    let (choice, connection) = choose(candidates, proposals, ke, from)?;
+    let intermediate = parts.has(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED);
+    let (choice, connection) = choose(candidates, proposals, ke, intermediate, from)?;
     let group = choice.chosen.group;
     if group.id() != ke.group {
         let data = group.id().to_be_bytes().to_vec();
@@ -110,6 +119,7 @@ pub(crate) fn answer_init(
     };
     let spis = (header.spi_i.0, link.spi.0);
     let suite = choice.chosen;
+    let kem = suite.kem;
     let keys = ikev2::initial_keys(
         suite.prf,
         suite.suite,
@@ -147,6 +157,10 @@ pub(crate) fn answer_init(
     // Whoever wants no child here asks for one later, or we do.
     let childless = Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED);
     answer.push(Payload::Notify(childless));
+    if kem.is_some() {
+        let notify = Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED);
+        answer.push(Payload::Notify(notify));
+    }
     // Whose connection it is shows in IKE_AUTH only.
     let ppk = parts.has(NotifyType::USE_PPK) && candidates.iter().any(|c| c.ppk.is_some());
     if ppk {
@@ -168,6 +182,9 @@ pub(crate) fn answer_init(
         nonce_i: nonce_i.clone(),
         nonce_r,
         ppk,
+        kem,
+        intermediate: Vec::new(),
+        previous: None,
         candidates: candidates.iter().map(|c| c.id).collect(),
     };
     Ok(Sa {
@@ -182,13 +199,20 @@ fn choose<'a>(
     candidates: &'a [Arc<Connection>],
     proposals: &[crate::wire::Proposal],
     ke: &KeyExchange,
+    intermediate: bool,
     from: Addresses,
 ) -> Result<(select::Choice<select::IkeSuite>, &'a Connection), Refusal> {
     let mut refusal = None;
     for connection in candidates {
-        match select::choose_ike(&connection.ike, proposals, Some(ke.group)) {
+        // An additional key exchange has its place in IKE_INTERMEDIATE (RFC 9370 section 2.2.2).
+        let possible = |p: &&IkeProposal| intermediate || p.kems.is_empty();
+        let ours: Vec<IkeProposal> = connection.ike.iter().filter(possible).cloned().collect();
+        match select::choose_ike(&ours, proposals, Some(ke.group)) {
             Ok(choice) => return Ok((choice, connection)),
             Err(mismatch) => {
+                // What we would accept of a peer that can do more belongs to what is said.
+                let whole = select::choose_ike(&connection.ike, proposals, Some(ke.group));
+                let mismatch = whole.err().unwrap_or(mismatch);
                 let cause = Cause::no_proposal(Negotiation::Ike, mismatch);
                 refusal.get_or_insert_with(|| diagnosis(connection, from, cause));
             }
@@ -220,8 +244,13 @@ impl HalfOpen {
         link: &mut Link,
         header: Header,
         payloads: Result<Vec<Payload>, WireError>,
+        octets: &[u8],
     ) -> (Option<ConnectionId>, State) {
-        if header.flags.response || header.exchange != Exchange::IkeAuth {
+        let wanted = match self.kem {
+            Some(_) => Exchange::IkeIntermediate,
+            None => Exchange::IkeAuth,
+        };
+        if header.flags.response || header.exchange != wanted {
             cx.counters.unexpected += 1;
             return (None, State::HalfOpen(self));
         }
@@ -245,6 +274,10 @@ impl HalfOpen {
             link,
             connection,
         };
+        if let Some(kem) = self.kem {
+            let state = self.exchange(&mut turn, header.message_id, kem, parts, octets);
+            return (None, state);
+        }
         let state = match parts {
             Ok(parts) => self.authenticate(&mut turn, header.message_id, &parts),
             Err(error) => {
@@ -252,10 +285,68 @@ impl HalfOpen {
                 let cause = Cause::Malformed {
                     what: error.to_string(),
                 };
-                self.refuse(&mut turn, header.message_id, answer_to(error), cause)
+                self.refuse(
+                    &mut turn,
+                    Exchange::IkeAuth,
+                    header.message_id,
+                    answer_to(error),
+                    cause,
+                )
             }
         };
         (Some(connection.id), state)
+    }
+
+    /// Answers IKE_INTERMEDIATE: what follows is under new keys.
+    fn exchange(
+        mut self: Box<Self>,
+        turn: &mut Turn<'_>,
+        id: u32,
+        kem: Kem,
+        parts: Result<Parts, WireError>,
+        octets: &[u8],
+    ) -> State {
+        let secret = parts.as_ref().ok().and_then(|parts| {
+            let public = intermediate::public_value(parts, kem)?;
+            kem.encapsulate(public, &mut turn.cx.rng).ok()
+        });
+        let Some((ciphertext, shared)) = secret else {
+            turn.cx.counters.bad_inner += 1;
+            let notify = Notify::new(NotifyType::INVALID_SYNTAX);
+            let cause = Cause::malformed("IKE_INTERMEDIATE without the key exchange agreed upon");
+            return self.refuse(turn, Exchange::IkeIntermediate, id, notify, cause);
+        };
+        let payloads = [Payload::Ke(KeyExchange {
+            group: kem.id(),
+            data: ciphertext,
+        })];
+        let header = turn.link.header(Exchange::IkeIntermediate, true, id);
+        let exchanged = Exchanged {
+            shared: &shared,
+            nonces: (&self.nonce_i, &self.nonce_r),
+            request: octets,
+            response: &intermediate_octets_of(header, &payloads),
+        };
+        let spis = turn.link.spis();
+        match intermediate::update(&self.channel, Role::Responder, spis, &exchanged) {
+            Ok((channel, proofs)) => {
+                turn.reply(&mut self.channel, Exchange::IkeIntermediate, id, &payloads);
+                let previous = std::mem::replace(&mut self.channel, channel);
+                self.previous = Some(Box::new(previous));
+                self.intermediate = proofs;
+                self.kem = None;
+                State::HalfOpen(self)
+            }
+            Err(error) => {
+                turn.local_failure(Exchange::IkeIntermediate, &error);
+                State::Dead
+            }
+        }
+    }
+
+    /// Opens a request that came before the keys changed: it can only be the last one, again.
+    pub(crate) fn open_with_previous(&self, bytes: &[u8]) -> Option<Plain> {
+        self.previous.as_ref()?.open(bytes).ok()
     }
 
     fn authenticate(self: Box<Self>, turn: &mut Turn<'_>, id: u32, parts: &Parts) -> State {
@@ -263,19 +354,31 @@ impl HalfOpen {
         let (Some(identity), Some((method, data))) = (&parts.id_i, &parts.auth) else {
             // Without AUTH the peer wants EAP, which we do not do.
             let cause = Cause::AuthMethod { method: 0 };
-            return self.refuse(turn, id, failed(), cause);
+            return self.refuse(turn, Exchange::IkeAuth, id, failed(), cause);
         };
         let c = turn.connection;
         if *identity != c.remote_id {
             let (expected, got) = (c.remote_id.clone(), identity.clone());
-            return self.refuse(turn, id, failed(), Cause::IdMismatch { expected, got });
+            return self.refuse(
+                turn,
+                Exchange::IkeAuth,
+                id,
+                failed(),
+                Cause::IdMismatch { expected, got },
+            );
         }
         if *method != auth::SHARED_KEY_MIC {
-            return self.refuse(turn, id, failed(), Cause::AuthMethod { method: *method });
+            return self.refuse(
+                turn,
+                Exchange::IkeAuth,
+                id,
+                failed(),
+                Cause::AuthMethod { method: *method },
+            );
         }
-        match self.verify(c, identity, data, parts) {
+        match self.verify(c, id, identity, data, parts) {
             Ok((peer, mixed)) => self.establish(turn, id, parts, peer, mixed),
-            Err(cause) => self.refuse(turn, id, failed(), cause),
+            Err(cause) => self.refuse(turn, Exchange::IkeAuth, id, failed(), cause),
         }
     }
 
@@ -283,6 +386,7 @@ impl HalfOpen {
     fn verify(
         &self,
         c: &Connection,
+        id: u32,
         identity: &Identity,
         data: &[u8],
         parts: &Parts,
@@ -291,6 +395,7 @@ impl HalfOpen {
             message: &self.request,
             nonce: &self.nonce_r,
             identity,
+            intermediate: &auth::intermediate(&self.intermediate, id),
         };
         let check = |key, data: &[u8]| signed.verify(self.channel.suite.prf, &c.psk, key, data);
         let plain = |data: &[u8]| check(&self.channel.auth.1, data);
@@ -358,6 +463,7 @@ impl HalfOpen {
             message: &self.response,
             nonce: &self.nonce_i,
             identity: &c.local_id,
+            intermediate: &auth::intermediate(&self.intermediate, id),
         };
         let auth = signed.prove(self.channel.suite.prf, &c.psk, &self.channel.auth.0);
         let mut answer = vec![Payload::IdR(c.local_id.clone()), auth::payload(auth)];
@@ -459,17 +565,13 @@ impl HalfOpen {
     fn refuse(
         mut self: Box<Self>,
         turn: &mut Turn<'_>,
+        exchange: Exchange,
         id: u32,
         notify: Notify,
         cause: Cause,
     ) -> State {
-        turn.fail(Exchange::IkeAuth, Role::Responder, cause, false);
-        turn.reply(
-            &mut self.channel,
-            Exchange::IkeAuth,
-            id,
-            &[Payload::Notify(notify)],
-        );
+        turn.fail(exchange, Role::Responder, cause, false);
+        turn.reply(&mut self.channel, exchange, id, &[Payload::Notify(notify)]);
         State::Lingering {
             channel: Box::new(self.channel),
             until: turn.now + LINGER,

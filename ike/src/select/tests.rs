@@ -7,6 +7,7 @@ fn ike(encryption: Encryption, integrity: Option<Integrity>, groups: &[Group]) -
         integrity,
         prf: Prf::HmacSha256,
         groups: groups.to_vec(),
+        kems: Vec::new(),
     }
 }
 

@@ -51,6 +51,10 @@ pub enum Exchange {
     IkeAuth,
     /// CREATE_CHILD_SA: new CHILD_SAs and all rekeying.
     CreateChildSa,
+    /// IKE_INTERMEDIATE: what has to come between IKE_SA_INIT and IKE_AUTH (RFC 9242).
+    IkeIntermediate,
+    /// IKE_FOLLOWUP_KE: one more key exchange after CREATE_CHILD_SA (RFC 9370).
+    IkeFollowupKe,
     /// INFORMATIONAL: deletes, errors, liveness.
     Informational,
     /// Any other value.
@@ -64,6 +68,8 @@ impl Exchange {
             35 => Self::IkeAuth,
             36 => Self::CreateChildSa,
             37 => Self::Informational,
+            43 => Self::IkeIntermediate,
+            44 => Self::IkeFollowupKe,
             other => Self::Other(other),
         }
     }
@@ -74,6 +80,8 @@ impl Exchange {
             Self::IkeAuth => 35,
             Self::CreateChildSa => 36,
             Self::Informational => 37,
+            Self::IkeIntermediate => 43,
+            Self::IkeFollowupKe => 44,
             Self::Other(other) => other,
         }
     }
@@ -86,6 +94,8 @@ impl fmt::Display for Exchange {
             Self::IkeAuth => f.write_str("IKE_AUTH"),
             Self::CreateChildSa => f.write_str("CREATE_CHILD_SA"),
             Self::Informational => f.write_str("INFORMATIONAL"),
+            Self::IkeIntermediate => f.write_str("IKE_INTERMEDIATE"),
+            Self::IkeFollowupKe => f.write_str("IKE_FOLLOWUP_KE"),
             Self::Other(other) => write!(f, "exchange {other}"),
         }
     }

@@ -60,6 +60,8 @@ notify_types! {
     TEMPORARY_FAILURE = 43;
     /// The CHILD_SA to rekey does not exist.
     CHILD_SA_NOT_FOUND = 44;
+    /// Nothing is known of the exchange that this one should follow (RFC 9370).
+    STATE_NOT_FOUND = 47;
     /// This is the only IKE SA between the two identities.
     INITIAL_CONTACT = 16384;
     /// How many exchanges may be under way.
@@ -92,6 +94,10 @@ notify_types! {
     SIGNATURE_HASH_ALGORITHMS = 16431;
     /// A post-quantum pre-shared key can be used (RFC 8784).
     USE_PPK = 16435;
+    /// Exchanges may come between IKE_SA_INIT and IKE_AUTH (RFC 9242).
+    INTERMEDIATE_EXCHANGE_SUPPORTED = 16438;
+    /// One more key exchange follows, and is known by this (RFC 9370).
+    ADDITIONAL_KEY_EXCHANGE = 16441;
     /// Which one the initiator has used; empty, that the responder has used it too (RFC 8784).
     PPK_IDENTITY = 16436;
     /// The initiator's AUTH data without it (RFC 8784).

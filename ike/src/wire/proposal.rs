@@ -48,6 +48,8 @@ pub enum TransformType {
     Group,
     /// ESN.
     Esn,
+    /// ADDKE1 to ADDKE7: an additional key exchange, by its number from 1 (RFC 9370).
+    Additional(u8),
     /// Any other value.
     Other(u8),
 }
@@ -60,6 +62,7 @@ impl TransformType {
             3 => Self::Integrity,
             4 => Self::Group,
             5 => Self::Esn,
+            6..=12 => Self::Additional(value - 5),
             other => Self::Other(other),
         }
     }
@@ -71,6 +74,7 @@ impl TransformType {
             Self::Integrity => 3,
             Self::Group => 4,
             Self::Esn => 5,
+            Self::Additional(number) => number + 5,
             Self::Other(other) => other,
         }
     }

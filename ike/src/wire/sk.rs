@@ -285,6 +285,34 @@ impl<'a> Sealed<'a> {
     }
 }
 
+/// What IKE_INTERMEDIATE's authentication covers of a message (RFC 9242 section 3.3.2): the header and the Encrypted payload's own, as if the
+/// latter held what it holds in clear and in one piece, and that content. `first` is the type of its first payload.
+#[must_use]
+pub fn intermediate_octets(header: Header, first: u8, body: &[u8]) -> Vec<u8> {
+    let payload_len = GENERIC_LEN + body.len();
+    let mut out = Writer::new();
+    Header {
+        next_payload: PayloadType::SK,
+        ..header
+    }
+    .encode(payload_len, &mut out);
+    let generic = out.len();
+    out.u8(first);
+    out.u8(0);
+    out.u16(0);
+    out.patch_u16(generic + 2, payload_len);
+    out.bytes(body);
+    out.into_bytes()
+}
+
+/// The same of a message that is about to be sent.
+#[must_use]
+pub fn intermediate_octets_of(header: Header, payloads: &[Payload]) -> Vec<u8> {
+    let mut body = Writer::new();
+    let first = encode_chain(payloads, &mut body);
+    intermediate_octets(header, first, &body.into_bytes())
+}
+
 /// Reads the structure of a protected message without keys: the entrance for fuzzing.
 ///
 /// # Errors

@@ -44,6 +44,7 @@ pub fn connection(side: usize) -> Connection {
         integrity: Some(Integrity::HmacSha256_128),
         prf: Prf::HmacSha256,
         groups: vec![Group::Curve25519],
+        kems: Vec::new(),
     }];
     c.esp = vec![EspProposal {
         encryption: Encryption::AesGcm256,

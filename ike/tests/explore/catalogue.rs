@@ -13,7 +13,25 @@ pub fn all() -> Vec<Setup> {
     all.extend(wrong_groups());
     all.extend(beginnings());
     all.extend(threes());
+    all.extend(additional());
     all
+}
+
+/// Rekeyings of the IKE SA that take two exchanges, and what crosses them.
+pub fn additional() -> Vec<Setup> {
+    let kem = |orders: &[(Side, Order)]| Setup::new(orders).kem();
+    let mut list: Vec<Setup> = Low::ALL
+        .map(|low| kem(&[(A, RekeyIke), (B, RekeyIke)]).low(low))
+        .into();
+    for order in [RekeyChild, DeleteChild, DeleteIke, Liveness, Restart] {
+        list.push(kem(&[(A, RekeyIke), (B, order)]));
+        list.push(kem(&[(B, RekeyIke), (A, order)]));
+    }
+    list.push(kem(&[(A, RekeyIke), (A, RekeyChild)]));
+    let cold = Setup::new(&[(A, Up), (B, Up)]).start(Start::Cold).kem();
+    list.push(cold.clone().outcome(Outcome::Up));
+    list.push(cold.both_initiate().outcome(Outcome::Up));
+    list
 }
 
 /// The same exchange from both sides, with the lowest nonce in each of the four messages.

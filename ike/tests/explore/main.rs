@@ -103,3 +103,18 @@ fn beginning_at_once_leaves_one_working_child_whatever_is_lost() {
 fn three_exchanges_leave_one_working_child_whatever_is_late() {
     explore_all(&catalogue::threes(), ONE_EARLY_TIMER);
 }
+
+#[test]
+fn rekeyings_with_an_additional_key_exchange_leave_one_working_child_whatever_is_lost() {
+    explore_all(&catalogue::additional(), ONE_LOSS);
+}
+
+#[test]
+fn rekeyings_with_an_additional_key_exchange_leave_one_working_child_whatever_comes_twice() {
+    explore_all(&catalogue::additional(), ONE_REPETITION);
+}
+
+#[test]
+fn rekeyings_with_an_additional_key_exchange_leave_one_working_child_whatever_is_late() {
+    explore_all(&catalogue::additional(), ONE_EARLY_TIMER);
+}

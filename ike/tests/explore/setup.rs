@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ike::{
     Connection, ConnectionId, Encryption, EsnPolicy, EspProposal, Group, IkeProposal, Integrity,
-    Prf, Secret,
+    Kem, Prf, Secret,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -112,6 +112,8 @@ pub struct Setup {
     pub initiates: [bool; 2],
     /// Whether the first child has an exchange of its own.
     pub childless: bool,
+    /// Whether there is an additional key exchange.
+    pub kem: bool,
     pub outcome: Outcome,
     /// A millisecond passes with every step. Where SAs are set up, their age decides; elsewhere time
     /// stands still between timers, so that more ways lead to the same state.
@@ -144,6 +146,7 @@ impl Setup {
             start: Start::Warm,
             initiates: [true, false],
             childless: false,
+            kem: false,
             outcome,
             time_passes: orders.iter().any(|(_, order)| order.sets_up()),
             seed: 1,
@@ -185,6 +188,11 @@ impl Setup {
         self.named("both initiate")
     }
 
+    pub fn kem(mut self) -> Self {
+        self.kem = true;
+        self.named("ML-KEM")
+    }
+
     pub fn childless(mut self) -> Self {
         self.childless = true;
         self.named("childless")
@@ -209,6 +217,11 @@ impl Setup {
                 // The IKE SA's group is what is guessed first for a child.
                 _ => vec![Group::Ecp256],
             },
+            kems: if self.kem {
+                vec![Kem::MlKem768]
+            } else {
+                Vec::new()
+            },
         }];
         c.esp = vec![EspProposal {
             encryption: Encryption::AesGcm256,
@@ -219,6 +232,8 @@ impl Setup {
         c.pfs.ike_group = self.child_guess == Guess::Right;
         c.initiate = self.initiates[at];
         c.childless = self.childless;
+        // One datagram to a message, so that a budget goes as far as elsewhere.
+        c.fragment_size = 3_000;
         if !self.orders.iter().any(|(_, order)| order.sets_up()) {
             // Nobody is given up: whatever goes wrong is the exchanges' doing.
             c.liveness.give_up = Duration::from_secs(900);

@@ -11,7 +11,7 @@
 //! | `~A` | an ESP packet from A arrives at B |
 //!
 //! A datagram is named by its sender, the IKE SA in the order of appearance, the exchange (`i`nit,
-//! `a`uth, `c`reate child, in`f`ormational), the message ID, and `?` or `!` for request or response.
+//! inter`m`ediate, `a`uth, `c`reate child, follow-up `k`ey exchange, in`f`ormational), the message ID, and `?` or `!` for request or response.
 //! Where one such message was sent with other bytes (after a cookie, say), `'` is appended.
 
 use std::fmt;

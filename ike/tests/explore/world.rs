@@ -328,6 +328,8 @@ impl World {
                 Exchange::IkeSaInit => 'i',
                 Exchange::IkeAuth => 'a',
                 Exchange::CreateChildSa => 'c',
+                Exchange::IkeIntermediate => 'm',
+                Exchange::IkeFollowupKe => 'k',
                 Exchange::Informational | Exchange::Other(_) => 'f',
             },
             id: header.message_id,

@@ -129,6 +129,7 @@ pub fn connection() -> Connection {
         integrity: Some(Integrity::HmacSha256_128),
         prf: PRF,
         groups: vec![Group::Curve25519, Group::Ecp256],
+        kems: Vec::new(),
     }];
     c.esp = vec![EspProposal {
         encryption: Encryption::AesGcm256,

@@ -79,7 +79,10 @@ pub(crate) const fn admit_ike_rekey(sa: &Established) -> Result<(), NotifyType> 
         )
     );
     let crossed_before = match &sa.active {
-        Some(Active::RekeyIke(request)) => request.crossed.is_some(),
+        // Once one more exchange is under way, ours is decided.
+        Some(Active::RekeyIke(request)) => {
+            request.crossed.is_some() || request.agreed.is_some() || sa.pending.is_some()
+        }
         _ => false,
     };
     if busy || crossed_before || !sa.is_usable() {

@@ -6,6 +6,7 @@
 pub(crate) mod child;
 pub(crate) mod collision;
 pub(crate) mod delete;
+pub(crate) mod followup;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
 

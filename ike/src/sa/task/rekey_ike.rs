@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use crypto::{Group, KeyPair, ikev2};
+use crypto::{Group, Kem, KeyPair, ikev2};
 
+use super::followup::{self, Agreed, Pending};
 use super::{Active, Task, collision};
 use crate::child::REAP_AFTER;
+use crate::connection::IkeProposal;
 use crate::describe::Offer;
 use crate::error::{Cause, Negotiation};
 use crate::event::{DownReason, Event, Note, Role};
@@ -27,6 +29,8 @@ pub(crate) struct Request {
     tried: Vec<Group>,
     /// The peer has replaced it meanwhile.
     pub(crate) crossed: Option<Crossed>,
+    /// The peer has accepted, and an additional key exchange is under way.
+    pub(crate) agreed: Option<Box<Agreed>>,
 }
 
 /// The SA from the peer's crossed exchange.
@@ -47,14 +51,24 @@ pub(crate) fn start(sa: &mut Established, turn: &mut Turn<'_>) {
         key: Arc::new(group.generate(&mut turn.cx.rng)),
         tried: vec![group],
         crossed: None,
+        agreed: None,
     };
     send(sa, turn, request);
+}
+
+/// What this IKE SA may be replaced by: an additional key exchange is for peers that have shown that they know it.
+fn proposals(sa: &Established, turn: &Turn<'_>) -> Vec<IkeProposal> {
+    let known = sa.channel.suite.kem.is_some();
+    let ours = turn.connection.ike.iter();
+    ours.filter(|p| known || p.kems.is_empty())
+        .cloned()
+        .collect()
 }
 
 fn send(sa: &mut Established, turn: &mut Turn<'_>, request: Request) {
     let (group, data) = (request.key.group().id(), request.key.public().to_vec());
     let payloads = [
-        Payload::Sa(select::offer_ike(&turn.connection.ike, Some(request.spi))),
+        Payload::Sa(select::offer_ike(&proposals(sa, turn), Some(request.spi))),
         Payload::Nonce(request.nonce.clone()),
         Payload::Ke(KeyExchange { group, data }),
     ];
@@ -63,10 +77,13 @@ fn send(sa: &mut Established, turn: &mut Turn<'_>, request: Request) {
 }
 
 /// The new SA on top of the old one's path and identity.
-struct Successor {
+#[derive(Debug)]
+#[cfg_attr(feature = "explore", derive(Clone))]
+pub(crate) struct Successor {
     role: Role,
     suite: IkeSuite,
-    spi: IkeSpi,
+    /// Ours.
+    pub(crate) spi: IkeSpi,
     peer_spi: IkeSpi,
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
@@ -74,7 +91,18 @@ struct Successor {
 }
 
 impl Successor {
-    fn build(self, sa: &Established, turn: &mut Turn<'_>) -> Result<Box<Sa>, crypto::Error> {
+    /// The lower one of its nonces.
+    pub(crate) fn low_nonce(&self) -> Vec<u8> {
+        (&self.nonce_i).min(&self.nonce_r).clone()
+    }
+
+    /// With the secret of its additional key exchange, if it has one.
+    pub(crate) fn build(
+        self,
+        sa: &Established,
+        turn: &mut Turn<'_>,
+        additional: Option<&crypto::Secret>,
+    ) -> Result<Box<Sa>, crypto::Error> {
         let (spi_i, spi_r) = match self.role {
             Role::Initiator => (self.spi, self.peer_spi),
             Role::Responder => (self.peer_spi, self.spi),
@@ -87,6 +115,7 @@ impl Successor {
             &self.nonce_i,
             &self.nonce_r,
             &self.shared,
+            additional,
             spi_i.0,
             spi_r.0,
         )?;
@@ -94,7 +123,7 @@ impl Successor {
         let mut channel = Channel::new(self.suite, keys, self.role, fragmentation)?;
         // It is in the old SK_d, and so in all that comes from it (RFC 8784 section 3).
         channel.ppk = sa.channel.ppk;
-        let low_nonce = self.nonce_i.min(self.nonce_r);
+        let low_nonce = self.low_nonce();
         let birth = Birth {
             channel,
             peer: sa.peer.clone(),
@@ -134,7 +163,8 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
     let (Some(proposals), Some(nonce_i), Some(ke)) = (&parts.sa, &parts.nonce, &parts.ke) else {
         return refuse(Notify::new(NotifyType::INVALID_SYNTAX));
     };
-    let choice = match select::choose_ike(&turn.connection.ike, proposals, Some(ke.group)) {
+    let ours = self::proposals(sa, turn);
+    let choice = match select::choose_ike(&ours, proposals, Some(ke.group)) {
         Ok(choice) => choice,
         Err(mismatch) => {
             let cause = Cause::no_proposal(Negotiation::Ike, mismatch);
@@ -153,7 +183,7 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
     };
     let nonce_r = turn.cx.nonce();
     let spi = turn.cx.ike_spi();
-    let low_nonce = nonce_i.min(&nonce_r).clone();
+    let kem = choice.chosen.kem;
     let successor = Successor {
         role: Role::Responder,
         suite: choice.chosen,
@@ -163,13 +193,36 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
         nonce_r: nonce_r.clone(),
         shared,
     };
-    let mut new = match successor.build(sa, turn) {
-        Ok(new) => new,
-        Err(error) => {
-            turn.local_failure(Exchange::CreateChildSa, &error);
-            return refuse(Notify::new(NotifyType::TEMPORARY_FAILURE));
-        }
-    };
+    let mut answer = choice.answer;
+    answer.spi = spi.0.to_vec();
+    let mut payloads = vec![
+        Payload::Sa(vec![answer]),
+        Payload::Nonce(nonce_r),
+        Payload::Ke(KeyExchange {
+            group: group.id(),
+            data: key.public().to_vec(),
+        }),
+    ];
+    if let Some(kem) = kem {
+        let (pending, notify) = Pending::new(turn.now, kem, successor);
+        sa.pending = Some(Box::new(pending));
+        payloads.push(notify);
+    } else if let Err(error) = succeed(sa, turn, successor, None) {
+        turn.local_failure(Exchange::CreateChildSa, &error);
+        return refuse(Notify::new(NotifyType::TEMPORARY_FAILURE));
+    }
+    payloads
+}
+
+/// Makes the SA that the peer asked for; while we ask for one too it is open which one follows.
+pub(crate) fn succeed(
+    sa: &mut Established,
+    turn: &mut Turn<'_>,
+    successor: Successor,
+    additional: Option<&crypto::Secret>,
+) -> Result<(), crypto::Error> {
+    let (spi, low_nonce) = (successor.spi, successor.low_nonce());
+    let mut new = successor.build(sa, turn, additional)?;
     let open = matches!(sa.active, Some(Active::RekeyIke(_)));
     if let Some(new) = new.established_mut() {
         new.awaits_children = open;
@@ -181,16 +234,7 @@ pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -
         hand_over(sa, turn, spi);
         sa.reap_at = Some(turn.now + REAP_AFTER);
     }
-    let mut answer = choice.answer;
-    answer.spi = spi.0.to_vec();
-    vec![
-        Payload::Sa(vec![answer]),
-        Payload::Nonce(nonce_r),
-        Payload::Ke(KeyExchange {
-            group: group.id(),
-            data: key.public().to_vec(),
-        }),
-    ]
+    Ok(())
 }
 
 /// The children go to the new SA; the old one only waits for its end.
@@ -218,31 +262,119 @@ pub(crate) fn hand_over(sa: &mut Established, turn: &mut Turn<'_>, into: IkeSpi)
 }
 
 /// Finishes our request.
-pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request, parts: &Parts) {
+pub(crate) fn finish(
+    sa: &mut Established,
+    turn: &mut Turn<'_>,
+    mut request: Request,
+    parts: &Parts,
+) {
+    if let Some(agreed) = request.agreed.take() {
+        return followup::finish(sa, turn, request, *agreed, parts);
+    }
     if parts.sa.is_none() {
         return refused(sa, turn, request, parts);
     }
-    match complete(sa, turn, &request, parts) {
-        Ok(new) => {
-            let crossed = request.crossed;
-            let low = new
-                .established()
-                .map(|e| e.low_nonce.clone())
-                .unwrap_or_default();
-            settle(sa, turn, new, &low, crossed);
+    let outcome = complete(sa, turn, &request, parts).and_then(|successor| {
+        let low = successor.low_nonce();
+        match successor.suite.kem {
+            Some(kem) => {
+                let link = parts.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE);
+                let missing = || Cause::malformed("response without ADDITIONAL_KEY_EXCHANGE");
+                let link = link.ok_or_else(missing)?.data.clone();
+                Ok((low, Next::Exchange(successor, (kem, link))))
+            }
+            None => {
+                let local = |error: crypto::Error| Cause::Local {
+                    what: error.to_string(),
+                };
+                let new = successor.build(sa, turn, None).map_err(local)?;
+                Ok((low, Next::Stands(new)))
+            }
         }
+    });
+    match outcome {
+        Ok((low, next)) => decide(sa, turn, request, &low, next),
         Err(cause) => {
             turn.fail(Exchange::CreateChildSa, Role::Initiator, cause, false);
-            match request.crossed {
-                Some(theirs) => hand_over(sa, turn, theirs.spi),
-                None => retry(sa, turn),
+            without(sa, turn, request.crossed);
+        }
+    }
+}
+
+/// What our CREATE_CHILD_SA has led to.
+enum Next {
+    /// The new SA.
+    Stands(Box<Sa>),
+    /// One more key exchange, by its mechanism and what it is known by.
+    Exchange(Successor, (Kem, Vec<u8>)),
+}
+
+/// Goes on, unless the peer's exchange has crossed ours and the nonces are for it.
+fn decide(sa: &mut Established, turn: &mut Turn<'_>, request: Request, low: &[u8], next: Next) {
+    // Of the peer's exchange there may be the SA, or so far only what has to follow.
+    let theirs = match (&request.crossed, &sa.pending) {
+        (Some(crossed), _) => Some(crossed.low_nonce.clone()),
+        (None, Some(pending)) => Some(pending.successor.low_nonce()),
+        (None, None) => None,
+    };
+    let verdict = theirs.map(|theirs| collision::resolve(low, &theirs));
+    let pends = request.crossed.is_none() && sa.pending.is_some();
+    match (next, verdict) {
+        (Next::Stands(new), _) if !pends => settle(sa, turn, new, low, request.crossed),
+        (next, Some(collision::Verdict::Theirs)) => {
+            note(turn, false);
+            match (next, &sa.pending, request.crossed) {
+                // The peer has it, so it is to be deleted in order.
+                (Next::Stands(mut new), Some(pending), None) => {
+                    if let Some(new) = new.established_mut() {
+                        new.replaced_by = Some(pending.successor.spi);
+                        new.begin_close(DownReason::Duplicate);
+                    }
+                    turn.cx.effects.push_back(Effect::Insert(new));
+                }
+                (_, _, Some(theirs)) => {
+                    hand_over(sa, turn, theirs.spi);
+                    sa.reap_at = Some(turn.now + REAP_AFTER);
+                }
+                // The peer's IKE_FOLLOWUP_KE is what has to come.
+                (_, _, None) => {}
+            }
+        }
+        (next, verdict) => {
+            if pends {
+                sa.pending = None;
+                note(turn, true);
+            }
+            debug_assert!(verdict != Some(collision::Verdict::Theirs));
+            match next {
+                Next::Stands(new) => settle(sa, turn, new, low, None),
+                Next::Exchange(successor, how) => {
+                    followup::start(sa, turn, request, successor, how);
+                }
             }
         }
     }
 }
 
+fn note(turn: &mut Turn<'_>, ours_stays: bool) {
+    let connection = turn.connection.id;
+    turn.cx.events.push_back(Event::Note(Note::Collision {
+        connection,
+        ours_stays,
+    }));
+}
+
+/// Ours has failed: the peer's is the successor, if there is one.
+pub(crate) fn without(sa: &mut Established, turn: &mut Turn<'_>, crossed: Option<Crossed>) {
+    match crossed {
+        Some(theirs) => hand_over(sa, turn, theirs.spi),
+        None if sa.pending.is_some() => {}
+        None => retry(sa, turn),
+    }
+}
+
 /// Both may exist now: keeps one, as the nonces say.
-fn settle(
+pub(crate) fn settle(
     sa: &mut Established,
     turn: &mut Turn<'_>,
     mut new: Box<Sa>,
@@ -256,13 +388,8 @@ fn settle(
         sa.begin_close(DownReason::Replaced);
         return;
     };
-    let connection = turn.connection.id;
     let verdict = collision::resolve(low_nonce, &theirs.low_nonce);
-    let ours_stays = verdict == collision::Verdict::Ours;
-    turn.cx.events.push_back(Event::Note(Note::Collision {
-        connection,
-        ours_stays,
-    }));
+    note(turn, verdict == collision::Verdict::Ours);
     match verdict {
         collision::Verdict::Ours => {
             turn.cx.effects.push_back(Effect::Insert(new));
@@ -289,10 +416,10 @@ fn settle(
 
 fn complete(
     sa: &Established,
-    turn: &mut Turn<'_>,
+    turn: &Turn<'_>,
     request: &Request,
     parts: &Parts,
-) -> Result<Box<Sa>, Cause> {
+) -> Result<Successor, Cause> {
     let malformed = |what: &str| Cause::Malformed {
         what: what.to_owned(),
     };
@@ -300,7 +427,8 @@ fn complete(
         return Err(malformed("CREATE_CHILD_SA response lacks a payload"));
     };
     let group = request.key.group();
-    let choice = select::choose_ike(&turn.connection.ike, proposals, Some(group.id()))
+    let ours = self::proposals(sa, turn);
+    let choice = select::choose_ike(&ours, proposals, Some(group.id()))
         .map_err(|m| Cause::no_proposal(Negotiation::Ike, m))?;
     if choice.chosen.group != group || ke.group != group.id() {
         return Err(malformed("Diffie-Hellman group of the response"));
@@ -309,7 +437,7 @@ fn complete(
         .key
         .agree(&ke.data)
         .map_err(|e| malformed(&e.to_string()))?;
-    let successor = Successor {
+    Ok(Successor {
         role: Role::Initiator,
         suite: choice.chosen,
         spi: request.spi,
@@ -317,9 +445,6 @@ fn complete(
         nonce_i: request.nonce.clone(),
         nonce_r: nonce.clone(),
         shared,
-    };
-    successor.build(sa, turn).map_err(|e| Cause::Local {
-        what: e.to_string(),
     })
 }
 
@@ -346,6 +471,10 @@ fn refused(sa: &mut Established, turn: &mut Turn<'_>, mut request: Request, part
         // The peer did not see a collision: its SA is the successor, and it deletes this one.
         hand_over(sa, turn, theirs.spi);
         sa.reap_at = Some(turn.now + REAP_AFTER);
+        return;
+    }
+    if sa.pending.is_some() {
+        // Likewise, and its IKE_FOLLOWUP_KE is what has to come.
         return;
     }
     match parts.error().map(|n| n.kind) {
