@@ -59,6 +59,15 @@ struct Bed {
 impl Bed {
     #[track_caller]
     fn start(tunnel: &str, change: impl FnOnce(&mut Connection)) -> Self {
+        Self::start_with(
+            "ike = [\"aes256-sha256-ecp256\"]\nesp = [\"aes256gcm16-ecp256\"]\n",
+            tunnel,
+            change,
+        )
+    }
+
+    #[track_caller]
+    fn start_with(suites: &str, tunnel: &str, change: impl FnOnce(&mut Connection)) -> Self {
         let cable = Cable::new();
         let mut connection = Connection::new("t", at::HEAD_ENDS[0], at::GATEWAY, at::PSKS[0]);
         "aes256-sha256-ecp256".clone_into(&mut connection.ike);
@@ -71,8 +80,7 @@ impl Bed {
             &[&inside],
             vec![connection],
         );
-        let tunnel =
-            format!("ike = [\"aes256-sha256-ecp256\"]\nesp = [\"aes256gcm16-ecp256\"]\n{tunnel}");
+        let tunnel = format!("{suites}{tunnel}");
         let gateway = Gateway::start(&cable.ns[0], &site(0, &tunnel));
         Self {
             gateway,
@@ -84,7 +92,18 @@ impl Bed {
     /// The same, up: strongSwan initiates where we do not.
     #[track_caller]
     fn up(tunnel: &str, change: impl FnOnce(&mut Connection)) -> Self {
-        let bed = Self::start(tunnel, change);
+        Self::start(tunnel, change).brought_up(tunnel)
+    }
+
+    /// The same with other proposals of ours.
+    #[track_caller]
+    fn up_with(suites: &str, tunnel: &str, change: impl FnOnce(&mut Connection)) -> Self {
+        Self::start_with(suites, tunnel, change).brought_up(tunnel)
+    }
+
+    #[track_caller]
+    fn brought_up(self, tunnel: &str) -> Self {
+        let bed = self;
         if tunnel.contains("initiate = false") {
             let said = bed.swan.initiate("t");
             assert!(said.ok(), "{}{}", said.stdout, said.stderr);
@@ -215,6 +234,103 @@ fn a_first_child_whose_group_the_peer_refuses_is_named_at_once() {
 fn a_ppk_and_a_first_child_of_its_own_go_together() {
     let bed = Bed::up(&(CHILDLESS.to_owned() + &ours("")), theirs(PPK[1], true));
     assert_eq!((bed.ppk(), pfs(&bed)), ([true, true], [true, true]));
+}
+
+/// Two of our daemons, each with these lines for its tunnel.
+struct Pair {
+    ends: [Gateway; 2],
+    cable: Cable,
+}
+
+impl Pair {
+    #[track_caller]
+    fn up(tunnels: [&str; 2]) -> Self {
+        let cable = Cable::new();
+        let there = format!("{PASSIVE}{}", tunnels[1]);
+        let there = Gateway::start(&cable.ns[1], &site(1, &there));
+        let here = Gateway::start(&cable.ns[0], &site(0, tunnels[0]));
+        let pair = Self {
+            ends: [here, there],
+            cable,
+        };
+        pair.carries();
+        pair
+    }
+
+    #[track_caller]
+    fn carries(&self) {
+        for end in &self.ends {
+            end.wait_for_tunnels(&["t"], Scene::SOON);
+        }
+        eventually_true(Scene::SOON, "packets pass", || {
+            ping(&self.cable.ns[0], at::INSIDE_THEIRS[0], 1, &[]).all()
+        });
+    }
+
+    /// The IKE_SA's suite, which both say alike, and its SPI.
+    #[track_caller]
+    fn suite(&self) -> [String; 2] {
+        let [here, there] = self.ends.each_ref().map(|end| {
+            let ike = end.tunnel("t")["ike"].clone();
+            ["suite", "initiator_spi"].map(|key| ike[key].as_str().unwrap_or_default().to_owned())
+        });
+        assert_eq!(here, there);
+        here
+    }
+}
+
+#[test]
+fn two_of_ours_use_ml_kem_by_default_and_at_every_rekey() {
+    let pair = Pair::up(["", ""]);
+    let [suite, spi] = pair.suite();
+    assert_eq!(suite, "aes256gcm16-prfsha384-ecp384-ke1_mlkem768");
+    for end in &pair.ends {
+        let verified = end.command(&["tunnel", "t", "verify"]);
+        println!("{}{}", verified.stdout, verified.stderr);
+        assert!(verified.ok());
+    }
+    pair.carries();
+    let [suite, new] = pair.suite();
+    assert_eq!(suite, "aes256gcm16-prfsha384-ecp384-ke1_mlkem768");
+    assert_ne!(new, spi);
+}
+
+#[test]
+fn one_of_ours_without_ml_kem_is_met_without_it() {
+    let plain = "ike = [\"aes256gcm16-prfsha384-ecp384\"]\n";
+    for tunnels in [[plain, ""], ["", plain]] {
+        let pair = Pair::up(tunnels);
+        assert_eq!(pair.suite()[0], "aes256gcm16-prfsha384-ecp384");
+    }
+}
+
+#[test]
+fn ml_kem_a_ppk_and_a_first_child_of_its_own_go_together() {
+    let all = "ike = [\"aes256gcm16-prfsha384-ecp384-ke1_mlkem1024\"]\n".to_owned()
+        + CHILDLESS
+        + &ours("");
+    let pair = Pair::up([&all, &all]);
+    assert_eq!(
+        pair.suite()[0],
+        "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"
+    );
+    for end in &pair.ends {
+        let tunnel = end.tunnel("t");
+        assert_eq!(tunnel["ike"]["ppk"], true);
+        assert_eq!(tunnel["children"][0]["pfs"], "ecp384");
+    }
+}
+
+#[test]
+fn a_strongswan_that_has_never_heard_of_additional_key_exchanges_is_met_without() {
+    let default = |connection: &mut Connection| {
+        "aes256gcm16-prfsha384-ecp384,aes256-sha384-ecp384".clone_into(&mut connection.ike);
+    };
+    for role in ["", PASSIVE] {
+        let bed = Bed::up_with("", role, default);
+        let suite = bed.gateway.tunnel("t")["ike"]["suite"].clone();
+        assert_eq!(suite, "aes256gcm16-prfsha384-ecp384");
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ codes! {
         "Each tunnel has an interface of its own, other than the WAN's.";
     /// A proposal that cannot be read.
     Proposal = 115, "proposal cannot be read",
-        "A proposal is words with '-' between them: for `ike` a cipher, an integrity algorithm, perhaps a PRF, one or more groups (aes256-sha384-ecp384, aes256gcm16-prfsha384-ecp384); for `esp` a cipher, an integrity algorithm unless the cipher has one built in, groups for PFS, perhaps esn or noesn (aes256gcm16-ecp384).";
+        "A proposal is words with '-' between them: for `ike` a cipher, an integrity algorithm, perhaps a PRF, one or more groups (aes256-sha384-ecp384, aes256gcm16-prfsha384-ecp384); for `esp` a cipher, an integrity algorithm unless the cipher has one built in, groups for PFS, perhaps esn or noesn (aes256gcm16-ecp384). A proposal for `ike` may have an additional key exchange against quantum computers, ke1_mlkem768 or ke1_mlkem1024 (RFC 9370); a second proposal without it is for peers that have none.";
     /// An algorithm that is weak.
     LegacyAlgorithm = 116, "legacy algorithm",
         "RFC 8247 says SHOULD NOT of the groups modp1024 and modp1536, and counts on SHA-1 to be replaced. They are available because some peers know nothing better. A note, not a warning, for SHA-1: as HMAC it is not broken.";

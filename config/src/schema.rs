@@ -157,7 +157,7 @@ pub const TUNNEL: Section = Section {
         key(
             "ike",
             "profile",
-            "proposals for the IKE SA, the preferred one first: [\"aes256-sha384-ecp384\"]",
+            "proposals for the IKE SA, the preferred one first: [\"aes256-sha384-ecp384\"]; with `ke1_mlkem768` or `ke1_mlkem1024` there is one more key exchange (RFC 9370), which a proposal without it makes optional",
         ),
         key(
             "esp",

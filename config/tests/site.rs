@@ -12,6 +12,7 @@ use config::model::{
     Alias, Asn, Bfd, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Ppk, Role,
     SecretSource, Site,
 };
+use config::proposal::Kem;
 use config::{Code, Loaded, Source, Unseen, load};
 
 const GATEWAY: &str = "[gateway]\naddress = \"203.0.113.10\"\nnetworks = [\"192.168.2.0/24\"]\n";
@@ -264,6 +265,26 @@ fn bfd_is_off_on_or_a_table_with_defaults() {
         strict: true,
     };
     assert_eq!(bfd(written), Some(expected));
+}
+
+#[test]
+fn ml_kem_is_offered_to_any_gateway_first_and_to_a_cloud_never() {
+    let generic = site(&format!("{GATEWAY}{TUNNEL}"));
+    let ike = &generic.tunnel("a").unwrap().ike;
+    assert!(ike[0].kems == [Kem::MlKem768] && ike[1..].iter().all(|p| p.kems.is_empty()));
+    let mut without = ike[0].clone();
+    without.kems.clear();
+    assert_eq!(ike[1], without);
+
+    let cloud = format!("{GATEWAY}{TUNNEL}profile = \"oci\"\n");
+    let ours = site(&cloud).tunnel("a").unwrap().ike.clone();
+    assert!(ours.iter().all(|proposal| proposal.kems.is_empty()));
+    let refused = loaded(&format!(
+        "{cloud}ike = [\"aes256-sha384-ecp384-ke1_mlkem768\"]\n"
+    ));
+    assert!(refused.site.is_none());
+    let codes: Vec<Code> = refused.diagnostics.iter().map(|each| each.code).collect();
+    assert!(codes.contains(&Code::NotAccepted), "{codes:?}");
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
         Cause::TsUnacceptable { .. } => (nothing, vec![Topic::Selectors]),
         Cause::NoAnswer { .. } => match diagnosis.exchange {
             // What was answered on port 500 goes on on port 4500.
-            Exchange::IkeAuth => (
+            Exchange::IkeAuth | Exchange::IkeIntermediate => (
                 " IKE_SA_INIT was answered, so the address is right and UDP 500 passes: "
                     .to_owned()
                     + match diagnosis.remote.port() {
@@ -224,7 +224,7 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
                     },
                 vec![],
             ),
-            Exchange::Informational | Exchange::CreateChildSa => (
+            Exchange::Informational | Exchange::CreateChildSa | Exchange::IkeFollowupKe => (
                 " It was answered before, so the peer or the way to it is gone".to_owned(),
                 vec![],
             ),

@@ -442,8 +442,11 @@ impl Gateway {
         let status = self.ike.status(now);
         let connection = status.connections.into_iter().find(|one| one.id.0 == id)?;
         let sa = connection.ike_sas.into_iter().min_by_key(|sa| sa.age)?;
-        // An IKE_SA always has a group, and its suite ends with it.
-        let group = sa.suite.rsplit('-').next().map(str::to_owned);
+        // An IKE_SA always has a group, and its suite ends with it, or with the additional key exchanges after it.
+        let mut words = sa.suite.rsplit('-');
+        let group = words
+            .find(|word| !word.starts_with("ke1_"))
+            .map(str::to_owned);
         Some(Negotiated {
             suite: sa.suite,
             group,

@@ -63,6 +63,20 @@ fn proposals(tunnel: &RawTunnel, report: &mut Report<'_>) {
             groups: &value.groups,
         };
         legacy(&suite, report);
+        if accepts.is_some() && !value.kems.is_empty() {
+            let (facts, name) = (tunnel.facts(), &tunnel.name);
+            let kems: Vec<String> = value.kems.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "tunnel {name}: {} has no additional key exchange ({})",
+                facts.peer,
+                kems.join(", ")
+            );
+            drop(
+                report
+                    .error(Code::NotAccepted, at.clone(), message)
+                    .help(format!("recommended: {}", facts.ike.join(", "))),
+            );
+        }
         if let Some(Accepts {
             ike_encryption,
             ike_integrity,

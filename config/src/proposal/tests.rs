@@ -10,6 +10,7 @@ fn the_reference_sites_suite_has_the_prf_of_its_hash() {
             integrity: Some(Integrity::HmacSha1_96),
             prf: Prf::HmacSha1,
             groups: vec![Group::Modp2048],
+            kems: Vec::new(),
         }
     );
 }
@@ -20,6 +21,7 @@ fn what_is_parsed_is_printed_the_same() {
         "aes256-sha1-modp2048",
         "aes256gcm16-prfsha384-ecp384",
         "aes128-sha256-prfsha512-ecp256-modp2048",
+        "aes256gcm16-prfsha384-ecp384-ke1_mlkem768-ke1_mlkem1024",
     ] {
         assert_eq!(IkeProposal::parse(text).unwrap().to_string(), text);
     }
@@ -31,6 +33,17 @@ fn what_is_parsed_is_printed_the_same() {
     ] {
         assert_eq!(EspProposal::parse(text).unwrap().to_string(), text);
     }
+}
+
+#[test]
+fn an_additional_key_exchange_belongs_to_the_ike_sa() {
+    let misplaced = EspProposal::parse("aes256gcm16-ecp384-ke1_mlkem768");
+    assert!(matches!(
+        misplaced,
+        Err(ProposalError::Misplaced { word, at: 19, .. }) if word == "ke1_mlkem768"
+    ));
+    let twice = IkeProposal::parse("aes256-sha256-ecp384-ke1_mlkem768-ke1_mlkem768");
+    assert!(matches!(twice, Err(ProposalError::Misplaced { .. })));
 }
 
 #[test]

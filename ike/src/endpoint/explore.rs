@@ -69,7 +69,7 @@ fn feed_sa(sa: &Sa, hasher: &mut DefaultHasher) {
 }
 
 fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
-    (&e.origin, &e.low_nonce, e.unconfirmed_until).hash(hasher);
+    (&e.origin, e.unconfirmed_until).hash(hasher);
     e.children
         .values()
         .for_each(|child| feed_child(child, hasher));

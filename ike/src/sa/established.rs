@@ -27,8 +27,6 @@ pub(crate) struct Established {
     pub(crate) since: Instant,
     /// The set-up that it goes back to.
     pub(crate) origin: Origin,
-    /// The lower one of the nonces of its own exchange: decides between crossed rekeyings.
-    pub(crate) low_nonce: Vec<u8>,
     /// Until then the peer may not know this SA, because its copy of our answer is under way.
     /// Cleared by its first message here, or by its deleting the old SA.
     pub(crate) unconfirmed_until: Option<Instant>,
@@ -104,14 +102,13 @@ impl Established {
             born: turn.link.born,
             since: now,
             role: turn.link.role,
-            low_nonce: birth.low_nonce.clone(),
+            low_nonce: birth.low_nonce,
         });
         Self {
             channel: birth.channel,
             peer: birth.peer,
             since: now,
             origin,
-            low_nonce: birth.low_nonce,
             unconfirmed_until: None,
             children: BTreeMap::new(),
             awaits_children: false,

@@ -120,6 +120,7 @@ fn init(source: Ipv4Addr, to: Ipv4Addr) -> Result<Vec<u8>, Problem> {
         integrity: Some(ike::Integrity::HmacSha1_96),
         prf: ike::Prf::HmacSha1,
         groups: vec![ike::Group::Modp2048],
+        kems: Vec::new(),
     }];
     let mut endpoint = ike::Endpoint::new(ike::EndpointConfig::default(), random::octets()?);
     endpoint.command(Instant::now(), ike::Command::Add(Box::new(connection)));
