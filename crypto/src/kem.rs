@@ -106,7 +106,7 @@ impl Kem {
                 let (ciphertext, shared) = key.encapsulate_with_rng(rng);
                 (
                     ciphertext.to_vec(),
-                    Secret::from_slice(&*Zeroizing::new(shared)),
+                    Secret::from_slice(&Zeroizing::new(shared)),
                 )
             }
             Self::MlKem1024 => {
@@ -115,7 +115,7 @@ impl Kem {
                 let (ciphertext, shared) = key.encapsulate_with_rng(rng);
                 (
                     ciphertext.to_vec(),
-                    Secret::from_slice(&*Zeroizing::new(shared)),
+                    Secret::from_slice(&Zeroizing::new(shared)),
                 )
             }
         })
@@ -164,12 +164,12 @@ impl KemKey {
             Kem::MlKem768 => {
                 let key = DecapsulationKey::<MlKem768>::from_seed(seed);
                 let shared = key.decapsulate_slice(ciphertext).map_err(|_| refused())?;
-                Secret::from_slice(&*Zeroizing::new(shared))
+                Secret::from_slice(&Zeroizing::new(shared))
             }
             Kem::MlKem1024 => {
                 let key = DecapsulationKey::<MlKem1024>::from_seed(seed);
                 let shared = key.decapsulate_slice(ciphertext).map_err(|_| refused())?;
-                Secret::from_slice(&*Zeroizing::new(shared))
+                Secret::from_slice(&Zeroizing::new(shared))
             }
         })
     }

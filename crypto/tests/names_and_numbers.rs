@@ -1,7 +1,7 @@
 //! The registry's numbers, the names, the sizes, and what is never printed.
 
 use crypto::ikev2::child_keys;
-use crypto::{Encryption, Error, Group, Integrity, Opener, Prf, Sealer, Secret, Suite};
+use crypto::{Encryption, Error, Group, Integrity, Kem, Opener, Prf, Sealer, Secret, Suite};
 
 #[test]
 fn encryption_algorithms_have_the_numbers_and_sizes_of_their_rfcs() {
@@ -203,4 +203,18 @@ fn sealers_openers_and_key_pairs_cross_threads() {
     send_and_sync::<Opener>();
     send_and_sync::<Secret>();
     send::<crypto::KeyPair>();
+}
+
+#[test]
+fn kems_have_the_numbers_of_the_registry_and_the_lengths_of_fips_203() {
+    let table = [("mlkem768", 36, 1184, 1088), ("mlkem1024", 37, 1568, 1568)];
+    for (kem, (name, id, public, ciphertext)) in Kem::ALL.into_iter().zip(table) {
+        assert_eq!((kem.id(), Kem::from_id(id)), (id, Some(kem)));
+        assert_eq!(kem.to_string(), name);
+        assert_eq!(
+            (kem.public_len(), kem.ciphertext_len()),
+            (public, ciphertext)
+        );
+    }
+    assert_eq!(Kem::from_id(35), None);
 }

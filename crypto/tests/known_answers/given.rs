@@ -6,7 +6,7 @@
 )]
 
 use crypto::{Group, KeyPair};
-use rand_core::{Infallible, TryCryptoRng, TryRng};
+use rand_core::{CryptoRng, Infallible, TryCryptoRng, TryRng};
 
 /// Octets from hexadecimal digits; white space may separate them.
 pub(crate) fn hex(text: &str) -> Vec<u8> {
@@ -24,6 +24,11 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 /// order.
 pub(crate) fn key_pair(group: Group, private: &[u8]) -> KeyPair {
     group.generate(&mut Script(private))
+}
+
+/// A generator that gives these octets in one call.
+pub(crate) const fn script(octets: &[u8]) -> impl CryptoRng + '_ {
+    Script(octets)
 }
 
 /// Gives the octets of a script, and panics when it is over or was not used up in one call.

@@ -7,9 +7,11 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod additional;
 mod given;
 mod groups;
 mod key_schedule;
+mod ml_kem;
 mod ppk;
 mod rfc;
 mod wycheproof;

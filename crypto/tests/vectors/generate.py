@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes modp.json, ikev2.json and ppk.json: values that another implementation computed.
+"""Writes modp.json, ikev2.json, ppk.json and additional.json: values that another implementation computed.
 
 The modular powers are Python's pow(), checked against OpenSSL where the `cryptography` package is installed; the primes
 are recomputed here from pi by the formulas of RFC 2409 and RFC 3526. The key schedule is written out again from the
-text of RFC 7296 and RFC 8784, on Python's hmac module. The inputs come from a seeded generator, so a second run writes the same
+text of RFC 7296, RFC 8784, RFC 9242 and RFC 9370, on Python's hmac module. The inputs come from a seeded generator, so a second run writes the same
 files.
 """
 
@@ -234,5 +234,74 @@ def ppk():
     }
 
 
-for name, value in (("modp.json", modp()), ("ikev2.json", ikev2()), ("ppk.json", ppk())):
+def intermediate_message(response, spi_i, spi_r, ke_data):
+    """RFC 9242 section 3.3.2: IKE header and the Encrypted payload's header with adjusted lengths, and its content in clear, a KE payload."""
+    ke = b"\x00\x00" + (8 + len(ke_data)).to_bytes(2, "big") + (36).to_bytes(2, "big") + b"\x00\x00" + ke_data
+    encrypted = bytes([34, 0]) + (4 + len(ke)).to_bytes(2, "big")
+    flags = 0x20 if response else 0x08
+    header = spi_i + spi_r + bytes([46, 0x20, 43, flags]) + (1).to_bytes(4, "big")
+    return header + (28 + len(encrypted) + len(ke)).to_bytes(4, "big") + encrypted + ke
+
+
+def additional_case(rng, prf, digest, suite, key, integrity):
+    """RFC 9370 with one additional key exchange, of ML-KEM-768's sizes, in IKE_INTERMEDIATE and in IKE_FOLLOWUP_KE."""
+    ni, nr, spi_i, spi_r, shared = (rng.randbytes(n) for n in (32, 32, 8, 8, 32))
+    skeyseed = hmac.new(ni + nr, shared, digest).digest()
+    initial = sk_keys(digest, skeyseed, ni, nr, spi_i, spi_r, key, integrity)
+    request = intermediate_message(False, spi_i, spi_r, rng.randbytes(1184))
+    response = intermediate_message(True, spi_i, spi_r, rng.randbytes(1088))
+    int_auth_i = hmac.new(bytes.fromhex(initial["pi"]), request, digest).digest()
+    int_auth_r = hmac.new(bytes.fromhex(initial["pr"]), response, digest).digest()
+    additional = rng.randbytes(32)
+    skeyseed = hmac.new(bytes.fromhex(initial["d"]), additional + ni + nr, digest).digest()
+    updated = sk_keys(digest, skeyseed, ni, nr, spi_i, spi_r, key, integrity)
+    psk, message, identity = (rng.randbytes(n) for n in (24, 300, 12))
+    maced_id = hmac.new(bytes.fromhex(updated["pi"]), identity, digest).digest()
+    pad = hmac.new(psk, b"Key Pad for IKEv2", digest).digest()
+    octets = message + nr + maced_id + int_auth_i + int_auth_r + (2).to_bytes(4, "big")
+    ni2, nr2, spi_i2, spi_r2, shared2, additional2 = (rng.randbytes(n) for n in (32, 32, 8, 8, 32, 32))
+    again = hmac.new(bytes.fromhex(updated["d"]), shared2 + ni2 + nr2 + additional2, digest).digest()
+    return {
+        "prf": prf,
+        "suite": suite,
+        "ni": ni.hex(),
+        "nr": nr.hex(),
+        "spi_i": spi_i.hex(),
+        "spi_r": spi_r.hex(),
+        "shared": shared.hex(),
+        "initial": initial,
+        "request": request.hex(),
+        "response": response.hex(),
+        "int_auth_i": int_auth_i.hex(),
+        "int_auth_r": int_auth_r.hex(),
+        "additional": additional.hex(),
+        "updated": updated,
+        "psk": psk.hex(),
+        "message": message.hex(),
+        "id": identity.hex(),
+        "message_id": 2,
+        "auth": hmac.new(pad, octets, digest).digest().hex(),
+        "next_ni": ni2.hex(),
+        "next_nr": nr2.hex(),
+        "next_spi_i": spi_i2.hex(),
+        "next_spi_r": spi_r2.hex(),
+        "next_shared": shared2.hex(),
+        "next_additional": additional2.hex(),
+        "rekeyed": sk_keys(digest, again, ni2, nr2, spi_i2, spi_r2, key, integrity),
+    }
+
+
+def additional():
+    rng = random.Random(9370)
+    return {
+        "cases": [
+            additional_case(rng, "prfsha1", "sha1", "aes256-sha1", 32, 20),
+            additional_case(rng, "prfsha256", "sha256", "aes128gcm16", 20, 0),
+            additional_case(rng, "prfsha384", "sha384", "aes256gcm16", 36, 0),
+            additional_case(rng, "prfsha512", "sha512", "aes256-sha512", 32, 64),
+        ]
+    }
+
+
+for name, value in (("modp.json", modp()), ("ikev2.json", ikev2()), ("ppk.json", ppk()), ("additional.json", additional())):
     (HERE / name).write_text(json.dumps(value, indent=1) + "\n")

@@ -98,7 +98,7 @@ impl Established {
     pub(crate) fn new(turn: &mut Turn<'_>, birth: Birth) -> Self {
         let now = turn.now;
         let lifetime = turn.connection.ike_lifetime;
-        let origin = birth.origin.unwrap_or_else(|| Origin {
+        let origin = birth.origin.unwrap_or(Origin {
             born: turn.link.born,
             since: now,
             role: turn.link.role,

@@ -363,3 +363,32 @@ proptest! {
         let _ = sk::inspect(&body);
     }
 }
+
+#[test]
+fn what_auth_covers_of_ike_intermediate_is_as_if_it_were_neither_encrypted_nor_cut() {
+    // By hand from RFC 9242 section 3.3.2: lengths of 44 and 16 octets, whatever IV, padding and checksum add, and type 46 in the header.
+    let expected = hex(
+        "4142434445464748 4142434445464749 2E 20 2B 08 00000001 0000002C
+         22 00 0010
+         00 00 000C 0024 0000 01020304",
+    );
+    let header = Header {
+        spi_r: IkeSpi(*b"ABCDEFGI"),
+        ..header(
+            Exchange::IkeIntermediate,
+            PayloadType::SKF,
+            Flags {
+                initiator: true,
+                response: false,
+            },
+            1,
+        )
+    };
+    let payloads = [Payload::Ke(KeyExchange {
+        group: 36,
+        data: vec![1, 2, 3, 4],
+    })];
+    assert_eq!(sk::intermediate_octets_of(header, &payloads), expected);
+    let body = &expected[HEADER_LEN + 4..];
+    assert_eq!(sk::intermediate_octets(header, 34, body), expected);
+}

@@ -79,9 +79,9 @@ pub(crate) fn start(
 /// Answers the peer's request.
 pub(crate) fn answer(sa: &mut Established, turn: &mut Turn<'_>, parts: &Parts) -> Vec<Payload> {
     let refuse = |kind| vec![Payload::Notify(Notify::new(kind))];
-    let link = parts.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE);
-    let known = |pending: &Box<Pending>| link.is_some_and(|link| link.data == pending.link);
-    let Some(pending) = sa.pending.take_if(|pending| known(pending)) else {
+    let named = parts.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE);
+    let known = |link: &[u8]| named.is_some_and(|theirs| theirs.data == link);
+    let Some(pending) = sa.pending.take_if(|pending| known(&pending.link)) else {
         return refuse(NotifyType::STATE_NOT_FOUND);
     };
     let kem = pending.kem;
