@@ -157,6 +157,7 @@ impl Gateway {
             return;
         };
         if !tunnel.fall(now, text.clone()) {
+            self.disinherit(now, id);
             return;
         }
         let name = tunnel.plan.name.clone();
