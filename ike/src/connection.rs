@@ -328,6 +328,9 @@ pub enum Command {
     /// New parameters for a connection. What needs a new IKE SA brings the old one down first;
     /// lifetimes, liveness and timing change in place.
     Replace(Box<Connection>),
+    /// The same connection between other outer addresses: the host has another one, or the peer was found elsewhere. An IKE SA that
+    /// stands carries traffic, as well as that works, until a new one takes its place, which is tried at once.
+    Move(Box<Connection>),
     /// Delete the connection and its SAs, and tell the peer.
     Remove(ConnectionId),
     /// Want the connection up, and try at once.

@@ -82,7 +82,7 @@ impl Gateway {
             }
             Event::PathChanged { connection, path } => {
                 let name = self.tunnel_name(connection.0);
-                info!(tunnel = %name, "the peer is at {} now, {}", path.remote, nat(&path));
+                info!(tunnel = %name, "packets go from {} to {} now, {}", path.local, path.remote, nat(&path));
                 self.plane(PlaneChange::UpdatePath(TunnelId(connection.0), path));
             }
             Event::Failure(diagnosis) => self.failed(now, &diagnosis),
@@ -349,6 +349,7 @@ pub(crate) fn describe(reason: &DownReason) -> String {
         DownReason::Expired => "its lifetime was over before it could be replaced".into(),
         DownReason::Duplicate => "both sides had set one up; the other one stays".into(),
         DownReason::Replaced => "a new one took its place".into(),
+        DownReason::Moved => "our outer address has changed".into(),
         DownReason::Local => "something failed on our side".into(),
     }
 }

@@ -467,7 +467,7 @@ impl Gateway {
 
     /// Starts or moves each connection whose way to its peer is known now.
     fn follow_paths(&mut self, now: Instant) {
-        let mut commands = Vec::new();
+        let (mut commands, mut moved) = (Vec::new(), Vec::new());
         let interfaces: BTreeSet<String> = self
             .tunnels
             .values()
@@ -483,10 +483,19 @@ impl Gateway {
                         "the route to {remote} leads into our own tunnel interface {into}"
                     ));
                 }
-                Some(Ok(path)) => commands.extend(tunnel.take_path(path)),
+                Some(Ok(path)) => {
+                    if let Some((command, said)) = tunnel.take_path(path) {
+                        moved.extend(said.map(|said| (tunnel.plan.name.clone(), said)));
+                        commands.push(command);
+                    }
+                }
                 Some(Err(reason)) => tunnel.lose_path(reason),
                 None => {}
             }
+        }
+        for (name, said) in moved {
+            warn!(tunnel = %name, "{said}");
+            self.journal.record(now, format!("{name}: {said}"));
         }
         for command in commands {
             self.ike_command(now, command);

@@ -231,8 +231,8 @@ impl Tunnel {
         refused.filter(|_| self.up)
     }
 
-    /// Takes the way to the peer, and says what IKE has to be told.
-    pub(crate) fn take_path(&mut self, path: &LocalPath) -> Option<ike::Command> {
+    /// Takes the way to the peer, and says what IKE has to be told, and what people have, where our address is another one than before.
+    pub(crate) fn take_path(&mut self, path: &LocalPath) -> Option<(ike::Command, Option<String>)> {
         self.unreachable = None;
         if self.path.as_ref() == Some(path) {
             return None;
@@ -242,16 +242,17 @@ impl Tunnel {
         if self.source == Some(path.source) {
             return None;
         }
-        let first = self.source.replace(path.source).is_none();
-        if first {
-            self.reason = None;
-        }
+        let before = self.source.replace(path.source);
         let connection = Box::new(self.connection(path.source));
-        Some(if first {
-            ike::Command::Add(connection)
-        } else {
-            ike::Command::Replace(connection)
-        })
+        let Some(before) = before else {
+            self.reason = None;
+            return Some((ike::Command::Add(connection), None));
+        };
+        let said = format!(
+            "our address towards {} is {} now, on {}, and was {before}: the tunnel moves there at once",
+            connection.remote, path.source, path.interface
+        );
+        Some((ike::Command::Move(connection), Some(said)))
     }
 
     /// The peer cannot be reached. What runs goes on: routes come and go while links renegotiate.

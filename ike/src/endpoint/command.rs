@@ -19,6 +19,7 @@ impl Endpoint {
             Command::Add(connection) | Command::Replace(connection) => {
                 self.put(now, Arc::new(*connection));
             }
+            Command::Move(connection) => self.relocate(now, Arc::new(*connection)),
             Command::Remove(id) => {
                 self.cx.held.remove(&id);
                 self.bring_down(now, id);
@@ -101,6 +102,47 @@ impl Endpoint {
         tunnel.removed = false;
         tunnel.next_attempt = None;
         self.cx.connections.insert(id, connection);
+    }
+
+    /// Takes a connection to other addresses. Requests that are under way, and ESP that is sent, come from our new address at once: the
+    /// peer knows both by their SPIs. What it sends goes where we were, so an IKE SA that stands only bridges the time until the next one.
+    fn relocate(&mut self, now: Instant, connection: Arc<Connection>) {
+        let id = connection.id;
+        let local = connection.local;
+        let Some(old) = self.cx.connections.insert(id, Arc::clone(&connection)) else {
+            return self.put(now, connection);
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        tunnel.next_attempt = None;
+        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+            let from = SocketAddr::new(local, sa.link.path.local.port());
+            match &mut sa.state {
+                State::InitSent(_) | State::AuthSent(_) => {
+                    sa.discard(&mut self.cx, now, DownReason::Moved);
+                }
+                State::Established(e) => {
+                    if e.is_usable() && connection.initiate {
+                        e.stray(now + connection.liveness.give_up);
+                    } else if e.is_usable() {
+                        // Nobody but the peer may make a new one, which it does when it knows that this one is over.
+                        e.begin_close(DownReason::Moved);
+                        e.children.values_mut().for_each(|c| c.doomed = true);
+                        self.cx.reasons.insert(id, DownReason::Moved);
+                    }
+                    let remote = sa.link.path.remote;
+                    if old.local != local && remote.is_ipv4() == from.is_ipv4() {
+                        let to = Addresses {
+                            local: from,
+                            remote,
+                        };
+                        sa.move_to(&mut self.cx, to);
+                    }
+                }
+                State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
+            }
+        }
     }
 
     /// Ends all SAs of a connection: those that stand by telling the peer.

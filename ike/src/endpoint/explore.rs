@@ -91,7 +91,7 @@ fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
     }
     (e.replaced_by, &e.closing, e.reap_at, e.rival, e.last_heard).hash(hasher);
     (e.rekey_at, e.expires_at, e.choose_child_at).hash(hasher);
-    (e.child_failures, e.pfs_refused, e.suspected).hash(hasher);
+    (e.child_failures, e.pfs_refused, e.suspected, e.strays_until).hash(hasher);
 }
 
 fn feed_child(child: &Child, hasher: &mut DefaultHasher) {

@@ -159,11 +159,16 @@ impl Endpoint {
                 _ => {}
             }
             // The peer has dropped what it had before we said so; if it has not, it is told.
-            if contact.sent
-                && let Some(e) = sa.established_mut().filter(|e| e.since < born)
+            if let Some(e) = sa.established_mut().filter(|e| e.since < born)
                 && e.is_usable()
+                && (contact.sent || e.strays_until.is_some())
             {
-                e.begin_close(DownReason::Duplicate);
+                let has_strayed = e.strays_until.is_some();
+                e.begin_close(if has_strayed {
+                    DownReason::Moved
+                } else {
+                    DownReason::Duplicate
+                });
                 e.children
                     .values_mut()
                     .for_each(|child| child.doomed = true);
@@ -296,7 +301,7 @@ impl Endpoint {
                 sa.connection == Some(id)
                     && match &sa.state {
                         State::InitSent(_) | State::AuthSent(_) => true,
-                        State::Established(e) => e.is_usable() && !e.is_suspected(&sa.link),
+                        State::Established(e) => e.is_sound(&sa.link),
                         State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
                     }
             })
@@ -305,10 +310,7 @@ impl Endpoint {
     /// An SA that seemed lost has proved to live: what was begun beside it must not replace it.
     fn drop_pointless_attempts(&mut self, now: Instant, id: ConnectionId) {
         let lives = self.sas.values().any(|sa| {
-            sa.connection == Some(id)
-                && sa
-                    .established()
-                    .is_some_and(|e| e.is_usable() && !e.is_suspected(&sa.link))
+            sa.connection == Some(id) && sa.established().is_some_and(|e| e.is_sound(&sa.link))
         });
         let attempts = self.sas.values_mut().filter(|sa| {
             lives && sa.connection == Some(id) && matches!(sa.state, State::InitSent(_))

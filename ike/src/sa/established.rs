@@ -61,6 +61,8 @@ pub(crate) struct Established {
     /// Silence after which the peer is asked.
     liveness: Duration,
     pub(crate) suspected: Option<Instant>,
+    /// We are elsewhere than where the peer sends to: another SA has to take its place, and after this it is over without one.
+    pub(crate) strays_until: Option<Instant>,
 }
 
 /// Two children may stand side by side so long before one is chosen.
@@ -127,6 +129,7 @@ impl Established {
             pfs_refused: false,
             liveness: turn.connection.liveness.interval,
             suspected: None,
+            strays_until: None,
         }
     }
 
@@ -161,6 +164,16 @@ impl Established {
     /// question after it had to be repeated. A forged hint alone is not enough.
     pub(crate) fn is_suspected(&self, link: &Link) -> bool {
         self.suspected.is_some_and(|at| at > self.last_heard) && link.window.repeats() > 0
+    }
+
+    /// We have left the address that the peer sends to.
+    pub(crate) fn stray(&mut self, until: Instant) {
+        self.strays_until.get_or_insert(until);
+    }
+
+    /// Whether it is the one that the connection is to have: no hint that the peer lost it, and we are where the peer thinks we are.
+    pub(crate) fn is_sound(&self, link: &Link) -> bool {
+        self.is_usable() && self.strays_until.is_none() && !self.is_suspected(link)
     }
 
     /// Takes a request that is new in the window.
@@ -285,6 +298,12 @@ impl Established {
             self.reap_at = None;
             self.expires_at = turn.now + REAP_AFTER;
             self.begin_close(reason);
+        }
+        if self.is_usable() && self.strays_until.is_some_and(|at| at <= turn.now) {
+            self.begin_close(DownReason::Moved);
+            self.children.values_mut().for_each(|c| c.doomed = true);
+            let id = turn.connection.id;
+            turn.cx.reasons.insert(id, DownReason::Moved);
         }
         self.liveness = turn.connection.liveness.interval;
         self.schedule(turn.now);
@@ -535,6 +554,7 @@ impl Established {
         let mut times: Vec<Instant> = vec![self.expires_at];
         times.extend(self.unconfirmed_until);
         times.extend(self.reap_at);
+        times.extend(self.strays_until.filter(|_| self.is_usable()));
         times.extend(self.rekey_at);
         times.extend(self.postponed.iter().map(|(at, _)| *at));
         times.extend(self.choose_child_at);

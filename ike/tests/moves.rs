@@ -1,0 +1,153 @@
+//! A side gets another outer address while a tunnel stands.
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use common::{A, ADDRESSES, B, Fate, ID, Pair, connection, ms, secs};
+use ike::{Command, Connection, DownReason, Event, Identity};
+
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// The connection of a side that is known by its name.
+fn named(side: usize) -> Connection {
+    let mut c = connection(side);
+    let name = Identity::Fqdn("home.example.net".into());
+    if side == A {
+        c.local_id = name;
+    } else {
+        c.remote_id = name;
+        c.remote = Ipv4Addr::UNSPECIFIED.into();
+        c.initiate = false;
+    }
+    c
+}
+
+/// Up, between A where it was and B, which takes A from anywhere.
+fn up() -> Pair {
+    let mut pair = Pair::new().with_traffic(ms(7));
+    pair.add(B, named(B));
+    pair.add(A, named(A));
+    pair.run_until(secs(1), Pair::is_up);
+    pair.run_for(secs(1));
+    pair.forget_events();
+    pair
+}
+
+/// A loses its address and has another one; what goes to or from the old one is lost.
+fn move_a(pair: &mut Pair, change: impl FnOnce(&mut Connection)) {
+    pair.filter = Some(Box::new(|_, transmit| {
+        let gone = [transmit.local.ip(), transmit.remote.ip()].contains(&ADDRESSES[A]);
+        if gone { Fate::Drop } else { Fate::Deliver }
+    }));
+    let mut c = named(A);
+    c.local = ELSEWHERE;
+    change(&mut c);
+    pair.command(A, Command::Move(Box::new(c)));
+}
+
+fn downs(pair: &Pair, side: usize) -> usize {
+    pair.count(side, |e| matches!(e, Event::TunnelDown { .. }))
+}
+
+#[test]
+fn a_new_address_brings_a_new_ike_sa_in_two_round_trips_and_no_moment_without_an_sa() {
+    let mut pair = up();
+    let before = pair.status()[A].connections[0].ike_sas[0].id;
+    let unsent = pair.sides[A].plane.nothing_to_send_on;
+    move_a(&mut pair, |_| {});
+    let took = pair.run_until(secs(1), |pair| {
+        pair.count(A, |e| matches!(e, Event::IkeUp { .. })) == 1
+    });
+    assert!(took <= ms(40), "{took:?}");
+    // The peer has deleted what was there without a word (INITIAL_CONTACT), and does not answer there any more.
+    pair.run_for(connection(A).liveness.give_up + secs(6));
+    pair.assert_one_working_child();
+    let sa = &pair.status()[A].connections[0].ike_sas[0];
+    assert_ne!(sa.id, before);
+    assert_eq!(sa.path.local.ip(), ELSEWHERE);
+    assert_eq!((downs(&pair, A), downs(&pair, B)), (0, 0));
+    assert_eq!(pair.sides[A].plane.nothing_to_send_on, unsent);
+    let gone =
+        |e: &Event| matches!(e, Event::IkeDown { reason, .. } if *reason == DownReason::Moved);
+    assert_eq!(pair.count(A, gone), 1);
+}
+
+#[test]
+fn until_then_what_is_sent_comes_from_the_new_address() {
+    let mut pair = up();
+    move_a(&mut pair, |_| {});
+    let moved = |e: &Event| {
+        matches!(e, Event::PathChanged { path, .. }
+            if path.local.ip() == ELSEWHERE && path.remote.ip() == ADDRESSES[B])
+    };
+    assert_eq!(pair.count(A, moved), 1);
+    assert!(pair.sides[A].plane.outbound.is_some());
+}
+
+#[test]
+fn a_peer_that_refuses_the_new_address_leaves_no_tunnel_that_only_seems_up() {
+    let mut pair = up();
+    let give_up = connection(A).liveness.give_up;
+    move_a(&mut pair, |c| {
+        c.local_id = Identity::Fqdn("a-stranger.example.net".into());
+    });
+    pair.run_for(give_up + secs(1));
+    let down = Event::TunnelDown {
+        connection: ID,
+        reason: DownReason::Moved,
+    };
+    assert!(pair.sides[A].events.contains(&down));
+    assert!(!pair.failures(A).is_empty());
+    // It goes on trying, and succeeds when it says who it is again.
+    let mut c = named(A);
+    c.local = ELSEWHERE;
+    pair.command(A, Command::Move(Box::new(c)));
+    pair.run_until(secs(2), Pair::is_up);
+    pair.run_for(secs(15));
+    pair.assert_one_working_child();
+}
+
+#[test]
+fn a_side_that_only_answers_tells_the_peer_that_the_tunnel_is_over() {
+    let mut pair = Pair::new();
+    pair.add(A, connection(A));
+    let mut b = connection(B);
+    b.initiate = false;
+    pair.add(B, b.clone());
+    pair.run_until(secs(1), Pair::is_up);
+    pair.forget_events();
+    b.local = ELSEWHERE;
+    pair.command(B, Command::Move(Box::new(b)));
+    pair.run_for(ms(50));
+    let down = |reason| Event::TunnelDown {
+        connection: ID,
+        reason,
+    };
+    assert!(pair.sides[B].events.contains(&down(DownReason::Moved)));
+    assert!(
+        pair.sides[A]
+            .events
+            .contains(&down(DownReason::DeletedByPeer))
+    );
+}
+
+#[test]
+fn an_attempt_from_the_old_address_is_dropped_for_one_from_the_new() {
+    let mut pair = Pair::new();
+    pair.filter = Some(Box::new(|_, transmit| {
+        if transmit.local.ip() == ADDRESSES[A] {
+            Fate::Drop
+        } else {
+            Fate::Deliver
+        }
+    }));
+    pair.add(B, named(B));
+    pair.add(A, named(A));
+    pair.run_for(secs(1));
+    let mut c = named(A);
+    c.local = ELSEWHERE;
+    pair.command(A, Command::Move(Box::new(c)));
+    let took = pair.run_until(secs(1), Pair::is_up);
+    assert!(took <= ms(40), "{took:?}");
+}
