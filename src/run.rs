@@ -34,7 +34,7 @@ use crate::liveness::Liveness;
 use crate::plane::{self as choice, Choice};
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
-use crate::{lockout, logging, systemd};
+use crate::{lockout, logging, resolver, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -152,6 +152,7 @@ struct Daemon {
     paths: mpsc::Receiver<bfd::Event>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
+    told: mpsc::Sender<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
     counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
     /// Who waits for which tunnel to be verified.
@@ -175,8 +176,8 @@ impl Daemon {
             .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
-        let host =
-            host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
+        let host = host::Handle::start(loaded.runtime_folder(), told.clone())
+            .map_err(|error| failed(&error))?;
         let (happened, connections) = mpsc::channel(256);
         let (arrived, arrivals) = mpsc::channel(16);
         let mut transport = Transport::new(happened, arrived);
@@ -218,6 +219,7 @@ impl Daemon {
             paths,
             host,
             notices,
+            told,
             counted,
             counted_by,
             verifying: BTreeMap::new(),
@@ -240,6 +242,7 @@ impl Daemon {
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
+                Effect::Resolve(name) => resolver::look_up(name, self.told.clone()),
                 Effect::Count(tunnel) => self.count(tunnel),
                 Effect::Verified(tunnel, report) => {
                     // A client that went away does not want its answer.
@@ -516,6 +519,7 @@ impl Daemon {
             .admit(&loaded.plan.tunnels, choice::probe)
             .map_err(Refusal::Failed)?;
         choice.fit(&mut loaded.plan, choice::device_to);
+        self.gateway.keep_addresses(&mut loaded.plan);
         Ok((loaded, choice, kept))
     }
 
@@ -625,6 +629,7 @@ impl Daemon {
                 | Effect::Bgp(_)
                 | Effect::Sign(_)
                 | Effect::Watch(_)
+                | Effect::Resolve(_)
                 | Effect::Count(_)
                 | Effect::Verified(..)
                 | Effect::Bfd(_)

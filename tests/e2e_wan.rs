@@ -1,6 +1,9 @@
 //! The outer addresses change: ours, or the peers'.
 
-use lab::{Connection, ReferenceSite, Scene, SiteFile, addresses as at, eventually_true, ping};
+use lab::{
+    Cloud, Connection, Gateway, ReferenceSite, Scene, SiteFile, addresses as at, eventually,
+    eventually_true, ping,
+};
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
@@ -74,4 +77,131 @@ fn another_address_on_the_wan_moves_both_tunnels_at_once_and_no_session_is_lost(
     }
     assert!(!log.contains("tunnel down"), "{log}");
     assert!(!log.contains("does not answer"), "{log}");
+}
+
+/// The first head-end's name.
+const DRG1: &str = "drg1.cloud.example";
+
+/// Starts all with the first tunnel's peer by its name, which stands for `addresses` in the gateway's hosts file.
+fn by_name(
+    site: ReferenceSite,
+    addresses: &[&str],
+    change: impl FnMut(usize, &mut Connection),
+) -> Scene {
+    let file = SiteFile::reference()
+        .replace("remote = \"198.51.100.1\"", &format!("remote = \"{DRG1}\""))
+        .add(
+            "tunnel.oci-1",
+            &format!(
+                "remote-id = \"{}\"\nliveness = \"1s\"\nliveness-timeout = \"2s\"",
+                at::HEAD_ENDS[0]
+            ),
+        );
+    let launch = file
+        .launch(CAUSEWAY)
+        .file("/etc/hosts", &hosts(addresses))
+        .file("/etc/nsswitch.conf", "hosts: files\n");
+    let cloud = Cloud::start_with(&site, change);
+    let gateway = Gateway::start(&site.gateway, &launch);
+    Scene {
+        gateway,
+        cloud,
+        site,
+    }
+}
+
+fn hosts(addresses: &[&str]) -> String {
+    addresses
+        .iter()
+        .map(|address| format!("{address} {DRG1}\n"))
+        .collect()
+}
+
+/// What the firewall takes for peers.
+fn peers(scene: &Scene) -> String {
+    scene
+        .site
+        .gateway
+        .exec(&["nft", "list", "set", "inet", "causeway", "peers_v4"])
+}
+
+#[test]
+fn of_a_names_addresses_one_that_does_not_answer_is_left_for_the_next() {
+    let dead = "198.51.100.99";
+    let scene = by_name(ReferenceSite::new(), &[dead, at::HEAD_ENDS[0]], |_, _| {});
+    scene.gateway.wait_for_tunnels(&["oci-1"], Scene::SOON * 3);
+    scene.wait_until_up();
+    let tunnel = scene.gateway.tunnel("oci-1");
+    assert_eq!(tunnel["remote"], at::HEAD_ENDS[0]);
+    assert_eq!(tunnel["remote_name"], DRG1);
+    assert!(peers(&scene).contains(at::HEAD_ENDS[0]));
+    assert_traffic(&scene);
+    let log = scene.gateway.log();
+    assert!(
+        log.contains(&format!("{DRG1} is {dead}, one of 2 addresses")),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_peer_that_moves_is_found_by_its_name_when_the_tunnel_fails() {
+    let moved = "198.51.100.51";
+    let scene = by_name(
+        ReferenceSite::new(),
+        &[at::HEAD_ENDS[0]],
+        |index, connection| {
+            if index == 0 {
+                // It stays itself wherever it is.
+                connection.local = "%any".to_owned();
+            }
+        },
+    );
+    scene.wait_until_up();
+    let hosts_file = scene.gateway.dir().join("hosts");
+    std::fs::write(hosts_file, hosts(&[moved])).expect("the hosts file is written");
+    let drg = &scene.site.drg[0];
+    drg.ip(&format!(
+        "addr del {}/24 dev wan0\naddr add {moved}/24 dev wan0\nroute add default via 198.51.100.254\n",
+        at::HEAD_ENDS[0]
+    ));
+    eventually_true(
+        Scene::SOON * 2,
+        "the tunnel is up at the new address",
+        || {
+            let tunnel = scene.gateway.tunnel("oci-1");
+            tunnel["state"] == "up" && tunnel["remote"] == moved
+        },
+    );
+    scene.wait_until_up();
+    assert!(scene.ping_inside(0).all());
+    let peers = peers(&scene);
+    assert!(
+        peers.contains(moved) && !peers.contains(&format!("{},", at::HEAD_ENDS[0])),
+        "{peers}"
+    );
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_one_clear_line_until_it_does() {
+    let scene = by_name(ReferenceSite::new(), &[], |_, _| {});
+    let problem = eventually(
+        Scene::SOON,
+        "the status says that the name is unknown",
+        || {
+            let problems = scene.gateway.problems();
+            problems.contains(DRG1).then_some(problems)
+        },
+    );
+    assert!(
+        problem.contains(&format!("cannot look {DRG1} up")),
+        "{problem}"
+    );
+    // The other tunnel does not wait for it.
+    scene.gateway.wait_for_tunnels(&["oci-2"], Scene::SOON);
+    let hosts_file = scene.gateway.dir().join("hosts");
+    std::fs::write(hosts_file, hosts(&[at::HEAD_ENDS[0]])).expect("the hosts file is written");
+    scene.wait_until_up();
+    let log = scene.gateway.log();
+    let said = log.matches("cannot look").count();
+    assert_eq!(said, 1, "{log}");
 }

@@ -88,7 +88,7 @@ codes! {
         "Outer and inside addresses of tunnels, neighbors and prefix lists are IPv4 so far. It is refused rather than accepted and ignored. `gateway.networks` and aliases may hold IPv6 networks.";
     /// A host name instead of an address.
     NotLiteral = 110, "host name where an address is needed",
-        "`remote` and `gateway.address` are literal addresses: a cloud's gateway keeps its address for life, and a tunnel must not depend on a resolver that may be behind it.";
+        "A name is looked up for a tunnel's `remote` alone. `gateway.address` (\"auto\" follows what the host has) and neighbors are literal addresses: what this host is, and who it speaks BGP with, must not depend on a resolver.";
     /// An address that no peer can have.
     NotUnicast = 111, "not a host's address",
         "Loopback, multicast, broadcast and unspecified addresses cannot be the address of a gateway or neighbor.";

@@ -115,7 +115,11 @@ pub const TUNNEL: Section = Section {
             "\"generic\"",
             "the kind of gateway at the other end: `oci` or `generic`; it gives defaults and limits",
         ),
-        key("remote", "", "the peer's public IPv4 address"),
+        key(
+            "remote",
+            "",
+            "the peer's public IPv4 address, or its DNS name, which is looked up at the start and whenever the tunnel fails",
+        ),
         key("psk", "", "where the pre-shared key is"),
         key(
             "inside",
@@ -147,7 +151,11 @@ pub const TUNNEL: Section = Section {
             "the outer address",
             "who we say that we are: an address, a name, or a mail address",
         ),
-        key("remote-id", "`remote`", "who the peer has to be"),
+        key(
+            "remote-id",
+            "`remote`",
+            "who the peer has to be; a DNS name in `remote` is an identity of the kind FQDN",
+        ),
         key(
             "ike",
             "profile",

@@ -165,6 +165,7 @@ impl Gateway {
             .record(now, format!("{name}: tunnel down: {text}"));
         self.forget_inherited_over(id);
         self.publish(now, id);
+        self.look_up(id);
     }
 
     /// Tells BGP whether a tunnel carries packets: its CHILD_SA is usable and its interface is up. This is the one line that ties routes

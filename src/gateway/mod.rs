@@ -32,6 +32,7 @@ mod ike_events;
 mod inherited;
 mod journal;
 mod losses;
+mod naming;
 mod outer;
 mod preview;
 mod reload;
@@ -94,6 +95,11 @@ pub(crate) enum Input {
     },
     /// The firewall was loaded, or not, and what else would drop our peers.
     Firewall(FirewallFacts),
+    /// What a peer's DNS name stands for, or why that is not known.
+    Resolved {
+        name: String,
+        outcome: Result<Vec<IpAddr>, String>,
+    },
     /// A deadline has come.
     Tick,
 }
@@ -139,6 +145,8 @@ pub(crate) enum Effect {
     Firewall(Option<Arc<Ruleset>>),
     /// What the host has to be looked at for: the ways to the peers, and what is in the way.
     Watch(Arc<Outline>),
+    /// Look a peer's DNS name up, and say what came of it with [`Input::Resolved`].
+    Resolve(String),
     /// Say what a tunnel has carried so far, with [`Input::Carried`].
     Count(TunnelId),
     /// What verifying a tunnel has shown: the report of `docs/status.md`.
@@ -262,6 +270,7 @@ impl Gateway {
                 reason,
             } => self.handle_refusal(now, tunnel, what, &reason),
             Input::Firewall(facts) => self.handle_firewall(facts),
+            Input::Resolved { name, outcome } => self.handle_resolved(now, &name, &outcome),
             Input::Tick => {}
         }
         self.do_what_is_due(now);

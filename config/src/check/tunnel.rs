@@ -27,18 +27,18 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
 }
 
 fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
-    let Some(At {
-        value: remote,
-        span,
-    }) = tunnel.remote.clone()
-    else {
+    let Some(At { value, span }) = tunnel.remote.clone() else {
         return;
     };
-    if !is_host(remote.into()) {
+    // What a name stands for is known when it is looked up.
+    let Some(remote) = value.address() else {
+        return;
+    };
+    if !is_host(remote) {
         let message = format!("{remote} cannot be a peer's address");
         drop(report.error(Code::NotUnicast, span.clone(), message));
     }
-    if let Some(ours) = raw.gateway.fixed().filter(|ours| ours.value == remote) {
+    if let Some(ours) = raw.gateway.fixed().filter(|ours| remote == ours.value) {
         let message = format!("tunnel {}: remote {remote} is our own address", tunnel.name);
         drop(
             report
@@ -51,7 +51,7 @@ fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
         );
     }
     for network in &raw.gateway.networks {
-        if network.value.contains(&std::net::IpAddr::V4(remote)) {
+        if network.value.contains(&remote) {
             let message = format!(
                 "tunnel {}: remote {remote} is inside our own network {}",
                 tunnel.name, network.value
@@ -240,7 +240,7 @@ fn unique(raw: &RawSite, report: &mut Report<'_>) {
     for tunnel in &raw.tunnels {
         let name = tunnel.name.as_str();
         if let Some(At { value, span }) = &tunnel.remote
-            && let Some((other, first)) = insert(&mut remotes, *value, (name, span.clone()))
+            && let Some((other, first)) = insert(&mut remotes, value.clone(), (name, span.clone()))
         {
             let message = format!("the tunnels {other} and {name} have the same remote {value}");
             let help = format!(

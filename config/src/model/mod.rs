@@ -29,8 +29,8 @@ pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,
 };
 pub use tunnel::{
-    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, SecretSource,
-    Tunnel,
+    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Remote,
+    SecretSource, Tunnel,
 };
 
 /// A whole site, ready to be carried out.

@@ -12,7 +12,9 @@ use super::section::{At, Read, Section};
 use super::value::{self, InterfaceAddress};
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, SecretSource};
+use crate::model::{
+    Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, Remote, SecretSource,
+};
 use crate::profile::{Profile, TunnelProfile};
 use crate::proposal::{EspProposal, IkeProposal, ProposalError};
 use crate::schema;
@@ -24,7 +26,7 @@ pub(crate) struct RawTunnel {
     /// Where the name is.
     pub(crate) at: Range<usize>,
     pub(crate) profile: Option<At<Profile>>,
-    pub(crate) remote: Option<At<Ipv4Addr>>,
+    pub(crate) remote: Option<At<Remote>>,
     pub(crate) psk: Option<At<SecretSource>>,
     pub(crate) inside: Option<At<Ipv4Net>>,
     pub(crate) peer_inside: Option<At<Ipv4Addr>>,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::settings::{Settings, list};
 use crate::model::{
     Asn, Encapsulation, Gateway, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload,
-    Origin, Tunnel,
+    Origin, Remote, Tunnel,
 };
 use crate::profile::Profile;
 use crate::proposal::{EspProposal, IkeProposal};
@@ -108,7 +108,10 @@ fn resolve(
     let remote_id = settings.choose_shown(
         "remote-id",
         &raw.remote_id,
-        Identity::Address(remote.value.into()),
+        match &remote.value {
+            Remote::Address(address) => Identity::Address(*address),
+            Remote::Name(name) => Identity::Fqdn(name.clone()),
+        },
         Origin::Derived { from: "remote" },
         ToString::to_string,
     );
@@ -131,7 +134,7 @@ fn resolve(
         name: raw.name.clone(),
         line,
         profile,
-        remote: remote.value.into(),
+        remote: remote.value.clone(),
         psk: psk.value.clone(),
         inside,
         interface,
