@@ -205,3 +205,87 @@ fn a_name_that_does_not_resolve_is_one_clear_line_until_it_does() {
     let said = log.matches("cannot look").count();
     assert_eq!(said, 1, "{log}");
 }
+
+/// The SPIs of the first tunnel's IKE_SA.
+fn spis(scene: &Scene) -> (String, String) {
+    let ike = &scene.gateway.tunnel("oci-1")["ike"];
+    (
+        ike["initiator_spi"].to_string(),
+        ike["responder_spi"].to_string(),
+    )
+}
+
+#[test]
+fn with_mobike_the_sas_follow_to_another_address_of_ours() {
+    let scene = Scene::start_with(
+        ReferenceSite::new(),
+        CAUSEWAY,
+        &wandering(),
+        |index, connection| {
+            from_anywhere(index, connection);
+            connection.mobike = true;
+        },
+    );
+    scene.wait_until_up();
+    let of_peer = |index: usize| {
+        let sas = scene.cloud.swan[index].list_sas();
+        let children: Vec<u32> = sas
+            .iter()
+            .flat_map(|sa| &sa.children)
+            .map(|child| child.unique_id)
+            .collect();
+        (
+            sas.iter().map(|sa| sa.unique_id).collect::<Vec<_>>(),
+            children,
+        )
+    };
+    let (before, ours) = ([of_peer(0), of_peer(1)], spis(&scene));
+    assert_eq!(scene.gateway.tunnel("oci-1")["ike"]["mobike"], true);
+    renumber(&scene.site);
+    for index in [0, 1] {
+        eventually_true(Scene::SOON, "the head-end has the new address", || {
+            scene.cloud.swan[index].list_sas()[0].remote_host == NEW
+        });
+        assert!(scene.ping_inside(index).all());
+    }
+    scene.wait_until_up();
+    assert_traffic(&scene);
+    assert_eq!([of_peer(0), of_peer(1)], before);
+    assert_eq!(spis(&scene), ours);
+    let log = scene.gateway.log();
+    assert!(!log.contains("tunnel down"), "{log}");
+    assert_eq!(log.matches("IKE_SA established").count(), 2, "{log}");
+}
+
+#[test]
+fn with_mobike_the_sas_follow_a_peer_that_has_set_them_up_and_moves() {
+    let moved = "198.51.100.51";
+    let file = SiteFile::reference().add(
+        "tunnel.oci-1",
+        "mobike = true\ninitiate = false\nliveness = \"60s\"\nliveness-timeout = \"120s\"",
+    );
+    let scene = Scene::start_with(
+        ReferenceSite::new(),
+        CAUSEWAY,
+        &file,
+        |index, connection| {
+            if index == 0 {
+                connection.local = "%any".to_owned();
+                connection.mobike = true;
+            }
+        },
+    );
+    assert!(scene.cloud.swan[0].initiate("cpe").ok());
+    scene.wait_until_up();
+    let ours = spis(&scene);
+    scene.site.drg[0].ip(&format!(
+        "addr del {}/24 dev wan0\naddr add {moved}/24 dev wan0\nroute add default via 198.51.100.254\n",
+        at::HEAD_ENDS[0]
+    ));
+    eventually_true(Scene::SOON, "our SAs run to the new address", || {
+        scene.gateway.tunnel("oci-1")["ike"]["remote"] == format!("{moved}:4500")
+    });
+    assert!(scene.ping_inside(0).all());
+    scene.wait_until_up();
+    assert_eq!(spis(&scene), ours);
+}

@@ -54,7 +54,7 @@ codes! {
         "Names of tunnels, neighbors, lists and aliases appear in interface names, firewall sets and commands: letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 32 characters. \"all\", \"none\" and \"any\" have a meaning of their own.";
     /// Keys that exclude each other.
     ConflictingKeys = 7, "keys that exclude each other",
-        "Two keys say the same thing in two ways, or one has no meaning beside the other. Keep one of them. `interface-kind` and `offload` are about the kernel's data plane, and mean nothing with `data-plane = \"userspace\"`; a card that encrypts (`offload = \"crypto\"`) does not know ESP in UDP, so it does not go with `encapsulation = \"force\"`.";
+        "Two keys say the same thing in two ways, or one has no meaning beside the other. Keep one of them. `interface-kind` and `offload` are about the kernel's data plane, and mean nothing with `data-plane = \"userspace\"`; a card that encrypts (`offload = \"crypto\"`) does not know ESP in UDP, so it does not go with `encapsulation = \"force\"`. `mobike` has to find NATs, which `encapsulation = \"never\"` rules out.";
     /// A network with bits set beyond its length.
     HostBits = 8, "host bits set in a network",
         "A network's address ends in zeros beyond its length: 192.168.2.5/24 is either the network 192.168.2.0/24 or the host 192.168.2.5/32, and a list that means one and gets the other passes the wrong routes.";

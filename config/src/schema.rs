@@ -188,6 +188,11 @@ pub const TUNNEL: Section = Section {
         ),
         key("initiate", "true", "whether we initiate; we always answer"),
         key(
+            "mobike",
+            "true with `gateway.address = \"auto\"`",
+            "whether SAs follow when an outer address changes, where the peer has that too (RFC 4555); IKE then uses UDP 4500 without a NAT as well",
+        ),
+        key(
             "liveness",
             "profile (10s)",
             "silence after which the peer is asked whether it lives",

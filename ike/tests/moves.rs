@@ -151,3 +151,136 @@ fn an_attempt_from_the_old_address_is_dropped_for_one_from_the_new() {
     let took = pair.run_until(secs(1), Pair::is_up);
     assert!(took <= ms(40), "{took:?}");
 }
+
+/// Up with MOBIKE on both sides.
+fn up_with_mobike(nat: Option<IpAddr>) -> Pair {
+    let mut pair = Pair::new().with_traffic(ms(7));
+    pair.nat = nat;
+    let (mut a, mut b) = (named(A), named(B));
+    (a.mobike, b.mobike) = (true, true);
+    pair.add(B, b);
+    pair.add(A, a);
+    pair.run_until(secs(1), Pair::is_up);
+    pair.run_for(secs(1));
+    pair.forget_events();
+    pair
+}
+
+/// Where a side sends ESP to.
+fn esp_to(pair: &Pair, side: usize) -> Option<IpAddr> {
+    let sas = &pair.status()[side].connections[0].ike_sas;
+    sas.first().map(|sa| sa.path.remote.ip())
+}
+
+fn set_ups(pair: &Pair) -> usize {
+    pair.count(A, |e| matches!(e, Event::IkeUp { .. }))
+        + pair.count(B, |e| matches!(e, Event::IkeUp { .. }))
+}
+
+#[test]
+fn with_mobike_the_same_sas_go_on_at_the_new_address_after_one_round_trip() {
+    let mut pair = up_with_mobike(None);
+    let before = pair.status()[A].connections[0].ike_sas[0].clone();
+    assert!(before.mobike);
+    assert!(!before.path.encapsulated);
+    assert_eq!(before.path.local.port(), 4500, "RFC 4555 section 3.3");
+    move_a(&mut pair, |c| c.mobike = true);
+    let took = pair.run_until(secs(1), |pair| esp_to(pair, B) == Some(ELSEWHERE));
+    assert!(took <= ms(20), "{took:?}");
+    pair.run_for(secs(15));
+    pair.assert_one_working_child();
+    let after = &pair.status()[A].connections[0].ike_sas[0];
+    assert_eq!(after.id, before.id);
+    assert_eq!(after.path.local.ip(), ELSEWHERE);
+    assert_eq!(set_ups(&pair), 0);
+    assert_eq!((downs(&pair, A), downs(&pair, B)), (0, 0));
+    for side in [A, B] {
+        assert_eq!(pair.count(side, |e| matches!(e, Event::Failure(_))), 0);
+    }
+}
+
+#[test]
+fn a_rekeyed_sa_still_has_mobike() {
+    let mut pair = up_with_mobike(None);
+    for side in [A, B] {
+        pair.command(side, Command::RekeyIke(ID));
+        pair.run_for(secs(15));
+    }
+    pair.forget_events();
+    move_a(&mut pair, |c| c.mobike = true);
+    pair.run_for(secs(15));
+    pair.assert_one_working_child();
+    assert_eq!(esp_to(&pair, B), Some(ELSEWHERE));
+    assert_eq!(set_ups(&pair), 0);
+}
+
+#[test]
+fn behind_a_nat_that_gives_another_address_the_peer_is_told_of_it_when_silence_is_noticed() {
+    let nat = |last| IpAddr::from([192, 0, 2, last]);
+    let mut pair = up_with_mobike(Some(nat(99)));
+    assert_eq!(esp_to(&pair, B), Some(nat(99)));
+    // Nothing but IKE's own question shows it: no traffic.
+    let mut silent = up_with_mobike(Some(nat(99)));
+    for pair in [&mut pair, &mut silent] {
+        // The first answer is what later ones are compared with.
+        pair.run_for(connection(A).liveness.interval + secs(1));
+        pair.nat = Some(nat(100));
+        pair.run_for(connection(A).liveness.interval * 2);
+        assert_eq!(esp_to(pair, B), Some(nat(100)));
+        assert_eq!(set_ups(pair), 0);
+        pair.assert_one_working_child();
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_take_the_update_gets_a_new_ike_sa() {
+    let mut pair = up_with_mobike(None);
+    pair.restart(B);
+    let mut b = named(B);
+    b.mobike = true;
+    pair.add(B, b);
+    move_a(&mut pair, |c| c.mobike = true);
+    pair.run_until(secs(6), |pair| {
+        pair.count(A, |e| matches!(e, Event::IkeUp { .. })) == 1
+    });
+    pair.run_for(connection(A).liveness.give_up + secs(6));
+    pair.assert_one_working_child();
+    assert_eq!(esp_to(&pair, B), Some(ELSEWHERE));
+}
+
+#[test]
+fn the_side_that_was_called_sets_up_anew_when_it_moves() {
+    let mut pair = Pair::new();
+    let (mut a, mut b) = (connection(A), connection(B));
+    for c in [&mut a, &mut b] {
+        c.mobike = true;
+    }
+    b.initiate = false;
+    pair.add(B, b.clone());
+    pair.add(A, a.clone());
+    pair.run_until(secs(1), Pair::is_up);
+    pair.forget_events();
+    a.remote = ELSEWHERE;
+    a.remote_id = b.local_id.clone();
+    pair.command(A, Command::Replace(Box::new(a)));
+    (b.local, b.initiate) = (ELSEWHERE, true);
+    pair.command(B, Command::Move(Box::new(b)));
+    pair.run_for(secs(60));
+    pair.assert_one_working_child();
+    assert_eq!(esp_to(&pair, A), Some(ELSEWHERE));
+}
+
+#[test]
+fn without_mobike_on_both_sides_nothing_of_it_is_used() {
+    for (ours, theirs) in [(true, false), (false, true)] {
+        let mut pair = Pair::new();
+        let (mut a, mut b) = (named(A), named(B));
+        (a.mobike, b.mobike) = (ours, theirs);
+        pair.add(B, b);
+        pair.add(A, a);
+        pair.run_until(secs(1), Pair::is_up);
+        for status in pair.status() {
+            assert!(!status.connections[0].ike_sas[0].mobike);
+        }
+    }
+}

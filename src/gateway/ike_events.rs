@@ -83,6 +83,11 @@ impl Gateway {
             Event::PathChanged { connection, path } => {
                 let name = self.tunnel_name(connection.0);
                 info!(tunnel = %name, "packets go from {} to {} now, {}", path.local, path.remote, nat(&path));
+                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
+                    let before = tunnel.inner_mtu();
+                    tunnel.carry(path.encapsulated);
+                    self.desired_is_stale |= tunnel.inner_mtu() != before;
+                }
                 self.plane(PlaneChange::UpdatePath(TunnelId(connection.0), path));
             }
             Event::Failure(diagnosis) => self.failed(now, &diagnosis),

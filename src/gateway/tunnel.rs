@@ -421,6 +421,13 @@ impl Tunnel {
         self.carrier = Some((suite, encapsulated));
     }
 
+    /// ESP goes in UDP, or no longer, with the same suite.
+    pub(crate) fn carry(&mut self, encapsulated: bool) {
+        if let Some((_, in_udp)) = &mut self.carrier {
+            *in_udp = encapsulated;
+        }
+    }
+
     /// The path has turned out to carry less than its first link.
     pub(crate) fn limit_outer_mtu(&mut self, mtu: u16) {
         self.path_mtu = Some(mtu);

@@ -120,6 +120,7 @@ fn connection(
         model::Encapsulation::Never => ike::Encapsulation::Never,
     };
     connection.initiate = tunnel.initiate;
+    connection.mobike = tunnel.mobike;
     connection
 }
 

@@ -7,12 +7,13 @@ use ipnet::IpNet;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::LARGEST_REQID;
+use crate::model::{Encapsulation, LARGEST_REQID};
 use crate::read::{At, RawSite, RawTunnel, is_host};
 
 pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
     for tunnel in &raw.tunnels {
         remote(tunnel, raw, report);
+        moving(tunnel, report);
         inside(tunnel, report);
         peer(tunnel, report);
         let span = tunnel
@@ -62,6 +63,25 @@ fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
                     .also(network.span.clone(), "our network"),
             );
         }
+    }
+}
+
+/// MOBIKE has to find the NATs of a new way, which is ruled out together with ESP in UDP.
+fn moving(tunnel: &RawTunnel, report: &mut Report<'_>) {
+    if let Some(mobike) = tunnel.mobike.as_ref().filter(|at| at.value)
+        && let Some(encapsulation) = &tunnel.encapsulation
+        && encapsulation.value == Encapsulation::Never
+    {
+        let message = format!(
+            "tunnel {}: mobike does not go with encapsulation = \"never\"",
+            tunnel.name
+        );
+        drop(
+            report
+                .error(Code::ConflictingKeys, mobike.span.clone(), message)
+                .also(encapsulation.span.clone(), "no NAT may be found")
+                .help("leave one of the two keys out"),
+        );
     }
 }
 

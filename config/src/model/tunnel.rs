@@ -53,6 +53,8 @@ pub struct Tunnel {
     pub encapsulation: Encapsulation,
     /// Whether we initiate; we always answer.
     pub initiate: bool,
+    /// Whether SAs follow when an outer address changes, where the peer has that too (MOBIKE, RFC 4555).
+    pub mobike: bool,
     /// Silence after which the peer is asked whether it lives.
     #[serde(serialize_with = "serialize_duration")]
     pub liveness: Duration,

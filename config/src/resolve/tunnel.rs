@@ -130,6 +130,8 @@ fn resolve(
         list(&esp),
         by_profile(),
     );
+    let never_in_udp =
+        (raw.encapsulation.as_ref()).is_some_and(|at| at.value == Encapsulation::Never);
     Some(Tunnel {
         name: raw.name.clone(),
         line,
@@ -170,6 +172,14 @@ fn resolve(
             Origin::Default,
         ),
         initiate: settings.choose("initiate", &raw.initiate, true, Origin::Default),
+        mobike: settings.choose(
+            "mobike",
+            &raw.mobike,
+            gateway.address.is_none() && !never_in_udp,
+            Origin::Derived {
+                from: "gateway.address",
+            },
+        ),
         liveness: settings.duration("liveness", &raw.liveness, facts.liveness, by_profile()),
         liveness_timeout: settings.duration(
             "liveness-timeout",

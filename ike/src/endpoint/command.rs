@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use crate::child::Child;
@@ -11,6 +11,9 @@ use crate::event::DownReason;
 use crate::sa::established::Established;
 use crate::sa::task::Task;
 use crate::sa::{Addresses, Sa, State};
+
+/// How long the peer may take for our new address before a new IKE SA is tried beside: a few repetitions.
+const UPDATE: Duration = Duration::from_secs(4);
 
 impl Endpoint {
     /// Takes a command. One for a connection or SPI that is not there does nothing.
@@ -123,7 +126,12 @@ impl Endpoint {
                     sa.discard(&mut self.cx, now, DownReason::Moved);
                 }
                 State::Established(e) => {
-                    if e.is_usable() && connection.initiate {
+                    let remote = sa.link.path.remote;
+                    let same_family = remote.is_ipv4() == from.is_ipv4();
+                    if e.can_move() && same_family && old.remote == connection.remote {
+                        e.queue.insert(Task::UpdateAddresses);
+                        e.update_by = Some(now + UPDATE);
+                    } else if e.is_usable() && connection.initiate {
                         e.stray(now + connection.liveness.give_up);
                     } else if e.is_usable() {
                         // Nobody but the peer may make a new one, which it does when it knows that this one is over.
@@ -131,8 +139,7 @@ impl Endpoint {
                         e.children.values_mut().for_each(|c| c.doomed = true);
                         self.cx.reasons.insert(id, DownReason::Moved);
                     }
-                    let remote = sa.link.path.remote;
-                    if old.local != local && remote.is_ipv4() == from.is_ipv4() {
+                    if old.local != local && same_family {
                         let to = Addresses {
                             local: from,
                             remote,
@@ -205,6 +212,7 @@ impl Endpoint {
                 .is_some_and(|e| e.children.contains_key(&spi))
         });
         if let Some(sa) = sa
+            && sa.established().is_some_and(|e| !e.mobike)
             && sa.link.path.remote_nat
             && !sa.link.path.local_nat
             && sa.link.path.remote != remote
@@ -236,6 +244,7 @@ fn needs_new_sa(old: &Connection, new: &Connection) -> bool {
         initiate: new.initiate,
         fragment_size: new.fragment_size,
         initial_contact: new.initial_contact,
+        mobike: new.mobike,
         ..old.clone()
     };
     in_place != *new

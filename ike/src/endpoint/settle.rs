@@ -52,7 +52,13 @@ impl Endpoint {
             Effect::Established { spi, contact } => {
                 self.supersede(now, spi, contact);
             }
-            Effect::Adopt { into, children } => {
+            Effect::Adopt {
+                into,
+                children,
+                tasks,
+                update_by,
+                strays_until,
+            } => {
                 let heir = self.sas.get_mut(&into);
                 let connection = heir.as_ref().and_then(|sa| sa.connection);
                 let sa = heir.as_ref().map(|sa| sa.link.id());
@@ -60,6 +66,9 @@ impl Endpoint {
                     (Some(heir), Some(connection), Some(sa)) => {
                         heir.awaits_children = false;
                         heir.children.extend(children);
+                        heir.queue.extend(tasks);
+                        heir.update_by = update_by;
+                        heir.strays_until = strays_until;
                         self.cx.events.push_back(Event::IkeRekeyed {
                             connection,
                             sa,
