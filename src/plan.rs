@@ -272,6 +272,14 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether the tunnels run over IPv6: all of them do, or none.
+    pub(crate) fn runs_over_ipv6(&self) -> bool {
+        let literal = (self.tunnels.iter()).filter(|tunnel| tunnel.remote_name.is_none());
+        literal
+            .filter_map(TunnelPlan::remote)
+            .any(|remote| remote.is_ipv6())
+    }
+
     /// What the host has to be judged by.
     pub(crate) fn outline(&self) -> Outline {
         let tunnels: BTreeSet<String> = self

@@ -2,6 +2,7 @@
 //!
 //! The gateway asks about a name only when the question before it was answered, so there is one thread for each such tunnel at most.
 
+use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs as _};
 
 use tokio::sync::mpsc;
@@ -11,15 +12,31 @@ use crate::gateway::Input;
 /// The thread's stack: what resolves names may be a module of the host's.
 const STACK: usize = 512 << 10;
 
+/// What the tunnels run over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}
+
 /// Starts looking a name up. The answer comes as [`Input::Resolved`].
-pub(crate) fn look_up(name: String, told: mpsc::Sender<Input>) {
+pub(crate) fn look_up(name: String, family: Family, told: mpsc::Sender<Input>) {
     let asked = name.clone();
     let answer = told.clone();
     let thread = std::thread::Builder::new()
         .name("resolver".into())
         .stack_size(STACK)
         .spawn(move || {
-            let outcome = resolve(&name);
+            let outcome = resolve(&name, family);
             // A loop that is gone does not want it.
             let _ = answer.blocking_send(Input::Resolved { name, outcome });
         });
@@ -34,25 +51,28 @@ pub(crate) fn look_up(name: String, told: mpsc::Sender<Input>) {
     }
 }
 
-/// The IPv4 addresses that a name has, in the order of the host's resolver (RFC 6724); never none.
-fn resolve(name: &str) -> Result<Vec<IpAddr>, String> {
+/// The addresses of a family that a name has, in the order of the host's resolver (RFC 6724); never none.
+fn resolve(name: &str, family: Family) -> Result<Vec<IpAddr>, String> {
     // Any port will do: only the addresses count.
     let found = (name, 500).to_socket_addrs().map_err(|error| {
         let text = error.to_string();
         let what = text.split_once(": ").map(|(_, what)| what.to_owned());
         what.unwrap_or(text)
     })?;
-    let mut has_ipv6 = false;
+    let mut has_others = false;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in found.map(|socket| socket.ip()) {
-        has_ipv6 |= address.is_ipv6();
-        if address.is_ipv4() && !addresses.contains(&address) {
+        if address.is_ipv4() != (family == Family::Ipv4) {
+            has_others = true;
+        } else if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
-    match (addresses.is_empty(), has_ipv6) {
+    match (addresses.is_empty(), has_others) {
         (false, _) => Ok(addresses),
-        (true, true) => Err("it has IPv6 addresses only, and tunnels run over IPv4 so far".into()),
+        (true, true) => Err(format!(
+            "it has no {family} address, and the tunnels of this site run over {family}"
+        )),
         (true, false) => Err("it has no address".into()),
     }
 }

@@ -12,6 +12,7 @@
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,9 @@ use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question, until};
 use crate::liveness::Liveness;
+use crate::plan::Plan;
 use crate::plane::{self as choice, Choice};
+use crate::resolver::Family;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
 use crate::{lockout, logging, resolver, systemd};
@@ -127,6 +130,15 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
+/// What our sockets are bound to: all addresses of the family that the tunnels run over.
+fn any_address(plan: &Plan) -> IpAddr {
+    if plan.runs_over_ipv6() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
 /// Randomness for a core, from the kernel.
 fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
@@ -170,6 +182,7 @@ impl Daemon {
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
             nat_port: loaded.nat_port,
+            bind: any_address(&loaded.plan),
             ..Default::default()
         };
         let plane = choice::open(choice.kind, &ports, events)
@@ -242,7 +255,9 @@ impl Daemon {
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
-                Effect::Resolve(name) => resolver::look_up(name, self.told.clone()),
+                Effect::Resolve(name) => {
+                    resolver::look_up(name, self.family(), self.told.clone());
+                }
                 Effect::Count(tunnel) => self.count(tunnel),
                 Effect::Verified(tunnel, report) => {
                     // A client that went away does not want its answer.
@@ -255,6 +270,15 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// What the tunnels run over.
+    fn family(&self) -> Family {
+        if self.loaded.plan.runs_over_ipv6() {
+            Family::Ipv6
+        } else {
+            Family::Ipv4
+        }
     }
 
     /// Removes what an earlier process left in the data plane for tunnels that are not wanted any more.

@@ -1,8 +1,8 @@
 //! The outer addresses change: ours, or the peers'.
 
 use lab::{
-    Cloud, Connection, Gateway, ReferenceSite, Scene, SiteFile, addresses as at, eventually,
-    eventually_true, ping,
+    Capture, Cloud, Connection, Gateway, ReferenceSite, Scene, SiteFile, addresses as at,
+    eventually, eventually_true, ping, tcp_transfer,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -285,4 +285,70 @@ fn with_mobike_the_sas_follow_a_peer_that_has_set_them_up_and_moves() {
     });
     scene.wait_until_up();
     assert_eq!(spis(&scene), ours);
+}
+
+/// The outer addresses of the gateway and of the head-ends over IPv6.
+const OURS_V6: &str = "2001:db8:1::10";
+const HEAD_ENDS_V6: [&str; 2] = ["2001:db8:2::1", "2001:db8:2::2"];
+
+/// Gives the reference site IPv6 between the gateway and the head-ends.
+fn with_ipv6(site: &ReferenceSite) {
+    site.internet.sysctl("net/ipv6/conf/all/forwarding", "1");
+    site.internet
+        .ip("addr add 2001:db8:1::1/64 dev gateway\naddr add 2001:db8:2::ff/64 dev cloud\n");
+    site.gateway.ip(&format!(
+        "addr add {OURS_V6}/64 dev wan0\nroute add default via 2001:db8:1::1\n"
+    ));
+    for (drg, address) in site.drg.iter().zip(HEAD_ENDS_V6) {
+        drg.ip(&format!(
+            "addr add {address}/64 dev wan0\nroute add default via 2001:db8:2::ff\n"
+        ));
+    }
+}
+
+#[test]
+fn tunnels_over_ipv6_carry_ipv4_and_its_routes() {
+    let site = ReferenceSite::new();
+    with_ipv6(&site);
+    let outside = Capture::start(&site.internet, "gateway", "ip6 and udp port 4500");
+    let file = SiteFile::reference()
+        .replace("address = \"203.0.113.10\"", "address = \"auto\"")
+        .replace(
+            "remote = \"198.51.100.1\"",
+            &format!("remote = \"{}\"", HEAD_ENDS_V6[0]),
+        )
+        .replace(
+            "remote = \"198.51.100.2\"",
+            &format!("remote = \"{}\"", HEAD_ENDS_V6[1]),
+        );
+    let scene = Scene::start_with(site, CAUSEWAY, &file, |index, connection| {
+        let (head_end, ours) = (HEAD_ENDS_V6[index].to_owned(), OURS_V6.to_owned());
+        (connection.local, connection.remote) = (head_end.clone(), ours.clone());
+        (connection.local_id, connection.remote_id) = (head_end, ours);
+    });
+    scene.wait_until_up();
+    assert_traffic(&scene);
+    for (index, name) in ["oci-1", "oci-2"].into_iter().enumerate() {
+        let tunnel = scene.gateway.tunnel(name);
+        assert_eq!(tunnel["local"], OURS_V6);
+        assert_eq!(tunnel["remote"], HEAD_ENDS_V6[index]);
+        assert!(scene.ping_inside(index).all());
+    }
+    let address = std::net::Ipv4Addr::new(10, 0, 0, 9);
+    tcp_transfer(&scene.site.home, &scene.site.instance, address, 1_000_000)
+        .expect("every byte arrives");
+    let packets = outside.packets();
+    assert!(
+        packets.iter().any(|line| line.contains("UDP-encap: ESP")),
+        "{packets:?}"
+    );
+    // The firewall lets the peers in over IPv6, and nobody else.
+    let listed = scene
+        .site
+        .gateway
+        .exec(&["nft", "list", "set", "inet", "causeway", "peers_v6"]);
+    assert!(
+        HEAD_ENDS_V6.iter().all(|address| listed.contains(address)),
+        "{listed}"
+    );
 }

@@ -118,7 +118,7 @@ pub const TUNNEL: Section = Section {
         key(
             "remote",
             "",
-            "the peer's public IPv4 address, or its DNS name, which is looked up at the start and whenever the tunnel fails",
+            "the peer's public IPv4 or IPv6 address, or its DNS name, which is looked up at the start and whenever the tunnel fails",
         ),
         key("psk", "", "where the pre-shared key is"),
         key(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use config::model::{self, Role, UpdateSource, builtin};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vti::nft::{
     Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules,
 };
@@ -33,8 +33,8 @@ pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
         .any(|tunnel| tunnel.mobike && !tunnel.initiate)
     {
         wan.peers = ANYWHERE.to_owned();
-        let all = IpNet::V4(Ipv4Net::default());
-        aliases.insert(wan.peers.clone(), Alias::Networks(vec![all]));
+        let all = vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        aliases.insert(wan.peers.clone(), Alias::Networks(all));
     }
     let ruleset = Ruleset {
         aliases,

@@ -1,13 +1,14 @@
 //! Tunnels among each other and in the network: addresses, interfaces, reqids.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Encapsulation, LARGEST_REQID};
+use crate::model::{Encapsulation, InterfaceKind, LARGEST_REQID};
 use crate::read::{At, RawSite, RawTunnel, is_host};
 
 pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
@@ -22,6 +23,7 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
             .map_or(tunnel.at.clone(), |interface| interface.span.clone());
         interface_name(&tunnel.interface(), span, report);
     }
+    families(raw, report);
     swapped(raw, report);
     overlaps(raw, report);
     unique(raw, report);
@@ -62,6 +64,49 @@ fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
                     .error(Code::RemoteRouted, span.clone(), message)
                     .also(network.span.clone(), "our network"),
             );
+        }
+    }
+}
+
+/// All tunnels of a gateway share its sockets, which are of one family; a name stands for addresses of the others' family.
+fn families(raw: &RawSite, report: &mut Report<'_>) {
+    let mut first: Option<(&RawTunnel, IpAddr, Range<usize>)> = None;
+    for tunnel in &raw.tunnels {
+        let Some(At { value, span }) = &tunnel.remote else {
+            continue;
+        };
+        let Some(remote) = value.address() else {
+            continue;
+        };
+        if remote.is_ipv6()
+            && let Some(kind) = &tunnel.interface_kind
+            && kind.value == InterfaceKind::Vti
+        {
+            let message = format!(
+                "tunnel {}: a vti interface has IPv4 outer addresses, and {remote} is none",
+                tunnel.name
+            );
+            drop(
+                report
+                    .error(Code::ConflictingKeys, kind.span.clone(), message)
+                    .help("interface-kind = \"xfrm\""),
+            );
+        }
+        match &first {
+            Some((other, address, at)) if address.is_ipv4() != remote.is_ipv4() => {
+                let message = format!(
+                    "the tunnels {} and {} have outer addresses of different families",
+                    other.name, tunnel.name
+                );
+                drop(
+                    report
+                        .error(Code::Ipv6Unsupported, span.clone(), message)
+                        .also(at.clone(), "the other family")
+                        .help("write addresses of one family for all peers"),
+                );
+            }
+            Some(_) => {}
+            None => first = Some((tunnel, remote, span.clone())),
         }
     }
 }

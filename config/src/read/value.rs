@@ -113,11 +113,7 @@ impl Read for Remote {
     fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
         let text = text(value, "an IP address or a DNS name in quotes", report)?;
         match text.parse() {
-            Ok(address @ IpAddr::V4(_)) => return Some(Self::Address(address)),
-            Ok(IpAddr::V6(address)) => {
-                ipv6(value, &address.to_string(), report);
-                return None;
-            }
+            Ok(address) => return Some(Self::Address(address)),
             Err(_) if is_host_name(text) => {
                 return Some(Self::Name(text.trim_end_matches('.').to_owned()));
             }
