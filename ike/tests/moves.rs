@@ -130,6 +130,9 @@ fn a_side_that_only_answers_tells_the_peer_that_the_tunnel_is_over() {
             .events
             .contains(&down(DownReason::DeletedByPeer))
     );
+    // A request is answered where it came from (RFC 7296 section 2.11).
+    let answer = pair.sides[A].sent.last().map(|sent| sent.remote.ip());
+    assert_eq!(answer, Some(ELSEWHERE));
 }
 
 #[test]

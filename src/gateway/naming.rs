@@ -51,7 +51,8 @@ impl Gateway {
             return;
         }
         tunnel.naming.is_asked = true;
-        if tunnel.plan.remote().is_none() {
+        // Why the last attempt failed says more than that there is another one.
+        if tunnel.plan.remote().is_none() && tunnel.naming.failures == 0 {
             tunnel.wait_for(format!("{name} is being looked up"));
         }
         self.effects.push_back(Effect::Resolve(name));
@@ -186,31 +187,4 @@ fn choose(addresses: &[IpAddr], in_use: Option<IpAddr>, is_over: bool) -> Option
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    #[test]
-    fn addresses_are_taken_in_turn_and_kept_while_they_may_still_work() {
-        let all = [at(1), at(2), at(3)];
-        for (in_use, is_over, next) in [
-            (None, false, at(1)),
-            (Some(at(2)), false, at(2)),
-            (Some(at(2)), true, at(3)),
-            (Some(at(3)), true, at(1)),
-            (Some(at(9)), false, at(1)),
-            (Some(at(9)), true, at(1)),
-        ] {
-            assert_eq!(
-                choose(&all, in_use, is_over),
-                Some(next),
-                "{in_use:?} {is_over}"
-            );
-        }
-        assert_eq!(choose(&[at(1)], Some(at(1)), true), Some(at(1)));
-        assert_eq!(choose(&[], None, false), None);
-    }
-}
+mod tests;
