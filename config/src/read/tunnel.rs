@@ -13,7 +13,9 @@ use super::section::{At, Read, Section};
 use super::value::{self, InterfaceAddress};
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, SecretSource};
+use crate::model::{
+    Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, Remote, SecretSource,
+};
 use crate::profile::{Profile, TunnelProfile};
 use crate::proposal::{EspProposal, IkeProposal, ProposalError};
 use crate::schema;
@@ -25,7 +27,7 @@ pub(crate) struct RawTunnel {
     /// Where the name is.
     pub(crate) at: Range<usize>,
     pub(crate) profile: Option<At<Profile>>,
-    pub(crate) remote: Option<At<Ipv4Addr>>,
+    pub(crate) remote: Option<At<Remote>>,
     pub(crate) psk: Option<At<SecretSource>>,
     pub(crate) ppk: Option<At<RawPpk>>,
     pub(crate) inside: Option<At<Ipv4Net>>,
@@ -43,6 +45,7 @@ pub(crate) struct RawTunnel {
     pub(crate) child_lifetime: Option<At<Duration>>,
     pub(crate) encapsulation: Option<At<Encapsulation>>,
     pub(crate) initiate: Option<At<bool>>,
+    pub(crate) mobike: Option<At<bool>>,
     pub(crate) liveness: Option<At<Duration>>,
     pub(crate) liveness_timeout: Option<At<Duration>>,
     pub(crate) mtu: Option<At<Mtu>>,
@@ -89,6 +92,7 @@ impl RawTunnel {
             child_lifetime: section.get("child-lifetime", report),
             encapsulation: section.get("encapsulation", report),
             initiate: section.get("initiate", report),
+            mobike: section.get("mobike", report),
             liveness: section.get("liveness", report),
             liveness_timeout: section.get("liveness-timeout", report),
             mtu: section.get("mtu", report),
