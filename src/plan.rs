@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bgpd::policy::PrefixList;
+use bgpd::policy::Policies;
 use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
 use config::Console;
 use config::model::Origin;
@@ -38,7 +38,7 @@ pub(crate) struct Plan {
     /// Whose path is watched.
     pub(crate) bfd: BTreeMap<PeerName, Watch>,
     /// What their policies refer to.
-    pub(crate) prefix_lists: Vec<PrefixList>,
+    pub(crate) policies: Policies,
     /// Which of the host's own routes peers may be told of.
     pub(crate) redistribute: Redistribute,
     /// Our own networks.
@@ -180,7 +180,7 @@ impl Default for Plan {
             peers: Vec::new(),
             shut_down: BTreeSet::new(),
             bfd: BTreeMap::new(),
-            prefix_lists: Vec::new(),
+            policies: Policies::default(),
             redistribute: Redistribute::default(),
             networks: Vec::new(),
             wan: None,
@@ -319,7 +319,7 @@ impl Plan {
             tunnels,
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),
-            prefix_lists: bgp::prefix_lists(site),
+            policies: bgp::policies(site),
             redistribute: bgp::redistribute(site),
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),

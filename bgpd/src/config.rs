@@ -47,6 +47,8 @@ pub enum Policy {
     DenyAll,
     /// What the prefix list of that name permits (see [`Command::SetPolicy`](crate::Command)).
     PrefixList(String),
+    /// What the route map of that name permits, changed as it says.
+    RouteMap(String),
 }
 
 /// What happens when a peer sends more prefixes than it may.

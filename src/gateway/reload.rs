@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bgpd::policy::Policies;
 use bgpd::{EffectKind, PeerConfig, PeerName};
 use ike::ConnectionId;
 use vti::plane::TunnelId;
@@ -162,9 +163,9 @@ impl Gateway {
             touched.push("bgp: the speaker's own parameters changed".into());
             self.try_bgp(now, bgpd::Command::Configure(plan.speaker.clone()))?;
         }
-        if plan.prefix_lists != self.plan.prefix_lists {
-            touched.push("bgp: prefix lists changed; kept routes are judged anew".into());
-            self.try_bgp(now, bgpd::Command::SetPolicy(plan.prefix_lists.clone()))?;
+        if let Some(what) = differing(&self.plan.policies, &plan.policies) {
+            touched.push(format!("bgp: {what} changed; kept routes are judged anew"));
+            self.try_bgp(now, bgpd::Command::SetPolicy(plan.policies.clone()))?;
         }
         Ok(())
     }
@@ -252,6 +253,18 @@ impl Gateway {
         self.bgp
             .command(now, command)
             .map_err(|error| format!("BGP: {error}"))
+    }
+}
+
+/// Which policies are others; `None` if all are the same.
+pub(super) fn differing(old: &Policies, new: &Policies) -> Option<&'static str> {
+    let lists = old.prefix_lists != new.prefix_lists;
+    let maps = old.route_maps != new.route_maps;
+    match (lists, maps) {
+        (true, true) => Some("prefix lists and route maps"),
+        (true, false) => Some("prefix lists"),
+        (false, true) => Some("route maps"),
+        (false, false) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use bgpd::policy::{Decision, PrefixList, Rule};
+use bgpd::policy::{Decision, Policies, PrefixList, Rule};
 use bgpd::{
     Asn, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig,
 };
@@ -40,11 +40,12 @@ pub(super) fn redistribute(site: &model::Site) -> Redistribute {
     }
 }
 
-pub(super) fn prefix_lists(site: &model::Site) -> Vec<PrefixList> {
-    site.prefix_lists
-        .iter()
-        .map(|(name, list)| prefix_list(name, list))
-        .collect()
+pub(super) fn policies(site: &model::Site) -> Policies {
+    let lists = site.prefix_lists.iter();
+    Policies {
+        prefix_lists: lists.map(|(name, list)| prefix_list(name, list)).collect(),
+        route_maps: Vec::new(),
+    }
 }
 
 fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {

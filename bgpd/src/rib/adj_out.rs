@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use ipnet::IpNet;
 
 use super::attribute_store::AttrId;
-use super::paths::PeerIndex;
 use super::prefix_table::PrefixId;
-use super::{BestPath, Rib};
-use crate::policy::{ExportContext, Withheld};
+use super::{BestPath, BestSource, Rib};
+use crate::policy::{Actions, ExportContext, RouteJudge, Withheld};
 use crate::wire::{Family, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib};
 
 /// What has been told of one prefix.
@@ -193,10 +192,11 @@ impl AdjOut {
         context: &ExportContext<'_>,
         four_octet_as: bool,
     ) -> Flushed {
-        let (rewritten, announced) = (BTreeMap::new(), BTreeMap::new());
         let mut step = Step {
-            rewritten,
-            announced,
+            plain: context.judge_without_reading(),
+            judged: BTreeMap::new(),
+            rewritten: BTreeMap::new(),
+            announced: BTreeMap::new(),
             four_octet_as,
         };
         let mut withdrawn = Vec::new();
@@ -229,12 +229,12 @@ impl AdjOut {
 
     /// Compares what is to be told of one prefix with what has been; returns it to be withdrawn, or
     /// puts it among what is announced.
-    fn one(
+    fn one<'a>(
         &mut self,
         id: PrefixId,
         rib: &mut Rib,
-        context: &ExportContext<'_>,
-        step: &mut Step,
+        context: &ExportContext<'a>,
+        step: &mut Step<'a>,
         flushed: &mut Flushed,
     ) -> Option<IpNet> {
         let cell = self.cells.get_mut(id.0 as usize)?;
@@ -293,27 +293,43 @@ impl AdjOut {
     }
 }
 
-/// What one step has found out: each set of attributes is judged and rewritten once.
-struct Step {
-    rewritten: BTreeMap<(AttrId, Option<PeerIndex>), Option<AttrId>>,
+/// What the attributes that a prefix is told with depend on, but for the prefix.
+type Told = (AttrId, BestSource, u32);
+
+/// What one step has found out: each set of attributes is judged once, and rewritten once by each rule.
+struct Step<'a> {
+    /// Of a policy that asks nothing of attributes there is one for all.
+    plain: Option<RouteJudge<'a>>,
+    judged: BTreeMap<Told, RouteJudge<'a>>,
+    /// By the place of the rule as well, if one changes it.
+    rewritten: BTreeMap<(Told, Option<usize>), Option<AttrId>>,
     announced: BTreeMap<AttrId, Vec<IpNet>>,
     four_octet_as: bool,
 }
 
-impl Step {
+impl<'a> Step<'a> {
     /// The attributes that a best path is told with.
     fn judge(
         &mut self,
         best: &BestPath,
         rib: &mut Rib,
-        context: &ExportContext<'_>,
+        context: &ExportContext<'a>,
     ) -> Result<AttrId, Withheld> {
-        context.judge_prefix(&best.prefix)?;
-        let key = (best.attributes, best.peer);
+        let told = (best.attributes, best.source, best.local_pref);
+        let judge = match &self.plain {
+            Some(plain) => plain,
+            None => self
+                .judged
+                .entry(told)
+                .or_insert_with(|| judge(best, rib, context)),
+        };
+        let actions = context.judge_prefix(judge, &best.prefix)?.actions();
+        let key = (told, actions.map(|(place, _)| place));
         let rewritten = match self.rewritten.get(&key) {
             Some(rewritten) => *rewritten,
             None => {
-                let rewritten = rewrite(best, rib, context, self.four_octet_as);
+                let actions = actions.map(|(_, actions)| actions);
+                let rewritten = rewrite(best, rib, context, actions, self.four_octet_as);
                 self.rewritten.insert(key, rewritten);
                 rewritten
             }
@@ -322,18 +338,27 @@ impl Step {
     }
 }
 
+/// Export policy before a best path.
+pub(crate) fn judge<'a>(best: &BestPath, rib: &Rib, context: &ExportContext<'a>) -> RouteJudge<'a> {
+    context.judge_set(best.local_pref, || {
+        let source = rib.export_source(best.source)?;
+        Some((source, rib.attributes.set(best.attributes)?))
+    })
+}
+
 /// The attributes of a path as the peer gets to see them, with a reference; `None` if it must not.
 fn rewrite(
     best: &BestPath,
     rib: &mut Rib,
     context: &ExportContext<'_>,
+    actions: Option<&Actions>,
     four_octet_as: bool,
 ) -> Option<AttrId> {
     let set = rib.attributes.set(best.attributes)?;
-    context
-        .judge_route(&rib.export_source(best.peer), &set)
-        .ok()?;
-    let id = rib.attributes.intern(&context.rewrite(set));
+    let source = rib.export_source(best.source)?;
+    context.judge_route(&source, &set).ok()?;
+    let set = context.rewrite(set, best.local_pref, actions);
+    let id = rib.attributes.intern(&set);
     let fits = UpdateBuilder::announce(&written(rib, id, four_octet_as)).is_some();
     if !fits {
         rib.attributes.release(id);

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::Speaker;
+use super::judge::JudgedSet;
 use super::peer::export_context;
 use crate::OverLimit;
 use crate::error::SessionError;
 use crate::event::{Agreed, Event, StaleEnd};
-use crate::policy::{ImportContext, Refusal};
+use crate::policy::Refusal;
 use crate::rib::{AttrId, PeerIndex};
 use crate::wire::{Treatment, UpdateFault, UpdateFrame};
 
@@ -161,16 +162,17 @@ impl Speaker {
                 good
             }
         };
+        let mut set = JudgedSet::new(import, &self.rib.attributes, id, good);
         for prefix in prefixes {
-            let verdict = import.judge_prefix(prefix);
-            self.rib
-                .announce(index, *prefix, id, good && verdict.is_ok());
-            if let Err(refusal) = verdict
+            let (judged, refusal) = set.judge(&mut self.rib.attributes, prefix);
+            self.rib.announce(index, *prefix, id, judged);
+            if let Some(refusal) = refusal
                 && !peer.refusals_told.contains(refusal.kind())
             {
                 refused.push((*prefix, refusal));
             }
         }
+        set.release(&mut self.rib.attributes);
         for (prefix, refusal) in refused {
             if peer.refusals_told.insert(refusal.kind()) {
                 let peer = peer.config.name.clone();
@@ -258,15 +260,18 @@ impl Speaker {
         let Some(import) = peer.import(&self.config, &self.policy) else {
             return;
         };
-        let mut good = BTreeMap::new();
+        let mut sets = BTreeMap::new();
         self.rib.rejudge(index, |attributes, prefix, id| {
-            let judge = || {
-                attributes
-                    .set(id)
-                    .is_some_and(|set| import.judge_attributes(&set).is_ok())
-            };
-            *good.entry(id).or_insert_with(judge) && import.judge_prefix(prefix).is_ok()
+            let set = sets.entry(id).or_insert_with(|| {
+                let set = attributes.set(id);
+                let good = set.is_some_and(|set| import.judge_attributes(&set).is_ok());
+                JudgedSet::new(import, attributes, id, good)
+            });
+            set.judge(attributes, prefix).0
         });
+        for set in sets.into_values() {
+            set.release(&mut self.rib.attributes);
+        }
     }
 
     /// The rules for telling are others, for every peer.
@@ -341,16 +346,4 @@ impl Speaker {
             session.send_updates(turn, flushed);
         });
     }
-}
-
-/// Why a route is refused; attributes first, as they stand against all their prefixes.
-pub(super) fn refusal(
-    import: &ImportContext<'_>,
-    prefix: &IpNet,
-    set: &crate::wire::PathAttributes,
-) -> Option<Refusal> {
-    import
-        .judge_attributes(set)
-        .err()
-        .or_else(|| import.judge_prefix(prefix).err())
 }
