@@ -18,6 +18,7 @@ use crate::lockout::Outline;
 mod bfd;
 mod bgp;
 mod firewall;
+mod route_map;
 mod tunnel;
 
 /// Everything that the gateway is asked to be.
@@ -319,7 +320,7 @@ impl Plan {
             tunnels,
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),
-            policies: bgp::policies(site),
+            policies: bgp::policies(site)?,
             redistribute: bgp::redistribute(site),
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),

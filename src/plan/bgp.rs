@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use bgpd::policy::{Decision, Policies, PrefixList, Rule};
+use bgpd::policy::{Policies, PrefixList, Rule};
 use bgpd::{
     Asn, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig,
 };
@@ -40,12 +40,12 @@ pub(super) fn redistribute(site: &model::Site) -> Redistribute {
     }
 }
 
-pub(super) fn policies(site: &model::Site) -> Policies {
+pub(super) fn policies(site: &model::Site) -> Result<Policies, String> {
     let lists = site.prefix_lists.iter();
-    Policies {
+    Ok(Policies {
         prefix_lists: lists.map(|(name, list)| prefix_list(name, list)).collect(),
-        route_maps: Vec::new(),
-    }
+        route_maps: super::route_map::route_maps(site)?,
+    })
 }
 
 fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
@@ -54,10 +54,7 @@ fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
         .iter()
         .map(|rule| Rule {
             seq: rule.seq,
-            decision: match rule.action {
-                model::PrefixAction::Permit => Decision::Permit,
-                model::PrefixAction::Deny => Decision::Deny,
-            },
+            decision: super::route_map::decision(rule.action),
             prefix: IpNet::V4(rule.prefix),
             ge: rule.ge,
             le: rule.le,
@@ -170,6 +167,7 @@ fn policy(policy: &model::Policy) -> Policy {
         model::Policy::All => Policy::PermitAll,
         model::Policy::None => Policy::DenyAll,
         model::Policy::PrefixList(name) => Policy::PrefixList(name.clone()),
+        model::Policy::RouteMap(name) => Policy::RouteMap(name.clone()),
     }
 }
 

@@ -7,6 +7,7 @@ mod bgp;
 mod firewall;
 mod plane;
 mod policy;
+mod route_map;
 mod suite;
 mod tunnel;
 
@@ -26,6 +27,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
     suite::check_secrets(raw, secrets, report);
     bgp::check(raw, report);
     policy::check(raw, report);
+    route_map::check(raw, report);
     firewall::check(raw, report);
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::bgp::tunnel_of;
+use super::route_map::lists_of;
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{Policy, PrefixAction, PrefixList, Role};
@@ -21,7 +22,12 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         .as_ref()
         .map(|bgp| bgp.neighbors.as_slice())
         .unwrap_or_default();
-    let mut used = BTreeSet::new();
+    let mut used: BTreeSet<&str> = raw
+        .maps
+        .iter()
+        .flat_map(lists_of)
+        .map(|name| name.value.as_str())
+        .collect();
     for neighbor in neighbors {
         for policy in [&neighbor.import, &neighbor.export].into_iter().flatten() {
             if let Policy::PrefixList(name) = &policy.value {
@@ -40,7 +46,7 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         .filter(|list| !used.contains(list.name.as_str()))
     {
         let message = format!("the prefix list {} is never used", list.name);
-        let help = "name it as a neighbor's import or export, or remove it";
+        let help = "name it as a neighbor's import or export or in a route map, or remove it";
         drop(
             report
                 .warning(Code::UnusedPrefixList, list.at.clone(), message)
@@ -84,20 +90,41 @@ fn rules(list: &RawList, report: &mut Report<'_>) {
 }
 
 fn unknown(name: &str, policy: &At<Policy>, raw: &RawSite, report: &mut Report<'_>) {
-    if raw.lists.iter().any(|list| list.name == name) {
+    let lists = raw.lists.iter().map(|list| list.name.as_str());
+    let maps = raw.maps.iter().map(|map| map.name.as_str());
+    let names = lists.chain(maps);
+    if names.clone().any(|known| known == name) {
         return;
     }
-    let message = format!("there is no prefix list \"{name}\"");
+    let what = if raw.maps.is_empty() {
+        "prefix list"
+    } else {
+        "prefix list or route map"
+    };
+    let message = format!("there is no {what} \"{name}\"");
     let draft = report.error(Code::UnknownPrefixList, policy.span.clone(), message);
-    let names = raw
-        .lists
-        .iter()
-        .map(|list| list.name.as_str())
-        .chain(["all", "none"]);
+    let names = names.chain(["all", "none"]);
     match suggest::nearest(name, names) {
         Some(near) => drop(draft.help(format!("did you mean \"{near}\"?"))),
         None => drop(draft.help(format!(
             "add {name} = [{{ permit = \"…\" }}] under [prefix-list]"
+        ))),
+    }
+}
+
+/// A list that a route map names.
+pub(super) fn known_list(name: &At<String>, raw: &RawSite, report: &mut Report<'_>) {
+    let names = raw.lists.iter().map(|list| list.name.as_str());
+    if names.clone().any(|known| known == name.value) {
+        return;
+    }
+    let message = format!("there is no prefix list \"{}\"", name.value);
+    let draft = report.error(Code::UnknownPrefixList, name.span.clone(), message);
+    match suggest::nearest(&name.value, names) {
+        Some(near) => drop(draft.help(format!("did you mean \"{near}\"?"))),
+        None => drop(draft.help(format!(
+            "add {} = [{{ permit = \"…\" }}] under [prefix-list]",
+            name.value
         ))),
     }
 }

@@ -195,6 +195,8 @@ pub enum Policy {
     None,
     /// What the prefix list of that name permits.
     PrefixList(String),
+    /// What the route map of that name permits, changed as it says.
+    RouteMap(String),
 }
 
 impl fmt::Display for Policy {
@@ -202,7 +204,7 @@ impl fmt::Display for Policy {
         f.write_str(match self {
             Self::All => "all",
             Self::None => "none",
-            Self::PrefixList(name) => name,
+            Self::PrefixList(name) | Self::RouteMap(name) => name,
         })
     }
 }

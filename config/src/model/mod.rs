@@ -9,6 +9,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod policy;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -28,6 +29,11 @@ pub use bgp::{
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,
 };
+pub use policy::{
+    AsPathExpression, AsPathNode, Community, CommunityEdit, CommunityPattern, ExtendedCommunity,
+    ExtendedCommunityPattern, LargeCommunity, LargeCommunityPattern, NumberRange, RouteChanges,
+    RouteConditions, RouteMap, RouteRule, RouteSource,
+};
 pub use tunnel::{
     Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, SecretSource,
     Tunnel,
@@ -45,6 +51,8 @@ pub struct Site {
     pub bgp: Option<Bgp>,
     /// Every prefix list by name.
     pub prefix_lists: BTreeMap<String, PrefixList>,
+    /// Every route map by name.
+    pub route_maps: BTreeMap<String, RouteMap>,
     /// Filtering.
     pub firewall: Firewall,
     /// The program itself.

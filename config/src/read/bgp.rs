@@ -294,12 +294,13 @@ impl Read for Policy {
     fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
         let text = value::text(
             value,
-            "the name of a prefix list, \"all\" or \"none\"",
+            "the name of a prefix list or route map, \"all\" or \"none\"",
             report,
         )?;
         Some(match text {
             "all" => Self::All,
             "none" => Self::None,
+            // Whether it is a list or a map is known when all of them are.
             name => Self::PrefixList(name.to_owned()),
         })
     }

@@ -6,6 +6,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod route_map;
 mod section;
 mod tunnel;
 mod value;
@@ -21,6 +22,9 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
+pub(crate) use route_map::{
+    RawChanges, RawConditions, RawEdit, RawRouteMap, RawRouteRule, Several,
+};
 pub(crate) use section::At;
 use section::{Read, Section, entries, wrong_type};
 pub(crate) use tunnel::RawTunnel;
@@ -39,6 +43,7 @@ pub(crate) struct RawSite {
     pub(crate) tunnels: Vec<RawTunnel>,
     pub(crate) bgp: Option<RawBgp>,
     pub(crate) lists: Vec<RawList>,
+    pub(crate) maps: Vec<RawRouteMap>,
     pub(crate) aliases: Vec<RawAlias>,
     pub(crate) firewall: RawFirewall,
     pub(crate) daemon: RawDaemon,
@@ -106,6 +111,7 @@ pub(crate) fn read(source: &Source<'_>, report: &mut Report<'_>) -> Option<RawSi
         }),
         bgp: open(&root, &schema::BGP, report).map(|section| RawBgp::read(&section, report)),
         lists: named(&root, "prefix-list", report, RawList::read),
+        maps: named(&root, "route-map", report, RawRouteMap::read),
         aliases: named(&root, "alias", report, RawAlias::read),
         firewall: open(&root, &schema::FIREWALL, report)
             .map(|section| RawFirewall::read(&section, report))

@@ -32,7 +32,7 @@ pub(crate) fn text<'v>(
 }
 
 /// Reads a text by `parse`, or reports that it is not what was wanted.
-fn parsed<T>(
+pub(super) fn parsed<T>(
     value: &Spanned<DeValue<'_>>,
     wanted: &str,
     report: &mut Report<'_>,
@@ -234,7 +234,7 @@ fn duration(text: &str) -> Option<Duration> {
     (millis <= 100 * 365 * 86_400_000).then_some(Duration::from_millis(millis))
 }
 
-/// A name of the file's own: of a tunnel, neighbor, list or alias.
+/// A name of the file's own: of a tunnel, neighbor, list, map or alias.
 pub(crate) fn check_name(
     what: &str,
     name: &str,
@@ -290,7 +290,7 @@ words! {
 }
 
 /// One of some words.
-fn word<T: Copy>(
+pub(super) fn word<T: Copy>(
     value: &Spanned<DeValue<'_>>,
     words: &[(&'static str, T)],
     report: &mut Report<'_>,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, PrefixList, PrefixRule, Redistribute, Role,
-    SecretSource, Tunnel, UpdateSource,
+    Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList, PrefixRule, Redistribute,
+    Role, SecretSource, Tunnel, UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
-use crate::read::{At, RawBgp, RawList, RawNeighbor};
+use crate::read::{At, RawBgp, RawList, RawNeighbor, RawRouteMap};
 
 const MAXIMUM_PATHS: u16 = 16;
 const MAX_PREFIXES_CLOUD: u32 = 10_000;
@@ -20,6 +20,7 @@ const RESTART_TIME: Duration = Duration::from_secs(60);
 
 pub(super) fn bgp(
     raw: &RawBgp,
+    maps: &[RawRouteMap],
     gateway: &Gateway,
     tunnels: &[Tunnel],
     settings: &mut Settings<'_>,
@@ -60,7 +61,7 @@ pub(super) fn bgp(
     settings.note("redistribute", raw.redistribute.as_ref(), list(&kinds));
     let mut neighbors = Vec::new();
     for neighbor in &raw.neighbors {
-        neighbors.extend(resolve(neighbor, asn.value, tunnels, settings)?);
+        neighbors.extend(resolve(neighbor, maps, asn.value, tunnels, settings)?);
     }
     Some(Bgp {
         asn: asn.value,
@@ -75,6 +76,7 @@ pub(super) fn bgp(
 /// One neighbor for each address.
 fn resolve(
     raw: &RawNeighbor,
+    maps: &[RawRouteMap],
     ours: Asn,
     tunnels: &[Tunnel],
     settings: &mut Settings<'_>,
@@ -95,7 +97,7 @@ fn resolve(
         list(&addresses),
         Origin::Derived { from: "the tunnel" },
     );
-    let template = template(raw, ours, tunnel, settings)?;
+    let template = template(raw, maps, ours, tunnel, settings)?;
     let neighbor = |address: Ipv4Addr| Neighbor {
         name: if raw.several {
             format!("{}/{address}", raw.name)
@@ -111,6 +113,7 @@ fn resolve(
 /// The neighbor with the first address that comes to hand.
 fn template(
     raw: &RawNeighbor,
+    maps: &[RawRouteMap],
     ours: Asn,
     tunnel: Option<&Tunnel>,
     settings: &mut Settings<'_>,
@@ -214,8 +217,8 @@ fn template(
         ttl_security: settings.choose("ttl-security", &raw.ttl_security, false, Origin::Default),
         bfd: super::bfd::bfd(&raw.bfd, settings),
         md5: settings.maybe::<SecretSource>("md5", &raw.md5),
-        import: settings.maybe("import", &raw.import)?,
-        export: settings.maybe("export", &raw.export)?,
+        import: policy(settings.maybe("import", &raw.import)?, maps),
+        export: policy(settings.maybe("export", &raw.export)?, maps),
         max_prefixes: settings.choose(
             "max-prefixes",
             &raw.max_prefixes,
@@ -243,16 +246,28 @@ fn template(
     })
 }
 
+/// A policy, where what it names may be a route map.
+fn policy(written: Policy, maps: &[RawRouteMap]) -> Policy {
+    match written {
+        Policy::PrefixList(name) if maps.iter().any(|map| map.name == name) => {
+            Policy::RouteMap(name)
+        }
+        other => other,
+    }
+}
+
 /// The sequence numbers of a list's rules: a rule without one comes ten after the rule before it.
 pub(crate) fn sequence(list: &RawList) -> Vec<u32> {
+    numbered(list.rules.iter().map(|rule| rule.seq.as_ref()))
+}
+
+/// The same for any rules, by what is written of their numbers.
+pub(super) fn numbered<'r>(written: impl Iterator<Item = Option<&'r At<u32>>>) -> Vec<u32> {
     let next = |last: &mut u32, written: Option<&At<u32>>| {
         *last = written.map_or(last.saturating_add(10), |at| at.value);
         Some(*last)
     };
-    list.rules
-        .iter()
-        .scan(0, |last, rule| next(last, rule.seq.as_ref()))
-        .collect()
+    written.scan(0, next).collect()
 }
 
 /// A prefix list with its rules in order.

@@ -3,6 +3,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod route_map;
 mod settings;
 mod tunnel;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 pub(crate) use bfd::{INTERVAL as BFD_INTERVAL, MULTIPLIER as BFD_MULTIPLIER};
 pub(crate) use bgp::{prefix_list, sequence};
+pub(crate) use route_map::sequence as rule_sequence;
 use settings::Settings;
 
 use crate::model::{Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Site};
@@ -22,7 +24,7 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
     let gateway = gateway(&raw.gateway, &mut settings)?;
     let tunnels = tunnel::tunnels(raw, &gateway, &mut settings)?;
     let bgp = match &raw.bgp {
-        Some(bgp) => Some(bgp::bgp(bgp, &gateway, &tunnels, &mut settings)?),
+        Some(bgp) => Some(bgp::bgp(bgp, &raw.maps, &gateway, &tunnels, &mut settings)?),
         None => None,
     };
     let prefix_lists = raw
@@ -35,6 +37,14 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
             )
         })
         .collect();
+    let route_maps = raw
+        .maps
+        .iter()
+        .map(|map| {
+            let line = source.line_of(map.at.start);
+            (map.name.clone(), route_map::route_map(map, line))
+        })
+        .collect();
     let daemon = daemon(&raw.daemon, &mut settings);
     let firewall = firewall::firewall(raw, &gateway, &tunnels, &daemon, &mut settings)?;
     Some(Site {
@@ -42,6 +52,7 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
         tunnels,
         bgp,
         prefix_lists,
+        route_maps,
         firewall,
         daemon,
         settings: settings.into_list(),
