@@ -203,6 +203,10 @@ codes! {
     RouteRuleWithoutEffect = 223, "part of a route map has no effect",
         "The first rule whose conditions a route meets decides: behind a rule without conditions no other is ever asked. What is denied is not changed, so a rule that denies has nothing to set. `weight` counts only between routes that come in.";
 
+    /// A tunnel's role that decides less than it seems to.
+    TunnelRole = 224, "tunnel's role decides nothing, or one direction only",
+        "`role` is about tunnels beside each other: traffic takes a primary before one without a role before a backup. Which way the cloud sends is told only over a backup (our AS stands in front of the path more often there), so beside a primary the others have to be backups. Where all tunnels have the same role, they share traffic as if they had none.";
+
     /// An alias that does not exist.
     UnknownAlias = 301, "unknown alias",
         "The rule or alias names an alias that is neither under [alias] nor built in (peers, ike-ports, home).";

@@ -213,6 +213,11 @@ pub const TUNNEL: Section = Section {
             "`daemon.offload`",
             "what the network card does of ESP on the kernel's data plane: `none`, `crypto` or `packet`",
         ),
+        key(
+            "role",
+            "traffic is shared",
+            "`primary` or `backup`: traffic takes the primary tunnel in both directions while it works, then the backup. It sets the neighbor's `local-pref` (200 and 50), and on a backup `prepend` (2); without it tunnels share traffic (ECMP)",
+        ),
     ],
 };
 
@@ -362,12 +367,12 @@ pub const NEIGHBOR: Section = Section {
         ),
         key(
             "local-pref",
-            "100",
+            "100, or by the tunnel's `role`",
             "LOCAL_PREF of what it teaches us; higher wins",
         ),
         key(
             "prepend",
-            "0",
+            "0, or by the tunnel's `role`",
             "how many more times our AS stands in front of what we tell it, up to 10",
         ),
         key(

@@ -7,6 +7,7 @@ mod bgp;
 mod firewall;
 mod plane;
 mod policy;
+mod role;
 mod route_map;
 mod suite;
 mod tunnel;
@@ -24,6 +25,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
         suite::check(tunnel, report);
     }
     plane::check(raw, report);
+    role::check(raw, report);
     suite::check_secrets(raw, secrets, report);
     bgp::check(raw, report);
     policy::check(raw, report);

@@ -36,7 +36,7 @@ pub use policy::{
 };
 pub use tunnel::{
     Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, SecretSource,
-    Tunnel,
+    Tunnel, TunnelRole,
 };
 
 /// A whole site, ready to be carried out.

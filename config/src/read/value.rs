@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
     Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, OverLimit, Pfs,
-    PortRange, Redistribute, Role, SecretSource,
+    PortRange, Redistribute, Role, SecretSource, TunnelRole,
 };
 use crate::profile::{NeighborKind, Profile};
 use crate::{schema, suggest};
@@ -283,6 +283,7 @@ words! {
     Action: "accept" => Self::Accept, "drop" => Self::Drop;
     DataPlane: "auto" => Self::Auto, "kernel" => Self::Kernel, "userspace" => Self::Userspace;
     InterfaceKind: "auto" => Self::Auto, "xfrm" => Self::Xfrm, "vti" => Self::Vti;
+    TunnelRole: "primary" => Self::Primary, "backup" => Self::Backup;
     Offload: "none" => Self::None, "crypto" => Self::Crypto, "packet" => Self::Packet;
     LogLevel: "error" => Self::Error, "warn" => Self::Warn, "info" => Self::Info, "debug" => Self::Debug, "trace" => Self::Trace;
     Pfs: "strict" => Self { ike_group: false, none: false }, "ike-group" => Self { ike_group: true, none: false },

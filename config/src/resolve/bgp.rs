@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::settings::{Settings, list};
 use crate::model::{
     Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList, PrefixRule, Redistribute,
-    Role, SecretSource, Tunnel, UpdateSource,
+    Role, SecretSource, Tunnel, TunnelRole, UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
 use crate::read::{At, RawBgp, RawList, RawNeighbor, RawRouteMap};
@@ -175,6 +175,7 @@ fn template(
         None => (usual.keepalive, by_profile()),
     };
     let keepalive = settings.duration("keepalive", &raw.keepalive, third, from_hold);
+    let (local_pref, prepend, by_role) = preference(tunnel);
     let cap = if role == Role::Cloud {
         MAX_PREFIXES_CLOUD
     } else {
@@ -240,10 +241,23 @@ fn template(
         max_prefixes_out: facts.and_then(|facts| facts.prefix_cap),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),
         allow_overlap: settings.choose("allow-overlap", &raw.allow_overlap, false, Origin::Default),
-        local_pref: settings.choose("local-pref", &raw.local_pref, 100, Origin::Default),
-        prepend: settings.choose("prepend", &raw.prepend, 0, Origin::Default),
+        local_pref: settings.choose("local-pref", &raw.local_pref, local_pref, by_role.clone()),
+        prepend: settings.choose("prepend", &raw.prepend, prepend, by_role),
         med: settings.maybe("med", &raw.med),
     })
+}
+
+/// LOCAL_PREF of what a neighbor teaches us and how often we prepend to what we tell it, as its tunnel's role has it: both directions
+/// have to agree on one tunnel, or traffic comes back by another one than it went.
+fn preference(tunnel: Option<&Tunnel>) -> (u32, u8, Origin) {
+    let from = Origin::Derived {
+        from: "the tunnel's role",
+    };
+    match tunnel.and_then(|tunnel| Some((tunnel.role?, tunnel.profile.facts()))) {
+        Some((role @ TunnelRole::Primary, _)) => (role.local_pref(), 0, from),
+        Some((role @ TunnelRole::Backup, facts)) => (role.local_pref(), facts.backup_prepend, from),
+        None => (100, 0, Origin::Default),
+    }
 }
 
 /// A policy, where what it names may be a route map.

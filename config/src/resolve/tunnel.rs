@@ -166,6 +166,7 @@ fn resolve(
             Encapsulation::Auto,
             Origin::Default,
         ),
+        role: settings.maybe_word("role", &raw.role),
         initiate: settings.choose("initiate", &raw.initiate, true, Origin::Default),
         liveness: settings.duration("liveness", &raw.liveness, facts.liveness, by_profile()),
         liveness_timeout: settings.duration(

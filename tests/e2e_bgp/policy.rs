@@ -1,0 +1,191 @@
+//! Route maps with FRR and BIRD as neighbors: what they say decides, what they are told is what the map says, and an edit acts at once.
+
+use lab::{Bird, Frr, Router as _, Scene, addresses as at, eventually_true};
+use serde_json::Value;
+
+use crate::lan::{Lan, node, site_file};
+
+/// The site with maps in place of its lists for the nodes.
+fn with_maps(maps: &str) -> String {
+    let file = site_file("")
+        .replace("import = \"services\"", "import = \"in\"")
+        .replace("export = \"home\"", "export = \"out\"");
+    format!("{file}\n{maps}")
+}
+
+/// What everybody is told by: our AS twice more, and marks of each size.
+const OUT: &str = r#"
+[[route-map.out]]
+match.prefix-list = "home"
+match.source = "connected"
+set.prepend = 2
+set.med = 30
+set.add-community = "65000:5"
+set.add-large-community = "65551:1:1"
+set.add-extended-community = "rt:65000:9"
+"#;
+
+/// FRR on the first node, which marks what it sends.
+fn marking(lan: &Lan) -> Frr {
+    let frr = Frr::start(&lan.site.nodes[0], &node(0));
+    let neighbor = format!("neighbor {} route-map marks out", at::NODES_GATEWAY);
+    frr.vty(&[
+        "configure terminal",
+        "route-map marks permit 10",
+        "set community 65000:100 no-export",
+        "set large-community 65000:1:2",
+        "set extcommunity rt 65000:7",
+        "exit",
+        "router bgp 65000",
+        "address-family ipv4 unicast",
+        &neighbor,
+    ]);
+    frr
+}
+
+impl Lan {
+    #[track_caller]
+    fn json(&self, words: &[&str]) -> Value {
+        let finished = self
+            .gateway
+            .command(&[&["bgp"], words, &["--json"]].concat());
+        assert!(finished.ok(), "{finished:?}");
+        serde_json::from_str(&finished.stdout).expect("an answer")
+    }
+
+    /// The path to the service by a node.
+    fn path(&self, node: usize) -> Value {
+        let name = format!("nodes/{}", at::NODES[node]);
+        let why = self.json(&["why", at::SERVICE]);
+        let mut paths = why["paths"].as_array().into_iter().flatten();
+        let path = paths.find(|path| path["from"] == name.as_str());
+        path.cloned().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_community_in_a_neighbors_routes_decides_and_an_edit_acts_without_a_reset() {
+    let by_community = format!(
+        r#"{OUT}
+[[route-map.in]]
+match.prefix-list = "services"
+match.community = "65000:[100-199]"
+match.extended-community = "rt:65000:*"
+match.as-path = "^[64512-65534]$"
+set.local-pref = 200
+set.add-large-community = "65551:7:7"
+
+[[route-map.in]]
+match.prefix-list = "services"
+"#
+    );
+    let lan = Lan::start_file(&with_maps(&by_community));
+    let frr = marking(&lan);
+    let bird = Bird::start(&lan.site.nodes[1], &node(1));
+    lan.gateway.wait_for_bgp(&at::NODES[..2], Scene::SOON);
+    eventually_true(Scene::SOON, "both paths are there and marked", || {
+        lan.path(1)["why"] == "lost: lower local preference, 100 against 200"
+    });
+    lan.wait_for_ways(&[0]);
+
+    let best = lan.path(0);
+    assert_eq!(best["rule"], "route map in seq 10");
+    let marks = [
+        "65000:100",
+        "no-export",
+        "rt:65000:7",
+        "65000:1:2",
+        "65551:7:7",
+    ];
+    assert_eq!(best["communities"], Value::from(marks.to_vec()));
+    let received = lan.json(&["neighbor", at::NODES[0]])["received"].clone();
+    let service = format!("{}/32", at::SERVICE);
+    let mut received = received.as_array().into_iter().flatten();
+    let as_sent = received
+        .find(|it| it["prefix"] == service.as_str())
+        .expect("it was received");
+    assert_eq!(
+        as_sent["attributes"]["large_communities"],
+        Value::from(vec!["65000:1:2"])
+    );
+    let name = format!("nodes/{}", at::NODES[1]);
+    let why_not = lan.json(&["why-not", &name, &service]);
+    assert_eq!(why_not["to_it"]["why"], "it has the community no-export");
+
+    // The other way round, by the large community.
+    let edited = by_community
+        .replace(
+            "match.community = \"65000:[100-199]\"",
+            "match.large-community = \"65000:*:2\"",
+        )
+        .replace("local-pref = 200", "local-pref = 50");
+    lan.gateway.reload(&with_maps(&edited));
+    lan.wait_for_ways(&[1]);
+    assert_eq!(
+        lan.path(0)["why"],
+        "lost: lower local preference, 50 against 100"
+    );
+    let refused = edited.replace(
+        "[[route-map.in]]\n",
+        "[[route-map.in]]\naction = \"deny\"\n",
+    );
+    let refused = refused.replace(
+        "set.local-pref = 50\nset.add-large-community = \"65551:7:7\"\n",
+        "",
+    );
+    lan.gateway.reload(&with_maps(&refused));
+    lan.wait_for_ways(&[]);
+    assert_eq!(
+        lan.path(0)["why"],
+        "not believed: denied by route map in seq 10"
+    );
+    assert_eq!(
+        lan.path(1)["why"],
+        "not believed: denied by route map in seq 20"
+    );
+
+    let sessions = frr.json(&format!("show bgp neighbors {} json", at::NODES_GATEWAY));
+    let sessions = &sessions[at::NODES_GATEWAY];
+    assert_eq!(sessions["connectionsEstablished"], 1, "{sessions}");
+    assert!(bird.established(at::NODES_GATEWAY));
+}
+
+#[test]
+fn what_neighbors_are_told_carries_what_the_map_sets() {
+    let permissive = format!("{OUT}\n[[route-map.in]]\nmatch.prefix-list = \"services\"\n");
+    let lan = Lan::start_file(&with_maps(&permissive));
+    let frr = Frr::start(&lan.site.nodes[0], &node(0));
+    let bird = Bird::start(&lan.site.nodes[1], &node(1));
+    lan.gateway.wait_for_bgp(&at::NODES[..2], Scene::SOON);
+    let home = "192.168.2.0/24";
+    let told = || frr.json(&format!("show bgp ipv4 unicast {home} json"))["paths"][0].clone();
+    let three = Some(vec![at::LAN_ASN; 3]);
+    eventually_true(Scene::SOON, "FRR and BIRD see our AS three times", || {
+        frr.as_path(home) == three && bird.as_path(home) == three
+    });
+    let path = told();
+    assert_eq!(path["metric"], 30, "{path}");
+    assert_eq!(path["community"]["string"], "65000:5");
+    assert_eq!(path["largeCommunity"]["string"], "65551:1:1");
+    assert_eq!(path["extendedCommunity"]["string"], "RT:65000:9");
+    let shown = bird.birdc(&format!("show route for {home} all"));
+    for mark in ["(65000,5)", "(65551, 1, 1)", "(rt, 65000, 9)"] {
+        assert!(shown.contains(mark), "{mark}: {shown}");
+    }
+    let name = format!("nodes/{}", at::NODES[0]);
+    let why = lan.json(&["why-not", &name, home]);
+    assert_eq!(
+        why["to_it"]["why"],
+        "it has been told, permitted by route map out seq 10"
+    );
+
+    let plain = permissive.replace("set.prepend = 2\nset.med = 30\n", "");
+    lan.gateway.reload(&with_maps(&plain));
+    let once = Some(vec![at::LAN_ASN]);
+    eventually_true(Scene::SOON, "both see the edit", || {
+        frr.as_path(home) == once && bird.as_path(home) == once
+    });
+    assert_eq!(told()["metric"], Value::Null);
+    let sessions = frr.json(&format!("show bgp neighbors {} json", at::NODES_GATEWAY));
+    assert_eq!(sessions[at::NODES_GATEWAY]["connectionsEstablished"], 1);
+}
