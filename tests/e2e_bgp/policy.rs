@@ -1,6 +1,6 @@
 //! Route maps with FRR and BIRD as neighbors: what they say decides, what they are told is what the map says, and an edit acts at once.
 
-use lab::{Bird, Frr, Router as _, Scene, addresses as at, eventually_true};
+use lab::{Bird, Frr, OrFail as _, Router as _, Scene, addresses as at, eventually_true};
 use serde_json::Value;
 
 use crate::lan::{Lan, node, site_file};
@@ -50,7 +50,7 @@ impl Lan {
             .gateway
             .command(&[&["bgp"], words, &["--json"]].concat());
         assert!(finished.ok(), "{finished:?}");
-        serde_json::from_str(&finished.stdout).expect("an answer")
+        serde_json::from_str(&finished.stdout).or_fail("read the answer")
     }
 
     /// The path to the service by a node.
