@@ -1,5 +1,5 @@
-//! A thousand changes, five hundred on each kind of interface, behind the daemon's back, on the kernel's own data plane and under load: in the end the host is as it was, read
-//! by `ip` and `nft`, and packets flow. Runs in the virtual machine.
+//! A thousand changes behind the daemon's back, on the kernel's own data plane with both kinds of interface and under load: in the end
+//! the host is as it was, read by `ip` and `nft`, and packets flow. Runs in the virtual machine.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,33 +12,32 @@ use serde_json::Value;
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
-/// For each kind of interface: a thousand in all.
-const CHANGES: usize = 500;
+const CHANGES: usize = 1000;
 
 /// How many changes come at once.
-const BURST: usize = 25;
+const BURST: usize = 50;
+
+/// What the tunnels' interfaces are.
+const KINDS: [&str; 2] = ["vti", "xfrm"];
 
 #[test]
-fn after_five_hundred_changes_by_others_under_load_all_is_as_it_was_on_xfrm_interfaces() {
-    flap("xfrm", 11);
-}
-
-#[test]
-fn after_five_hundred_changes_by_others_under_load_all_is_as_it_was_on_vtis() {
-    flap("vti", 12);
-}
-
-fn flap(kind: &str, seed: u64) {
+fn after_a_thousand_changes_by_others_under_load_all_is_as_it_was() {
     lab::require_kernel_esp();
-    let seed = std::env::var("CAUSEWAY_FLAP_SEED").map_or(seed, |text| {
+    let seed = std::env::var("CAUSEWAY_FLAP_SEED").map_or(11, |text| {
         text.parse().or_fail("CAUSEWAY_FLAP_SEED is a number")
     });
     println!("seed {seed} (CAUSEWAY_FLAP_SEED)");
     let dice = &mut Dice(seed);
     let file = SiteFile::reference()
         .replace("data-plane = \"userspace\"", "data-plane = \"kernel\"")
-        .add("tunnel.oci-1", &format!("interface-kind = \"{kind}\""))
-        .add("tunnel.oci-2", &format!("interface-kind = \"{kind}\""));
+        .add(
+            "tunnel.oci-1",
+            &format!("interface-kind = \"{}\"", KINDS[0]),
+        )
+        .add(
+            "tunnel.oci-2",
+            &format!("interface-kind = \"{}\"", KINDS[1]),
+        );
     let scene = Scene::start_with(ReferenceSite::new(), CAUSEWAY, &file, |_, _| {});
     scene.wait_until_up();
     let host = &scene.site.gateway;
@@ -73,7 +72,7 @@ fn flap(kind: &str, seed: u64) {
     for _ in 0..CHANGES / BURST {
         let mut batch = String::new();
         for _ in 0..BURST {
-            writeln!(batch, "{}", mischief(kind, dice)).or_fail("write to a string");
+            writeln!(batch, "{}", mischief(dice)).or_fail("write to a string");
         }
         // Many fail, because what they change is gone already.
         host.exec_with_input(&["ip", "-force", "-batch", "-"], &batch);
@@ -89,7 +88,7 @@ fn flap(kind: &str, seed: u64) {
     wait_until_restored(host, &before);
     scene.wait_until_up();
     flow.wait_for(50, Scene::SOON);
-    println!("{kind}: {:?}", flow.stop());
+    println!("{:?}", flow.stop());
     let pinged = ping(&scene.site.home, at::INSTANCE, 3, &[]);
     assert!(pinged.all(), "{}", pinged.text);
     let log = scene.gateway.log();
@@ -133,8 +132,9 @@ fn wait_until_restored(host: &Ns, before: &BTreeSet<String>) {
 }
 
 /// One change by somebody else, as a line for `ip -batch`.
-fn mischief(kind: &str, dice: &mut Dice) -> String {
+fn mischief(dice: &mut Dice) -> String {
     let n = dice.roll(2);
+    let kind = KINDS[n];
     let dev = ["cw-oci-1", "cw-oci-2"][n];
     let address = ["10.1.0.0/31", "10.2.0.0/31"][n];
     let id = 210_000_000 + dice.roll(5);

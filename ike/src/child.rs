@@ -32,6 +32,8 @@ pub(crate) struct Child {
     pub(crate) expires_at: Instant,
     /// Set once the peer certainly has the SA installed; the highest one carries our traffic.
     pub(crate) ready: Option<u64>,
+    /// When its first packet came from the peer, in the order of [`Context::next_order`].
+    pub(crate) heard: Option<u64>,
     /// Our inbound SPI of the child that takes its place.
     pub(crate) replaced_by: Option<u32>,
     /// It lost against a crossed exchange and is about to be deleted by its creator.
@@ -101,6 +103,7 @@ impl Child {
             rekey_at: Some(now + rekey_in),
             expires_at: now + connection.child_lifetime,
             ready: None,
+            heard: None,
             replaced_by: None,
             doomed: false,
             reap_at: None,
@@ -165,6 +168,10 @@ pub(crate) const REAP_AFTER: Duration = Duration::from_secs(180);
 /// The same once it certainly has our answer: a request of its own for deletion, repeated once or twice,
 /// arrives in that time. Libreswan resolves no collision and sends none.
 pub(crate) const PEER_DELETES: Duration = Duration::from_secs(10);
+
+/// How long we keep a child of ours that has lost a crossing, to see whether the peer sends on it all the same. It has switched to one by
+/// then, and what it sends meanwhile arrives whichever that is.
+pub(crate) const PEER_CHOOSES: Duration = Duration::from_secs(5);
 
 /// The traffic that both sides have in mind: our side's, then the peer's. `local` and `remote` are the peer's words for them.
 ///

@@ -143,6 +143,11 @@ impl Job {
                 failed.push(format!("{test} gave {} in the machine", said.code));
             }
         }
+        println!(
+            "{} s, of which the machine had a processor for {} s",
+            started.elapsed().as_secs(),
+            vm.processor()
+        );
         if failed.is_empty() {
             return Ok(());
         }

@@ -152,6 +152,7 @@ impl Endpoint {
             e.last_heard = now;
             e.children.entry(spi).and_modify(|child| {
                 child.ready.get_or_insert(order);
+                child.heard.get_or_insert(order);
                 child.unconfirmed_until = None;
             });
         }

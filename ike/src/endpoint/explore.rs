@@ -97,7 +97,7 @@ fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
 fn feed_child(child: &Child, hasher: &mut DefaultHasher) {
     (child.sa.spi_in, child.sa.spi_out, child.role).hash(hasher);
     (child.unconfirmed_until, &child.low_nonce, child.created).hash(hasher);
-    (child.rekey_at, child.expires_at, child.ready).hash(hasher);
+    (child.rekey_at, child.expires_at, child.ready, child.heard).hash(hasher);
     (
         child.replaced_by,
         child.doomed,

@@ -323,6 +323,32 @@ impl Established {
         }
     }
 
+    /// A child that has lost a crossing is about to go, but the peer has come to send on it after all others: it knows nothing of the rule
+    /// of RFC 7296 section 2.8.1, and would have no other one. Libreswan sends on the child that was made last, and does not go back to
+    /// one before when that is deleted.
+    fn keep_what_the_peer_uses(&mut self, now: Instant) {
+        let latest = self.children.values().max_by_key(|child| child.heard);
+        let Some(used) = latest
+            .filter(|child| child.heard.is_some() && child.doomed)
+            .filter(|child| child.reap_at.is_some_and(|at| at <= now))
+            .filter(|child| child.expires_at > now)
+            .map(|child| child.sa.spi_in)
+        else {
+            return;
+        };
+        for child in self.children.values_mut() {
+            if child.sa.spi_in == used {
+                child.doomed = false;
+                child.replaced_by = None;
+                child.reap_at = None;
+            } else {
+                child.replaced_by = Some(used);
+                child.reap_at = None;
+                self.queue.insert(Task::DeleteChild(child.sa.spi_in));
+            }
+        }
+    }
+
     /// Queues what the clock asks for.
     fn schedule(&mut self, now: Instant) {
         self.hasten_reaping(now);
@@ -332,6 +358,7 @@ impl Established {
         self.postponed = later;
         let due: Vec<(Instant, Task)> = due;
         self.queue.extend(due.into_iter().map(|(_, task)| task));
+        self.keep_what_the_peer_uses(now);
         for child in self.children.values_mut() {
             let spi = child.sa.spi_in;
             if child.expires_at <= now || child.reap_at.is_some_and(|at| at <= now) {
@@ -402,6 +429,7 @@ impl Established {
             self.choose_child_at = Some(at);
             return;
         }
+        let mut ended = Vec::new();
         if let Some(newest) = current.iter().max_by_key(|child| child.created)
             && newest.role == Role::Responder
         {
@@ -409,19 +437,16 @@ impl Established {
             // does so when IKE SAs that crossed took its children along.
             let (heir, since) = (newest.sa.spi_in, newest.created);
             let lost = |child: &&mut Child| child.created + CREATED_AT_ONCE < since;
-            current
-                .iter_mut()
-                .filter(|child| lost(child))
-                .for_each(|child| {
-                    child.replaced_by_peer(now, heir);
-                });
+            for child in current.iter_mut().filter(|child| lost(child)) {
+                child.replaced_by_peer(now, heir);
+                ended.push(child.sa.spi_in);
+            }
             current.retain(|child| child.is_current());
         }
         current.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
         // The highest of the low nonces stays.
         let stays = current.len() - 1;
         let kept = current.last().map_or(0, |child| child.sa.spi_in);
-        let mut ended = Vec::new();
         for loser in current.into_iter().take(stays) {
             ended.push(loser.sa.spi_in);
             loser.doomed = true;

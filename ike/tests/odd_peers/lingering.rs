@@ -145,6 +145,38 @@ fn a_peer_that_keeps_every_child_of_a_collision_still_has_traffic_and_at_last_on
     }
 }
 
+/// Libreswan sends on the child that was made last, and on none when that is deleted, whichever nonces were the lower ones.
+#[test]
+fn a_peer_that_sends_on_the_last_child_of_a_collision_is_left_that_one() {
+    for round in 0..8 {
+        let our_answer_first = round % 2 == 0;
+        let mut l = Lingering::new();
+        l.peer.command(Command::RekeyChild(ID));
+        let (spi, request) = l.rekey_request();
+        let send_on_the_newest = |l: &mut Lingering| {
+            let ours = l.pairs.last().expect("a child").1;
+            l.peer.command(Command::InboundTraffic { spi: ours });
+        };
+        if our_answer_first {
+            l.serve();
+            send_on_the_newest(&mut l);
+            l.peer.send(&request);
+            l.take_answer(spi);
+        } else {
+            l.peer.send(&request);
+            l.take_answer(spi);
+            send_on_the_newest(&mut l);
+            l.serve();
+        }
+        send_on_the_newest(&mut l);
+        let newest = *l.pairs.last().expect("a child");
+        l.run(60);
+        assert_eq!(l.pairs, [newest], "{our_answer_first}");
+        assert_eq!(l.peer.children(), 1, "{our_answer_first}");
+        assert_eq!(l.peer.outbound, Some(newest.0), "{our_answer_first}");
+    }
+}
+
 #[test]
 fn a_peer_that_rekeys_and_never_deletes_still_has_traffic_and_at_last_one_child() {
     let mut l = Lingering::new();

@@ -68,6 +68,7 @@ pub use site_file::SiteFile;
 pub use strongswan::{DataPlane, StrongSwan};
 pub use tools::{Route, esp_spis, kernel_route, kernel_routes, require, require_kernel_esp};
 pub use traffic::{
-    Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_segments, tcp_transfer,
+    Capture, FlowReport, PingReport, TransferReport, UdpFlow, ping, tcp_is_dropped, tcp_segments,
+    tcp_transfer,
 };
 pub use wait::{OrFail, eventually, eventually_true, patience};

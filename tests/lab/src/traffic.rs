@@ -293,6 +293,16 @@ pub fn tcp_transfer(
     })
 }
 
+/// Whether the network lets no TCP connection through: nobody answers, neither the first packet nor its repetition a second later.
+#[track_caller]
+#[must_use]
+pub fn tcp_is_dropped(from: &Ns, to: &Ns, address: Ipv4Addr) -> bool {
+    let (_listener, target) = listen(to, address);
+    let limit = Duration::from_secs(3);
+    let connected = from.run(move || TcpStream::connect_timeout(&target, limit));
+    matches!(connected, Err(error) if error.kind() == ErrorKind::TimedOut)
+}
+
 /// What both ends of a TCP connection through the network agree to put into one segment, in octets: the client in `from`, the server
 /// in `to`.
 #[track_caller]

@@ -149,6 +149,12 @@ impl Vm {
         self.machine.emulated()
     }
 
+    /// How long the machine has had a processor so far, in seconds of one processor.
+    #[must_use]
+    pub fn processor(&self) -> u64 {
+        self.machine.processor()
+    }
+
     /// What the kernel and the boot printed.
     #[must_use]
     pub fn console(&self) -> String {

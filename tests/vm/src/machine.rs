@@ -20,6 +20,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How much of the console and of a script's words is shown when something goes wrong.
 const LINES_SHOWN: usize = 60;
 
+/// The unit of processor times in `/proc`: a second's hundredth, on every Linux of ours.
+const TICKS: u64 = 100;
+
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accelerator {
@@ -234,6 +237,19 @@ impl Machine {
     /// Writes the state to a file; the machine stands still afterwards.
     pub(crate) fn save(&mut self, file: &Path) {
         self.qmp.save(&file.display().to_string());
+    }
+
+    /// How long QEMU has had a processor so far, in seconds of one processor.
+    pub(crate) fn processor(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // The fields after the name, which may contain anything but ends with the last parenthesis (proc(5): utime is the 14th).
+        let stat = stat.unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let fields = fields.split_whitespace().skip(11).take(2);
+        fields
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum::<u64>()
+            / TICKS
     }
 
     pub(crate) fn emulated(&self) -> bool {

@@ -4,7 +4,9 @@
 //! from its verdict.
 
 use super::{Active, Task, child, collision};
-use crate::child::REAP_AFTER;
+use std::time::Instant;
+
+use crate::child::{PEER_CHOOSES, REAP_AFTER};
 use crate::event::{Event, Note};
 use crate::sa::Turn;
 use crate::sa::established::Established;
@@ -110,7 +112,7 @@ pub(crate) fn finish(sa: &mut Established, turn: &mut Turn<'_>, request: Request
             match (verdict, crossed) {
                 (Some(collision::Verdict::Theirs), Some(theirs)) => {
                     follow_peer(sa, turn, old, theirs.spi_in);
-                    drop_redundant(sa, spi);
+                    drop_redundant(sa, turn.now, spi);
                 }
                 (_, theirs) => {
                     if let Some(theirs) = theirs.and_then(|c| sa.children.get_mut(&c.spi_in)) {
@@ -169,12 +171,12 @@ fn follow_peer(sa: &mut Established, turn: &Turn<'_>, old: u32, new: u32) {
     }
 }
 
-/// Ours lost: it must not carry traffic, and we delete it.
-fn drop_redundant(sa: &mut Established, spi: u32) {
+/// Ours lost: it must not carry our traffic, and we delete it, unless the peer knows nothing of collisions and sends on it.
+fn drop_redundant(sa: &mut Established, now: Instant, spi: u32) {
     if let Some(child) = sa.children.get_mut(&spi) {
         child.doomed = true;
+        child.reap_at = Some(now + PEER_CHOOSES);
     }
-    sa.queue.insert(Task::DeleteChild(spi));
 }
 
 /// Refused: try again while there is time before the old child expires.
