@@ -126,18 +126,17 @@ impl<'a> ExportContext<'a> {
     /// The export policy before all routes, where it asks nothing but their prefixes.
     pub(crate) fn judge_without_reading(&self) -> Option<RouteJudge<'a>> {
         let is_map = matches!(self.peer.export, Some(Policy::RouteMap(_)));
-        (!is_map).then(|| self.judge_set(0, || None))
+        (!is_map).then(|| self.judge_set(|| None))
     }
 
     /// The export policy before routes of one source, degree of preference and set of attributes, which are read only where the
     /// policy asks for them.
     pub(crate) fn judge_set(
         &self,
-        local_pref: u32,
-        read: impl FnOnce() -> Option<(ExportSource, PathAttributes)>,
+        read: impl FnOnce() -> Option<(ExportSource, u32, PathAttributes)>,
     ) -> RouteJudge<'a> {
         self.policy.judge(self.peer.export.as_ref(), |map| {
-            let Some((source, attributes)) = read() else {
+            let Some((source, local_pref, attributes)) = read() else {
                 return Vec::new();
             };
             map.rules_for(&RouteFacts {

@@ -294,7 +294,7 @@ impl AdjOut {
 }
 
 /// What the attributes that a prefix is told with depend on, but for the prefix.
-type Told = (AttrId, BestSource, u32);
+type Told = (AttrId, bool, BestSource);
 
 /// What one step has found out: each set of attributes is judged once, and rewritten once by each rule.
 struct Step<'a> {
@@ -315,7 +315,7 @@ impl<'a> Step<'a> {
         rib: &mut Rib,
         context: &ExportContext<'a>,
     ) -> Result<AttrId, Withheld> {
-        let told = (best.attributes, best.source, best.local_pref);
+        let told = (best.attributes, best.rewritten, best.source);
         let judge = match &self.plain {
             Some(plain) => plain,
             None => self
@@ -340,9 +340,10 @@ impl<'a> Step<'a> {
 
 /// Export policy before a best path.
 pub(crate) fn judge<'a>(best: &BestPath, rib: &Rib, context: &ExportContext<'a>) -> RouteJudge<'a> {
-    context.judge_set(best.local_pref, || {
+    context.judge_set(|| {
         let source = rib.export_source(best.source)?;
-        Some((source, rib.attributes.set(best.attributes)?))
+        let set = rib.attributes.set(best.attributes)?;
+        Some((source, rib.preference(best), set))
     })
 }
 
@@ -357,7 +358,7 @@ fn rewrite(
     let set = rib.attributes.set(best.attributes)?;
     let source = rib.export_source(best.source)?;
     context.judge_route(&source, &set).ok()?;
-    let set = context.rewrite(set, best.local_pref, actions);
+    let set = context.rewrite(set, rib.preference(best), actions);
     let id = rib.attributes.intern(&set);
     let fits = UpdateBuilder::announce(&written(rib, id, four_octet_as)).is_some();
     if !fits {

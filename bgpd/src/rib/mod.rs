@@ -246,19 +246,14 @@ impl Rib {
         }
     }
 
-    /// The attributes that a path takes part with.
-    fn effective(&self, id: paths::PathId, path: &Path) -> AttrId {
-        let rewritten = self.paths.rewritten(id);
-        rewritten.map_or(path.attributes, |it| it.attributes)
-    }
-
     /// Gives a learned path the next hop that it has by now.
     fn find_hop(&mut self, id: paths::PathId) {
         let Some(path) = self.paths.get(id).copied() else {
             return;
         };
-        let key = self.attributes.key(self.effective(id, &path));
-        let Some(next_hop) = key.and_then(|key| key.next_hop) else {
+        let rewritten = self.paths.rewritten(id);
+        let effective = rewritten.map_or(path.attributes, |it| it.attributes);
+        let Some(next_hop) = self.attributes.key(effective).and_then(|key| key.next_hop) else {
             return;
         };
         let hop = self.hop(path.peer, next_hop.into());
@@ -407,7 +402,8 @@ impl Rib {
 
     fn candidate(&self, id: paths::PathId, path: &Path) -> Option<Candidate> {
         let rewritten = self.paths.rewritten(id);
-        let key = self.attributes.key(self.effective(id, path))?;
+        let effective = rewritten.map_or(path.attributes, |it| it.attributes);
+        let key = self.attributes.key(effective)?;
         if is_local(path) {
             return Some(Candidate {
                 local_rank: Some(path.flags.source() as u8),

@@ -19,8 +19,8 @@ use crate::wire::PathAttributes;
 pub(crate) struct BestPath {
     pub(crate) prefix: IpNet,
     pub(crate) attributes: AttrId,
-    /// The degree of preference that it won with.
-    pub(crate) local_pref: u32,
+    /// They are what a route map made.
+    pub(crate) rewritten: bool,
     pub(crate) source: BestSource,
 }
 
@@ -90,10 +90,11 @@ impl Rib {
         if path.flags.is_hidden() {
             return None;
         }
+        let rewritten = self.paths.rewritten(path_id);
         Some(BestPath {
             prefix: self.prefixes.key(id)?,
-            attributes: self.effective(path_id, path),
-            local_pref: self.local_pref(path_id, path),
+            attributes: rewritten.map_or(path.attributes, |it| it.attributes),
+            rewritten: rewritten.is_some(),
             source: if is_local(path) {
                 BestSource::Own(path.flags.source())
             } else {
@@ -102,11 +103,17 @@ impl Rib {
         })
     }
 
-    /// The degree of preference that a path takes part with.
-    fn local_pref(&self, id: PathId, path: &Path) -> u32 {
-        let key = self.attributes.key(self.effective(id, path));
-        let rewritten = self.paths.rewritten(id).is_some();
-        match (self.teacher(path.peer), key) {
+    /// The degree of preference that a best path won with.
+    pub(crate) fn preference(&self, best: &BestPath) -> u32 {
+        match best.source {
+            BestSource::Own(_) => DEFAULT_LOCAL_PREF,
+            BestSource::Peer(peer) => self.local_pref(peer, best.attributes, best.rewritten),
+        }
+    }
+
+    /// The degree of preference that a peer's path takes part with.
+    fn local_pref(&self, peer: PeerIndex, attributes: AttrId, rewritten: bool) -> u32 {
+        match (self.teacher(peer), self.attributes.key(attributes)) {
             (Some(teacher), Some(key)) => teacher.preference(key, rewritten),
             _ => DEFAULT_LOCAL_PREF,
         }
@@ -210,6 +217,7 @@ impl Rib {
     ) -> Option<PathView> {
         let received = self.attributes.set(path.attributes)?;
         let rewritten = self.paths.rewritten(id);
+        let effective = rewritten.map_or(path.attributes, |it| it.attributes);
         let (rule, refusal) = match verdict(&received) {
             Some(Verdict::Accepted(rule)) => (rule, None),
             Some(Verdict::Refused(refusal)) => (None, Some(refusal)),
@@ -226,13 +234,10 @@ impl Rib {
         };
         Some(PathView {
             source,
-            attributes: match rewritten {
-                Some(it) => self.attributes.set(it.attributes)?,
-                None => received.clone(),
-            },
+            attributes: self.attributes.set(effective)?,
             received: rewritten.map(|_| received),
             rule,
-            local_pref: self.local_pref(id, path),
+            local_pref: self.local_pref(path.peer, effective, rewritten.is_some()),
             weight: rewritten.map_or(0, |it| it.weight),
             stale: path.flags.is_stale(),
             eligibility,
