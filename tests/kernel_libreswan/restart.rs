@@ -23,6 +23,9 @@ fn killed_and_started_again_it_says_initial_contact_and_is_served() {
     let before = tunnel.spis();
     tunnel.swan.restart();
     is_served_again(&tunnel, &before);
+    // INITIAL_CONTACT is what tells us so.
+    let log = tunnel.here.log();
+    assert!(log.contains("the peer has restarted"), "{log}");
 }
 
 #[test]

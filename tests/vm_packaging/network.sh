@@ -50,3 +50,5 @@ END
 dpkg-deb --fsys-tarfile /root/first.deb | tar -x -O ./usr/bin/causeway >/root/cloud/causeway
 chmod 755 /root/cloud/causeway
 ip netns exec cloud setsid /root/cloud/causeway run --config /root/cloud/site.toml >/root/cloud/log 2>&1 </dev/null &
+# IPv6 looks for others with the same address for a moment, and only then has its routes.
+until [ -z "$(ip -6 addr show tentative)" ]; do sleep 0.2; done
