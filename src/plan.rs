@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     /// Who we speak BGP with.
     pub(crate) peers: Vec<PeerConfig>,
     /// Which of them stay down because the site file says so.
-    pub(crate) shut_down: BTreeSet<PeerName>,
+    pub(crate) shut_down: BTreeMap<PeerName, String>,
     /// Whose path is watched.
     pub(crate) bfd: BTreeMap<PeerName, Watch>,
     /// What their policies refer to.
@@ -179,7 +179,7 @@ impl Default for Plan {
                 multipath_relax: true,
             },
             peers: Vec::new(),
-            shut_down: BTreeSet::new(),
+            shut_down: BTreeMap::new(),
             bfd: BTreeMap::new(),
             policies: Policies::default(),
             redistribute: Redistribute::default(),

@@ -164,6 +164,12 @@ pub struct PeerConfig {
     pub prepend: u8,
     /// MULTI_EXIT_DISC on what we tell it.
     pub med: Option<u32>,
+    /// How often our AS may stand in the path of what it teaches us and is believed all the same.
+    pub allow_own_as: u8,
+    /// Put our AS in the place of the peer's in what we tell it, so that two sites of one AS hear of each other through us.
+    pub as_override: bool,
+    /// Take numbers for private use (RFC 6996) out of the paths that we tell it, but for our own in front.
+    pub remove_private_as: bool,
     /// Name ourselves as the next hop of everything that we tell it. With `false` a learned next hop
     /// stays on sessions inside one AS; to another AS it is always ourselves.
     pub next_hop_self: bool,
@@ -207,6 +213,9 @@ impl PeerConfig {
             local_pref: None,
             prepend: 0,
             med: None,
+            allow_own_as: 0,
+            as_override: false,
+            remove_private_as: false,
             next_hop_self: true,
             max_prefixes_in: PrefixLimit {
                 max: 100_000,
@@ -259,6 +268,17 @@ impl PeerConfig {
         differs("local_pref", Refresh, self.local_pref != new.local_pref);
         differs("prepend", Refresh, self.prepend != new.prepend);
         differs("med", Refresh, self.med != new.med);
+        differs(
+            "allow_own_as",
+            Refresh,
+            self.allow_own_as != new.allow_own_as,
+        );
+        differs("as_override", Refresh, self.as_override != new.as_override);
+        differs(
+            "remove_private_as",
+            Refresh,
+            self.remove_private_as != new.remove_private_as,
+        );
         differs(
             "next_hop_self",
             Refresh,

@@ -314,7 +314,11 @@ pub const NEIGHBOR: Section = Section {
             "`cloud` or `lan`: a cloud is never told what a cloud taught us, and not believed about a default route or our own networks",
         ),
         key("passive", "false", "wait for it to connect"),
-        key("shutdown", "false", "keep the session down"),
+        key(
+            "shutdown",
+            "false",
+            "keep the session down: `true`, or words that its operator gets to read, \"back at six\" (RFC 9003)",
+        ),
         key(
             "hold-time",
             "profile",
@@ -354,6 +358,31 @@ pub const NEIGHBOR: Section = Section {
             "max-prefixes-pause",
             "60s",
             "the pause before it is tried again, at least 1s",
+        ),
+        key(
+            "max-prefixes-out",
+            "profile (oci 2000)",
+            "how many prefixes it is told at most; more are held back and the log says so",
+        ),
+        key(
+            "allow-own-as",
+            "0",
+            "believe paths in which our AS stands up to so many times, up to 10",
+        ),
+        key(
+            "as-override",
+            "false",
+            "put our AS in the place of its own in what it is told, so that sites of one AS hear of each other through us",
+        ),
+        key(
+            "remove-private-as",
+            "false",
+            "take AS numbers for private use (RFC 6996) out of what it is told; ours in front stays",
+        ),
+        key(
+            "next-hop-self",
+            "true",
+            "in our own AS, name ourselves as the next hop of what others taught us; to another AS it is always so",
         ),
         key(
             "allow-default",

@@ -174,7 +174,7 @@ fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
         };
         let change = before.effect_of(peer);
         let mut fields: Vec<String> = change.fields.iter().map(ToString::to_string).collect();
-        let is_down = |plan: &Plan| plan.shut_down.contains(&peer.name);
+        let is_down = |plan: &Plan| plan.shut_down.contains_key(&peer.name);
         let effect = if is_down(old) != is_down(new) {
             fields.push("shutdown".into());
             NeighborEffect::Reset

@@ -228,9 +228,13 @@ impl Gateway {
         touched: &mut Vec<String>,
     ) -> Result<(), String> {
         let before = self.plan.shut_down.clone();
-        for name in plan.shut_down.difference(&before) {
+        for (name, text) in plan
+            .shut_down
+            .iter()
+            .filter(|(name, _)| !before.contains_key(*name))
+        {
             touched.push(format!("{name}: neighbor shut down"));
-            let text = "shutdown = true in the site file".to_owned();
+            let text = text.clone();
             self.try_bgp(
                 now,
                 bgpd::Command::DisablePeer {
@@ -239,7 +243,10 @@ impl Gateway {
                 },
             )?;
         }
-        for name in before.difference(&plan.shut_down) {
+        for name in before
+            .keys()
+            .filter(|name| !plan.shut_down.contains_key(*name))
+        {
             // One that left the file altogether is gone already.
             if plan.peers.iter().any(|peer| peer.name == *name) {
                 touched.push(format!("{name}: neighbor no longer shut down"));

@@ -1,6 +1,6 @@
 //! Neighbors and their policies, for BGP.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Policies, PrefixList, Rule};
@@ -63,13 +63,18 @@ fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
     PrefixList::new(name, rules)
 }
 
-/// The neighbors that the site file keeps down.
-pub(super) fn shut_down(site: &model::Site) -> BTreeSet<PeerName> {
+/// The neighbors that the site file keeps down, with what they are told.
+pub(super) fn shut_down(site: &model::Site) -> BTreeMap<PeerName, String> {
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
-    neighbors
-        .filter(|neighbor| neighbor.shutdown)
-        .map(|neighbor| neighbor.name.clone().into())
-        .collect()
+    let with_words = |neighbor: &model::Neighbor| {
+        let words = match &neighbor.shutdown {
+            model::Shutdown::No => return None,
+            model::Shutdown::Silent => "shutdown = true in the site file".to_owned(),
+            model::Shutdown::Saying(words) => words.clone(),
+        };
+        Some((neighbor.name.clone().into(), words))
+    };
+    neighbors.filter_map(with_words).collect()
 }
 
 pub(super) fn peers(site: &model::Site, tunnels: &[TunnelPlan]) -> Result<Vec<PeerConfig>, String> {
@@ -141,6 +146,10 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
         },
     };
     peer.max_prefixes_out = neighbor.max_prefixes_out;
+    peer.allow_own_as = neighbor.allow_own_as;
+    peer.as_override = neighbor.as_override;
+    peer.remove_private_as = neighbor.remove_private_as;
+    peer.next_hop_self = neighbor.next_hop_self;
     peer.allow_default = neighbor.allow_default;
     peer.allow_overlap = neighbor.allow_overlap;
     match (&neighbor.source, tunnel) {

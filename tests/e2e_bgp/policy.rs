@@ -189,3 +189,79 @@ fn what_neighbors_are_told_carries_what_the_map_sets() {
     let sessions = frr.json(&format!("show bgp neighbors {} json", at::NODES_GATEWAY));
     assert_eq!(sessions[at::NODES_GATEWAY]["connectionsEstablished"], 1);
 }
+
+#[test]
+fn nodes_of_one_as_hear_of_each_other_where_theirs_is_overridden_or_removed() {
+    // Everything that the nodes teach is told to the others.
+    let file = |more: &str| site_file(more).replace("export = \"home\"", "export = \"services\"");
+    let lan = Lan::start_file(&file(""));
+    let extra = "172.16.200.9/32";
+    let one = Frr::start(&lan.site.nodes[0], &node(0).network(extra));
+    let two = Bird::start(&lan.site.nodes[1], &node(1));
+    lan.gateway.wait_for_bgp(&at::NODES[..2], Scene::SOON);
+    eventually_true(Scene::SOON, "the gateway has told the second node", || {
+        let name = format!("nodes/{}", at::NODES[1]);
+        lan.json(&["why-not", &name, extra])["to_it"]["told"] == true
+    });
+    let received = two.received(at::NODES_GATEWAY);
+    assert!(
+        !received.contains(extra),
+        "BIRD refuses its own AS: {received:?}"
+    );
+
+    lan.gateway.reload(&file("as-override = true"));
+    let overridden = Some(vec![at::LAN_ASN; 2]);
+    eventually_true(Scene::SOON, "our AS is in the place of theirs", || {
+        two.received(at::NODES_GATEWAY).contains(extra) && two.as_path(extra) == overridden
+    });
+    lan.gateway.reload(&file("remove-private-as = true"));
+    let alone = Some(vec![at::LAN_ASN]);
+    eventually_true(Scene::SOON, "their AS is gone", || {
+        two.as_path(extra) == alone
+    });
+    let sessions = one.json(&format!("show bgp neighbors {} json", at::NODES_GATEWAY));
+    assert_eq!(sessions[at::NODES_GATEWAY]["connectionsEstablished"], 1);
+}
+
+#[test]
+fn our_own_as_in_a_path_is_believed_as_often_as_it_is_allowed() {
+    // FRR sends back what we told it, with our AS in the path.
+    let file = |more: &str| {
+        site_file(more).replace(
+            "services = [",
+            "services = [{ permit = \"192.168.2.0/24\" }, ",
+        )
+    };
+    let lan = Lan::start_file(&file(""));
+    let _frr = Frr::start(&lan.site.nodes[0], &node(0));
+    lan.gateway.wait_for_bgp(&at::NODES[..1], Scene::SOON);
+    let name = format!("nodes/{}", at::NODES[0]);
+    let said = || lan.json(&["why-not", &name, "192.168.2.0/24"])["from_it"]["why"].clone();
+    eventually_true(Scene::SOON, "the loop is found", || {
+        said() == "our AS 65551 is in its path"
+    });
+    lan.gateway.reload(&file("allow-own-as = 1"));
+    eventually_true(Scene::SOON, "it is believed", || {
+        said() == "permitted by prefix list services seq 10"
+    });
+}
+
+#[test]
+fn a_shutdown_says_why_and_the_neighbors_operator_reads_it() {
+    let lan = Lan::start("");
+    let frr = Frr::start(&lan.site.nodes[0], &node(0));
+    let bird = Bird::start(&lan.site.nodes[1], &node(1));
+    lan.gateway.wait_for_bgp(&at::NODES[..2], Scene::SOON);
+    let words = "new cables, back at six";
+    lan.gateway
+        .reload(&site_file(&format!("shutdown = \"{words}\"")));
+    eventually_true(Scene::SOON, "BIRD shows the words", || {
+        bird.describe(at::NODES_GATEWAY).contains(words)
+    });
+    eventually_true(Scene::SOON, "FRR's session is down too", || {
+        !frr.established(at::NODES_GATEWAY)
+    });
+    lan.gateway.reload(&site_file(""));
+    lan.gateway.wait_for_bgp(&at::NODES[..2], Scene::SOON);
+    lan.wait_for_ways(&[0, 1]);
+}

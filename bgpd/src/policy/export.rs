@@ -169,6 +169,14 @@ impl<'a> ExportContext<'a> {
                 attributes.next_hop = Some(self.local_address);
             }
         } else {
+            if self.peer.remove_private_as {
+                attributes.as_path.remove(Asn::is_private);
+            }
+            if self.peer.as_override {
+                attributes
+                    .as_path
+                    .replace(self.peer.remote_asn, self.local_asn);
+            }
             let times = 1 + usize::from(self.peer.prepend);
             attributes.as_path.prepend(self.local_asn, times);
             attributes.next_hop = Some(self.local_address);

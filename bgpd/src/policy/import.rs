@@ -85,7 +85,7 @@ impl<'a> ImportContext<'a> {
 
     /// What stands against every prefix with these attributes.
     pub(crate) fn judge_attributes(&self, attributes: &PathAttributes) -> Result<(), Refusal> {
-        if attributes.as_path.contains(self.local_asn) {
+        if attributes.as_path.count(self.local_asn) > usize::from(self.peer.allow_own_as) {
             return Err(Refusal::AsLoop {
                 asn: self.local_asn,
             });

@@ -385,3 +385,64 @@ fn sets_that_a_map_made_are_forgotten_with_their_routes() {
     world.run(SECOND);
     assert_eq!(sets(&world), 0);
 }
+
+#[test]
+fn paths_are_told_as_the_peer_wants_them() {
+    let (mut world, [a, b, c]) = row();
+    world.command(a, announce(&["10.0.1.0/24"]));
+    world.command(a, add(peer("b", "10.8.0.0", "10.8.0.1", 65002)));
+    let path = |world: &World| {
+        let received = world.speaker(c).received("b").unwrap();
+        received[0].attributes.as_path.to_string()
+    };
+    world.run(9 * SECOND);
+    assert_eq!(path(&world), "65002 65001");
+    let mut to_c = peer("c", "10.9.0.0", "10.9.0.1", 65003);
+    to_c.remove_private_as = true;
+    world.command(b, replace(to_c.clone()));
+    world.run(SECOND);
+    assert_eq!(path(&world), "65002", "its own stays");
+    to_c.remove_private_as = false;
+    to_c.prepend = 1;
+    world.command(b, replace(to_c));
+    world.run(SECOND);
+    assert_eq!(path(&world), "65002 65002 65001");
+    assert_eq!(world.downs(), 0);
+}
+
+#[test]
+fn sites_of_one_as_hear_of_each_other_by_its_being_overridden_or_allowed() {
+    let mut world = World::new(11);
+    let a = world.add(speaker(65001, [1, 1, 1, 1]), &["10.8.0.0"]);
+    let b = world.add(speaker(65002, [2, 2, 2, 2]), &["10.8.0.1", "10.9.0.0"]);
+    let c = world.add(speaker(65001, [3, 3, 3, 3]), &["10.9.0.1"]);
+    world.command(a, announce(&["10.0.1.0/24"]));
+    world.command(a, add(peer("b", "10.8.0.0", "10.8.0.1", 65002)));
+    world.command(b, add(peer("a", "10.8.0.1", "10.8.0.0", 65001)));
+    let mut to_c = peer("c", "10.9.0.0", "10.9.0.1", 65001);
+    world.command(b, add(to_c.clone()));
+    let mut from_b = peer("b", "10.9.0.1", "10.9.0.0", 65002);
+    world.command(c, add(from_b.clone()));
+    world.run(9 * SECOND);
+    assert!(
+        world.carriers(c, "10.0.1.0/24").is_empty(),
+        "its own AS is in the path"
+    );
+    let refused = world.speaker(c).neighbor(world.now, "b").unwrap().refused;
+    assert_eq!(refused["as-loop"], 1);
+
+    from_b.allow_own_as = 1;
+    world.command(c, replace(from_b.clone()));
+    assert_eq!(world.carriers(c, "10.0.1.0/24"), ["b"]);
+    from_b.allow_own_as = 0;
+    world.command(c, replace(from_b));
+    assert!(world.carriers(c, "10.0.1.0/24").is_empty());
+
+    to_c.as_override = true;
+    world.command(b, replace(to_c));
+    world.run(SECOND);
+    assert_eq!(world.carriers(c, "10.0.1.0/24"), ["b"]);
+    let set = &world.speaker(c).received("b").unwrap()[0].attributes;
+    assert_eq!(set.as_path.to_string(), "65002 65002");
+    assert_eq!(world.downs(), 0);
+}

@@ -238,10 +238,23 @@ fn exported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
     let Some(tunnel) = tunnel_of(neighbor, raw) else {
         return;
     };
-    let (Some(cap), Some((raw_list, list))) = (
-        tunnel.facts().prefix_cap,
-        list_of(neighbor.export.as_ref(), raw),
-    ) else {
+    let Some(cap) = tunnel.facts().prefix_cap else {
+        return;
+    };
+    if let Some(most) = neighbor
+        .max_prefixes_out
+        .as_ref()
+        .filter(|it| it.value > cap)
+    {
+        let message = format!(
+            "neighbor {}: up to {} prefixes, and {} bears {cap}",
+            neighbor.name,
+            most.value,
+            tunnel.facts().peer
+        );
+        drop(report.warning(Code::ExportTooWide, most.span.clone(), message));
+    }
+    let Some((raw_list, list)) = list_of(neighbor.export.as_ref(), raw) else {
         return;
     };
     let most: u64 = list

@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use bfd::Bfd;
 pub use bgp::{
     Asn, Bgp, Neighbor, OverLimit, Policy, PrefixAction, PrefixList, PrefixRule, Redistribute,
-    Role, UpdateSource,
+    Role, Shutdown, UpdateSource,
 };
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,

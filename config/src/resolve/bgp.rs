@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::settings::{Settings, list};
 use crate::model::{
     Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList, PrefixRule, Redistribute,
-    Role, SecretSource, Tunnel, TunnelRole, UpdateSource,
+    Role, SecretSource, Shutdown, Tunnel, TunnelRole, UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
 use crate::read::{At, RawBgp, RawList, RawNeighbor, RawRouteMap};
@@ -194,7 +194,13 @@ fn template(
         tunnel: raw.tunnel.as_ref().map(|at| at.value.clone()),
         source,
         passive: settings.choose("passive", &raw.passive, false, Origin::Default),
-        shutdown: settings.choose("shutdown", &raw.shutdown, false, Origin::Default),
+        shutdown: settings.choose_shown(
+            "shutdown",
+            &raw.shutdown,
+            Shutdown::No,
+            Origin::Default,
+            ToString::to_string,
+        ),
         hold_time,
         keepalive,
         connect_retry: settings.duration(
@@ -238,7 +244,18 @@ fn template(
             MAX_PREFIXES_PAUSE,
             Origin::Default,
         ),
-        max_prefixes_out: facts.and_then(|facts| facts.prefix_cap),
+        max_prefixes_out: settings
+            .maybe("max-prefixes-out", &raw.max_prefixes_out)
+            .or(facts.and_then(|facts| facts.prefix_cap)),
+        allow_own_as: settings.choose("allow-own-as", &raw.allow_own_as, 0, Origin::Default),
+        as_override: settings.choose("as-override", &raw.as_override, false, Origin::Default),
+        remove_private_as: settings.choose(
+            "remove-private-as",
+            &raw.remove_private_as,
+            false,
+            Origin::Default,
+        ),
+        next_hop_self: settings.choose("next-hop-self", &raw.next_hop_self, true, Origin::Default),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),
         allow_overlap: settings.choose("allow-overlap", &raw.allow_overlap, false, Origin::Default),
         local_pref: settings.choose("local-pref", &raw.local_pref, local_pref, by_role.clone()),
