@@ -117,6 +117,16 @@ pub struct GracefulRestart {
     pub forwarding: bool,
 }
 
+/// When a peer is told a default route of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultOriginate {
+    /// Always.
+    Always,
+    /// While there is a usable route for exactly this prefix.
+    While(IpNet),
+}
+
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -170,6 +180,8 @@ pub struct PeerConfig {
     pub as_override: bool,
     /// Take numbers for private use (RFC 6996) out of the paths that we tell it, but for our own in front.
     pub remove_private_as: bool,
+    /// Tell it a default route of our own, whatever its export policy and the tables say.
+    pub default_originate: Option<DefaultOriginate>,
     /// Name ourselves as the next hop of everything that we tell it. With `false` a learned next hop
     /// stays on sessions inside one AS; to another AS it is always ourselves.
     pub next_hop_self: bool,
@@ -216,6 +228,7 @@ impl PeerConfig {
             allow_own_as: 0,
             as_override: false,
             remove_private_as: false,
+            default_originate: None,
             next_hop_self: true,
             max_prefixes_in: PrefixLimit {
                 max: 100_000,
@@ -278,6 +291,11 @@ impl PeerConfig {
             "remove_private_as",
             Refresh,
             self.remove_private_as != new.remove_private_as,
+        );
+        differs(
+            "default_originate",
+            Refresh,
+            self.default_originate != new.default_originate,
         );
         differs(
             "next_hop_self",

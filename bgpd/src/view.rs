@@ -214,6 +214,9 @@ pub enum ExportVerdict {
         /// The rule of export policy that permits it, where one does.
         rule: Option<RuleName>,
     },
+    /// It is told this default route as one of ours (see
+    /// [`DefaultOriginate`](crate::DefaultOriginate)), whatever the tables have.
+    Originated,
     /// It is about to be told.
     Pending,
     /// Nobody has taught us such a prefix, or no path of it is usable.

@@ -380,6 +380,11 @@ pub const NEIGHBOR: Section = Section {
             "take AS numbers for private use (RFC 6996) out of what it is told; ours in front stays",
         ),
         key(
+            "default-originate",
+            "false",
+            "tell it a default route of our own, whatever `export` says: `true`, or only while there is a usable route for exactly this network, \"10.0.0.0/16\"; not to a cloud",
+        ),
+        key(
             "next-hop-self",
             "true",
             "in our own AS, name ourselves as the next hop of what others taught us; to another AS it is always so",

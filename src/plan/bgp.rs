@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Policies, PrefixList, Rule};
 use bgpd::{
-    Asn, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig,
+    Asn, DefaultOriginate, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit,
+    Role, SpeakerConfig,
 };
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
@@ -150,6 +151,11 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.as_override = neighbor.as_override;
     peer.remove_private_as = neighbor.remove_private_as;
     peer.next_hop_self = neighbor.next_hop_self;
+    peer.default_originate = match neighbor.default_originate {
+        model::DefaultOriginate::Never => None,
+        model::DefaultOriginate::Always => Some(DefaultOriginate::Always),
+        model::DefaultOriginate::While(network) => Some(DefaultOriginate::While(network.into())),
+    };
     peer.allow_default = neighbor.allow_default;
     peer.allow_overlap = neighbor.allow_overlap;
     match (&neighbor.source, tunnel) {

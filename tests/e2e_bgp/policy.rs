@@ -265,3 +265,28 @@ fn a_shutdown_says_why_and_the_neighbors_operator_reads_it() {
     lan.gateway.wait_for_bgp(&at::NODES[..2], Scene::SOON);
     lan.wait_for_ways(&[0, 1]);
 }
+
+#[test]
+fn a_default_route_is_told_while_a_service_is_there() {
+    let service = format!("{}/32", at::SERVICE);
+    let lan = Lan::start_file(&site_file(&format!("default-originate = \"{service}\"")));
+    let bird = Bird::start(&lan.site.nodes[1], &node(1).network("172.16.200.9/32"));
+    lan.gateway.wait_for_bgp(&at::NODES[1..2], Scene::SOON);
+    let has = || bird.received(at::NODES_GATEWAY).contains("0.0.0.0/0");
+    eventually_true(Scene::SOON, "BIRD has a default route", has);
+    let name = format!("nodes/{}", at::NODES[1]);
+    assert_eq!(
+        lan.json(&["why-not", &name, "0.0.0.0/0"])["to_it"]["why"],
+        "it is told a default route of ours (default-originate)"
+    );
+    lan.gateway
+        .reload(&site_file("default-originate = \"172.16.200.77/32\""));
+    eventually_true(Scene::SOON, "it is taken back: nobody teaches that", || {
+        !has()
+    });
+    let frr = Frr::start(&lan.site.nodes[0], &node(0).network("172.16.200.77/32"));
+    eventually_true(Scene::SOON, "somebody does", has);
+    frr.withdraw(at::NODES_ASN, "172.16.200.77/32");
+    eventually_true(Scene::SOON, "and no longer", || !has());
+    assert!(bird.established(at::NODES_GATEWAY));
+}

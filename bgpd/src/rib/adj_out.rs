@@ -6,13 +6,16 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::attribute_store::AttrId;
 use super::prefix_table::PrefixId;
 use super::{BestPath, BestSource, Rib};
-use crate::policy::{Actions, ExportContext, RouteJudge, Withheld};
-use crate::wire::{Family, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib};
+use crate::DefaultOriginate;
+use crate::policy::{Actions, DEFAULT_LOCAL_PREF, ExportContext, RouteJudge, Withheld};
+use crate::wire::{
+    Family, Origin, PathAttributes, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib,
+};
 
 /// What has been told of one prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +145,11 @@ impl AdjOut {
             .for_each(|id| self.mark(id));
     }
 
+    /// A default route of our own may have to be told, or to be taken back.
+    pub(crate) fn mark_default(&mut self, rib: &mut Rib) {
+        self.mark(rib.number_of(IpNet::V4(Ipv4Net::default())));
+    }
+
     /// Whether a prefix's number must stay.
     pub(crate) fn needs(&self, id: PrefixId) -> bool {
         self.cells
@@ -197,6 +205,7 @@ impl AdjOut {
             judged: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             announced: BTreeMap::new(),
+            default_route: None,
             four_octet_as,
         };
         let mut withdrawn = Vec::new();
@@ -220,7 +229,8 @@ impl AdjOut {
             four_octet_as,
             &mut flushed,
         );
-        for attributes in step.rewritten.into_values().flatten() {
+        let made = step.rewritten.into_values().chain([step.default_route]);
+        for attributes in made.flatten() {
             rib.attributes.release(attributes);
         }
         self.after_step(rib, context, &mut flushed);
@@ -241,9 +251,12 @@ impl AdjOut {
         cell.queued = false;
         let old = cell.sent;
         let prefix = rib.prefix(id)?;
-        let mut new = rib
-            .best(id)
-            .and_then(|best| step.judge(&best, rib, context).ok());
+        let mut new = if originates(&prefix, rib, context) {
+            step.default_route(rib, context)
+        } else {
+            rib.best(id)
+                .and_then(|best| step.judge(&best, rib, context).ok())
+        };
         let over = |limit| self.advertised >= limit;
         if old.is_none() && new.is_some() && context.peer.max_prefixes_out.is_some_and(over) {
             new = None;
@@ -304,10 +317,33 @@ struct Step<'a> {
     /// By the place of the rule as well, if one changes it.
     rewritten: BTreeMap<(Told, Option<usize>), Option<AttrId>>,
     announced: BTreeMap<AttrId, Vec<IpNet>>,
+    /// The attributes of a default route of our own, with a reference, if one is told.
+    default_route: Option<AttrId>,
     four_octet_as: bool,
 }
 
+/// Whether a peer is told a default route of ours, and this is it.
+pub(crate) fn originates(prefix: &IpNet, rib: &Rib, context: &ExportContext<'_>) -> bool {
+    prefix.prefix_len() == 0
+        && match context.peer.default_originate {
+            None => false,
+            Some(DefaultOriginate::Always) => true,
+            Some(DefaultOriginate::While(needed)) => {
+                rib.find(&needed).is_some_and(|id| rib.best(id).is_some())
+            }
+        }
+}
+
 impl<'a> Step<'a> {
+    /// The attributes that a default route of our own is told with.
+    fn default_route(&mut self, rib: &mut Rib, context: &ExportContext<'_>) -> Option<AttrId> {
+        let set = PathAttributes::local(Origin::Igp);
+        let set = context.rewrite(set, DEFAULT_LOCAL_PREF, None);
+        let id = rib.attributes.intern(&set);
+        self.default_route = Some(id);
+        Some(id)
+    }
+
     /// The attributes that a best path is told with.
     fn judge(
         &mut self,

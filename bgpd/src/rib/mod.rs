@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-pub(crate) use adj_out::{AdjOut, Flushed, judge};
+pub(crate) use adj_out::{AdjOut, Flushed, judge, originates};
 pub(crate) use attribute_store::{AttrId, AttributeStore};
 pub(crate) use best_path::Multipath;
 pub use best_path::{LostBy, MultipathVerdict};

@@ -79,6 +79,18 @@ impl Rib {
         self.prefixes.key(id)
     }
 
+    /// The number of a prefix, which it gets if it has none. Somebody has to need it, or it goes again.
+    pub(super) fn number_of(&mut self, prefix: IpNet) -> PrefixId {
+        let id = self.prefixes.find_or_insert(prefix);
+        if let Some(row) = self.prefixes.row_mut(id)
+            && row.head.is_none()
+            && !std::mem::replace(&mut row.listed_empty, true)
+        {
+            self.empty.push(id);
+        }
+        id
+    }
+
     pub(crate) fn find(&self, prefix: &IpNet) -> Option<PrefixId> {
         self.prefixes.find(prefix)
     }

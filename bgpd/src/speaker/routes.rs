@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use super::Speaker;
 use super::judge::JudgedSet;
 use super::peer::export_context;
-use crate::OverLimit;
 use crate::error::SessionError;
 use crate::event::{Agreed, Event, StaleEnd};
 use crate::policy::Refusal;
 use crate::rib::{AttrId, PeerIndex};
 use crate::wire::{Treatment, UpdateFault, UpdateFrame};
+use crate::{DefaultOriginate, OverLimit};
 
 /// How many faults in UPDATEs are told on one session: a peer that sends nothing else must not fill the log.
 const MOST_FAULTS_TOLD: usize = 10;
@@ -32,6 +32,9 @@ impl Speaker {
             peer.end_of_rib_received = false;
             peer.heard = Some(now);
             peer.adj_out.begin(rib, agreed.enhanced_route_refresh);
+            if peer.config.default_originate.is_some() {
+                peer.adj_out.mark_default(rib);
+            }
             peer.adj_out.hold_end_of_rib(is_held);
         }
     }
@@ -283,6 +286,9 @@ impl Speaker {
             .filter(|it| it.session.agreed().is_some())
         {
             peer.adj_out.mark_all(&self.rib);
+            if peer.config.default_originate.is_some() {
+                peer.adj_out.mark_default(&mut self.rib);
+            }
         }
     }
 
@@ -300,6 +306,14 @@ impl Speaker {
             .filter(|it| it.session.agreed().is_some())
         {
             changed.iter().for_each(|id| peer.adj_out.mark(*id));
+            if let Some(DefaultOriginate::While(needed)) = peer.config.default_originate
+                && self
+                    .rib
+                    .find(&needed)
+                    .is_some_and(|id| changed.contains(&id))
+            {
+                peer.adj_out.mark_default(&mut self.rib);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::judge::verdict;
 use super::peer::Peer;
 use crate::PeerName;
 use crate::policy::{Verdict, Withheld};
-use crate::rib::{PeerIndex, PrefixId, judge};
+use crate::rib::{PeerIndex, PrefixId, judge, originates};
 use crate::view::{
     AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
     Summary,
@@ -222,6 +222,9 @@ impl Speaker {
         };
         if peer.adj_out.is_queued(id) {
             return Some(ExportVerdict::Pending);
+        }
+        if peer.adj_out.sent(id).is_some() && originates(prefix, &self.rib, &context) {
+            return Some(ExportVerdict::Originated);
         }
         let Some(best) = self.rib.best(id) else {
             return Some(ExportVerdict::NoRoute);

@@ -6,7 +6,7 @@ use bgpd::policy::{
 };
 use bgpd::view::{ExportVerdict, PathView, RouteFilter};
 use bgpd::wire::{Community, ExtendedCommunity, LargeCommunity};
-use bgpd::{Command, LostBy, MultipathVerdict, PeerConfig, Policy};
+use bgpd::{Command, DefaultOriginate, LostBy, MultipathVerdict, PeerConfig, Policy};
 
 use super::site::*;
 use super::world::{Node, World};
@@ -444,5 +444,58 @@ fn sites_of_one_as_hear_of_each_other_by_its_being_overridden_or_allowed() {
     assert_eq!(world.carriers(c, "10.0.1.0/24"), ["b"]);
     let set = &world.speaker(c).received("b").unwrap()[0].attributes;
     assert_eq!(set.as_path.to_string(), "65002 65002");
+    assert_eq!(world.downs(), 0);
+}
+
+#[test]
+fn a_default_route_of_ours_is_told_while_what_it_needs_is_there() {
+    let (mut world, [a, b, c]) = row();
+    world.command(a, add(peer("b", "10.8.0.0", "10.8.0.1", 65002)));
+    let mut to_c = peer("c", "10.9.0.0", "10.9.0.1", 65003);
+    to_c.export = Some(Policy::DenyAll);
+    to_c.default_originate = Some(DefaultOriginate::While(net("10.0.1.0/24")));
+    world.command(b, replace(to_c.clone()));
+    world.run(9 * SECOND);
+    let has = |world: &World| world.received(c, "b");
+    assert!(has(&world).is_empty());
+    let prefixes = |world: &World| world.speaker(b).summary(world.now).prefixes;
+    assert_eq!(prefixes(&world), 0);
+
+    world.command(a, announce(&["10.0.1.0/24"]));
+    world.run(SECOND);
+    assert_eq!(has(&world), ["0.0.0.0/0"]);
+    let set = &world.speaker(c).received("b").unwrap()[0].attributes;
+    assert_eq!(set.as_path.to_string(), "65002");
+    assert_eq!(set.next_hop, Some([10, 9, 0, 0].into()));
+    let why = world.speaker(b).why_export(&name("c"), &net("0.0.0.0/0"));
+    assert_eq!(why, Some(ExportVerdict::Originated));
+    assert!(
+        world.carriers(b, "0.0.0.0/0").is_empty(),
+        "it is no route of ours"
+    );
+    assert_eq!(prefixes(&world), 1);
+
+    world.command(a, announce(&[]));
+    world.run(SECOND);
+    assert!(has(&world).is_empty());
+    to_c.default_originate = Some(DefaultOriginate::Always);
+    world.command(b, replace(to_c.clone()));
+    world.run(SECOND);
+    assert_eq!(has(&world), ["0.0.0.0/0"]);
+
+    // One that we have does not disturb it, and takes its place where the policy lets it.
+    world.command(a, announce(&["0.0.0.0/0"]));
+    world.run(SECOND);
+    assert_eq!(has(&world), ["0.0.0.0/0"]);
+    assert!(!world.carriers(b, "0.0.0.0/0").is_empty());
+    to_c.default_originate = None;
+    world.command(b, replace(to_c.clone()));
+    world.run(SECOND);
+    assert!(has(&world).is_empty());
+    to_c.export = Some(Policy::PermitAll);
+    world.command(b, replace(to_c));
+    world.run(SECOND);
+    let set = &world.speaker(c).received("b").unwrap()[0].attributes;
+    assert_eq!(set.as_path.to_string(), "65002 65001");
     assert_eq!(world.downs(), 0);
 }

@@ -127,6 +127,8 @@ pub struct Neighbor {
     pub as_override: bool,
     /// Take private AS numbers out of the paths that it is told.
     pub remove_private_as: bool,
+    /// Tell it a default route of our own.
+    pub default_originate: DefaultOriginate,
     /// Inside our AS, name ourselves as the next hop of what others taught us.
     pub next_hop_self: bool,
     /// Believe a default route from it, where its list permits it.
@@ -150,6 +152,28 @@ pub enum Role {
     Cloud,
     /// A node or router of our own.
     Lan,
+}
+
+/// Whether a neighbor is told a default route of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultOriginate {
+    /// It is not.
+    Never,
+    /// It is.
+    Always,
+    /// It is while there is a usable route for exactly this network.
+    While(Ipv4Net),
+}
+
+impl fmt::Display for DefaultOriginate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("false"),
+            Self::Always => f.write_str("true"),
+            Self::While(network) => network.fmt(f),
+        }
+    }
 }
 
 /// Whether a session is kept down.

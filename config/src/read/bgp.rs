@@ -13,7 +13,8 @@ use super::{RawBfd, named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Asn, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource, Shutdown, UpdateSource,
+    Asn, DefaultOriginate, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource,
+    Shutdown, UpdateSource,
 };
 use crate::profile::NeighborKind;
 use crate::schema;
@@ -62,6 +63,7 @@ pub(crate) struct RawNeighbor {
     pub(crate) as_override: Option<At<bool>>,
     pub(crate) remove_private_as: Option<At<bool>>,
     pub(crate) next_hop_self: Option<At<bool>>,
+    pub(crate) default_originate: Option<At<DefaultOriginate>>,
     pub(crate) allow_default: Option<At<bool>>,
     pub(crate) allow_overlap: Option<At<bool>>,
     pub(crate) local_pref: Option<At<u32>>,
@@ -170,6 +172,7 @@ impl RawNeighbor {
             as_override: section.get("as-override", report),
             remove_private_as: section.get("remove-private-as", report),
             next_hop_self: section.get("next-hop-self", report),
+            default_originate: section.get("default-originate", report),
             allow_default: section.get("allow-default", report),
             allow_overlap: section.get("allow-overlap", report),
             local_pref: section.number("local-pref", ANY_U32, report),
@@ -316,6 +319,24 @@ impl Read for Policy {
             // Whether it is a list or a map is known when all of them are.
             name => Self::PrefixList(name.to_owned()),
         })
+    }
+}
+
+impl Read for DefaultOriginate {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        match value.get_ref().as_bool() {
+            Some(true) => Some(Self::Always),
+            Some(false) => Some(Self::Never),
+            None if value.get_ref().is_str() => Ipv4Net::read(value, report).map(Self::While),
+            None => {
+                wrong_type(
+                    value,
+                    "true, false, or the network that has to be reachable",
+                    report,
+                );
+                None
+            }
+        }
     }
 }
 

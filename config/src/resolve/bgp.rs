@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList, PrefixRule, Redistribute,
-    Role, SecretSource, Shutdown, Tunnel, TunnelRole, UpdateSource,
+    Asn, Bgp, DefaultOriginate, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList,
+    PrefixRule, Redistribute, Role, SecretSource, Shutdown, Tunnel, TunnelRole, UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
 use crate::read::{At, RawBgp, RawList, RawNeighbor, RawRouteMap};
@@ -254,6 +254,13 @@ fn template(
             &raw.remove_private_as,
             false,
             Origin::Default,
+        ),
+        default_originate: settings.choose_shown(
+            "default-originate",
+            &raw.default_originate,
+            DefaultOriginate::Never,
+            Origin::Default,
+            ToString::to_string,
         ),
         next_hop_self: settings.choose("next-hop-self", &raw.next_hop_self, true, Origin::Default),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),

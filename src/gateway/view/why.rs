@@ -152,6 +152,10 @@ impl Gateway {
                 (true, format!("it has been told, permitted by {rule}"))
             }
             Some(ExportVerdict::Advertised { rule: None }) => (true, "it has been told".into()),
+            Some(ExportVerdict::Originated) => (
+                true,
+                "it is told a default route of ours (default-originate)".into(),
+            ),
             Some(ExportVerdict::Pending) => (true, "it is about to be told".into()),
             Some(ExportVerdict::NoRoute) => (
                 false,
