@@ -1,6 +1,7 @@
 //! The site, translated into what each core takes. The cores do not know the site file; this is where the two meet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bgpd::policy::Policies;
 use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
@@ -18,6 +19,7 @@ use crate::lockout::Outline;
 mod bfd;
 mod bgp;
 mod firewall;
+mod route;
 mod route_map;
 mod tunnel;
 
@@ -42,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) policies: Policies,
     /// Which of the host's own routes peers may be told of.
     pub(crate) redistribute: Redistribute,
+    /// Routes that the site file sets.
+    pub(crate) routes: Vec<StaticRoute>,
     /// Our own networks.
     pub(crate) networks: Vec<IpNet>,
     /// The interface towards the peers, where the site file names it.
@@ -50,6 +54,14 @@ pub(crate) struct Plan {
     pub(crate) firewall: Option<Ruleset>,
     /// The tunnels' interfaces at which a rule has to lower TCP's MSS, because the plane does not: known when the plane is chosen.
     pub(crate) clamp_mss: Vec<String>,
+}
+
+/// A route that the site file sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StaticRoute {
+    pub(crate) prefix: IpNet,
+    /// The router and the interface that it is on; `None` drops packets.
+    pub(crate) hop: Option<(IpAddr, IfName)>,
 }
 
 /// How the path to a neighbor is watched.
@@ -79,14 +91,14 @@ pub(crate) struct TunnelPlan {
     /// What the cloud's console calls the same things.
     pub(crate) console: Option<&'static Console>,
     /// The public address of this gateway, where the site file names it.
-    pub(crate) known_address: Option<std::net::IpAddr>,
+    pub(crate) known_address: Option<IpAddr>,
     /// The site file chose the reqid; otherwise it is any that is free.
     pub(crate) number_is_chosen: bool,
     pub(crate) profile: String,
     pub(crate) interface: IfName,
     /// Our address inside, with its prefix length.
     pub(crate) inside: IpNet,
-    pub(crate) peer_inside: std::net::IpAddr,
+    pub(crate) peer_inside: IpAddr,
     /// The interface's MTU, where the site file sets it.
     pub(crate) mtu: Option<u16>,
     /// Whether TCP's MSS is lowered to what fits; by whom depends on the plane.
@@ -182,6 +194,7 @@ impl Default for Plan {
             shut_down: BTreeMap::new(),
             bfd: BTreeMap::new(),
             policies: Policies::default(),
+            routes: Vec::new(),
             redistribute: Redistribute::default(),
             networks: Vec::new(),
             wan: None,
@@ -321,6 +334,7 @@ impl Plan {
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),
             policies: bgp::policies(site)?,
+            routes: route::routes(site)?,
             redistribute: bgp::redistribute(site),
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),

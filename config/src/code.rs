@@ -206,6 +206,9 @@ codes! {
     /// A tunnel's role that decides less than it seems to.
     TunnelRole = 224, "tunnel's role decides nothing, or one direction only",
         "`role` is about tunnels beside each other: traffic takes a primary before one without a role before a backup. Which way the cloud sends is told only over a backup (our AS stands in front of the path more often there), so beside a primary the others have to be backups. Where all tunnels have the same role, they share traffic as if they had none.";
+    /// A route of the file's own that does not work.
+    Route = 225, "route does not work",
+        "A route leads to a router on one of our interfaces (`via` and `interface`), or nowhere (`blackhole = true`), and there is one to each prefix. A blackhole must not swallow a tunnel's remote: its packets would be dropped with the rest.";
 
     /// An alias that does not exist.
     UnknownAlias = 301, "unknown alias",

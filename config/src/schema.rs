@@ -47,6 +47,7 @@ pub const SECTIONS: &[&Section] = &[
     &ROUTE_RULE,
     &ROUTE_MATCH,
     &ROUTE_SET,
+    &ROUTE,
     &ALIAS,
     &FIREWALL,
     &RULE,
@@ -79,6 +80,7 @@ pub const ROOT: Section = Section {
             "none",
             "named route maps, `[[route-map.NAME]]` for each rule",
         ),
+        key("route", "none", "routes of this host, `[[route]]` for each"),
         key(
             "alias",
             "none",
@@ -612,6 +614,26 @@ pub const ROUTE_SET: Section = Section {
     ],
 };
 
+/// `[[route]]`
+pub const ROUTE: Section = Section {
+    path: "route",
+    about: "A static route of this host. It is there while the daemon runs, comes before what neighbors teach of the same prefix, and neighbors are told of it where `bgp.redistribute` has `static` and their export policy permits it.",
+    keys: &[
+        key("prefix", "", "the destination"),
+        key("via", "", "the router's address; with `interface`"),
+        key(
+            "interface",
+            "",
+            "the interface that the router is on; while it is down, the route is neither used nor told",
+        ),
+        key(
+            "blackhole",
+            "false",
+            "drop what goes there and to nothing more specific, instead of `via` and `interface`: an aggregate to be told, or a network that must never leave by the ISP",
+        ),
+    ],
+};
+
 /// `[alias]`
 pub const ALIAS: Section = Section {
     path: "alias.NAME",
@@ -714,7 +736,7 @@ impl Section {
     pub fn title(&self) -> String {
         match self.path {
             "" => "The file".to_owned(),
-            "firewall.rule" | "route-map.NAME" => format!("`[[{}]]`", self.path),
+            "firewall.rule" | "route-map.NAME" | "route" => format!("`[[{}]]`", self.path),
             "prefix-list.NAME" => "`[prefix-list]`".to_owned(),
             "tunnel.NAME.psk" => "Secrets".to_owned(),
             path => format!("`[{path}]`"),

@@ -37,13 +37,17 @@ impl Gateway {
                 .push_back(Effect::Firewall(ruleset.map(Arc::new)));
         }
         let redistribution_differs = plan.redistribute != self.plan.redistribute;
+        let routes_differ = plan.routes != self.plan.routes;
         let before = std::mem::replace(&mut self.plan, plan);
         self.adopt_bfd(now, &before, &mut touched);
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
-            if self.facts_are_known {
-                self.announce_local_routes(now);
-            }
+        }
+        if routes_differ {
+            touched.push("routes: the site's own changed".into());
+        }
+        if (redistribution_differs || routes_differ) && self.facts_are_known {
+            self.announce_local_routes(now);
         }
         self.effects
             .push_back(Effect::Watch(Arc::new(self.plan.outline())));

@@ -1,6 +1,8 @@
 //! Route maps with FRR and BIRD as neighbors: what they say decides, what they are told is what the map says, and an edit acts at once.
 
-use lab::{Bird, Frr, OrFail as _, Router as _, Scene, addresses as at, eventually_true};
+use lab::{
+    Bird, Frr, OrFail as _, Router as _, Scene, addresses as at, eventually_true, kernel_route,
+};
 use serde_json::Value;
 
 use crate::lan::{Lan, node, site_file};
@@ -289,4 +291,51 @@ fn a_default_route_is_told_while_a_service_is_there() {
     frr.withdraw(at::NODES_ASN, "172.16.200.77/32");
     eventually_true(Scene::SOON, "and no longer", || !has());
     assert!(bird.established(at::NODES_GATEWAY));
+}
+
+#[test]
+fn routes_of_the_site_file_are_in_the_kernel_and_told_while_they_lead_somewhere() {
+    let file = |routes: &str| {
+        let lists = "home = [{ permit = \"10.96.0.0/14\", le = 16 }]";
+        let text = site_file("")
+            .replace("home = [{ permit = \"192.168.2.0/24\" }]", lists)
+            .replace("[\"connected\"]", "[\"static\"]");
+        format!("{text}{routes}")
+    };
+    let both = "\n[[route]]\nprefix = \"10.98.0.0/16\"\nvia = \"192.168.2.250\"\ninterface = \"lan0\"\n\n[[route]]\nprefix = \"10.99.0.0/16\"\nblackhole = true\n";
+    let lan = Lan::start_file(&file(both));
+    let frr = Frr::start(&lan.site.nodes[0], &node(0));
+    lan.gateway.wait_for_bgp(&at::NODES[..1], Scene::SOON);
+    let told = |prefixes: &[&str]| {
+        eventually_true(Scene::SOON, format_args!("FRR has {prefixes:?}"), || {
+            frr.received(at::NODES_GATEWAY).iter().eq(prefixes)
+        });
+    };
+    told(&["10.98.0.0/16", "10.99.0.0/16"]);
+    let kernel = || {
+        lan.site
+            .gateway
+            .exec(&["ip", "route", "show", "root", "10.96.0.0/14"])
+    };
+    let shown = kernel();
+    assert!(shown.contains("blackhole 10.99.0.0/16"), "{shown}");
+    let way = kernel_route(&lan.site.gateway, "10.98.0.0/16").map(|route| route.next_hops);
+    assert_eq!(
+        way,
+        Some(vec![(Some(at::HOME.to_owned()), "lan0".to_owned())])
+    );
+
+    lan.site
+        .gateway
+        .exec(&["ip", "link", "set", "lan0", "down"]);
+    told(&["10.99.0.0/16"]);
+    lan.site.gateway.exec(&["ip", "link", "set", "lan0", "up"]);
+    told(&["10.98.0.0/16", "10.99.0.0/16"]);
+
+    lan.gateway.reload(&file(""));
+    told(&[]);
+    eventually_true(Scene::SOON, "the kernel has neither", || {
+        kernel().trim().is_empty()
+    });
+    assert!(frr.established(at::NODES_GATEWAY));
 }

@@ -8,6 +8,7 @@ mod firewall;
 mod plane;
 mod policy;
 mod role;
+mod route;
 mod route_map;
 mod suite;
 mod tunnel;
@@ -30,6 +31,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
     bgp::check(raw, report);
     policy::check(raw, report);
     route_map::check(raw, report);
+    route::check(raw, report);
     firewall::check(raw, report);
 }
 

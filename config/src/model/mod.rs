@@ -10,6 +10,7 @@ mod bfd;
 mod bgp;
 mod firewall;
 mod policy;
+mod route;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -34,6 +35,7 @@ pub use policy::{
     ExtendedCommunityPattern, LargeCommunity, LargeCommunityPattern, NumberRange, RouteChanges,
     RouteConditions, RouteMap, RouteRule, RouteSource,
 };
+pub use route::{Route, Way};
 pub use tunnel::{
     Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, SecretSource,
     Tunnel, TunnelRole,
@@ -53,6 +55,8 @@ pub struct Site {
     pub prefix_lists: BTreeMap<String, PrefixList>,
     /// Every route map by name.
     pub route_maps: BTreeMap<String, RouteMap>,
+    /// Routes that the file sets, in its order.
+    pub routes: Vec<Route>,
     /// Filtering.
     pub firewall: Firewall,
     /// The program itself.

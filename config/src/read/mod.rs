@@ -6,6 +6,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod route;
 mod route_map;
 mod section;
 mod tunnel;
@@ -22,6 +23,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
+pub(crate) use route::RawRoute;
 pub(crate) use route_map::{
     RawChanges, RawConditions, RawEdit, RawRouteMap, RawRouteRule, Several,
 };
@@ -44,6 +46,7 @@ pub(crate) struct RawSite {
     pub(crate) bgp: Option<RawBgp>,
     pub(crate) lists: Vec<RawList>,
     pub(crate) maps: Vec<RawRouteMap>,
+    pub(crate) routes: Vec<RawRoute>,
     pub(crate) aliases: Vec<RawAlias>,
     pub(crate) firewall: RawFirewall,
     pub(crate) daemon: RawDaemon,
@@ -112,6 +115,7 @@ pub(crate) fn read(source: &Source<'_>, report: &mut Report<'_>) -> Option<RawSi
         bgp: open(&root, &schema::BGP, report).map(|section| RawBgp::read(&section, report)),
         lists: named(&root, "prefix-list", report, RawList::read),
         maps: named(&root, "route-map", report, RawRouteMap::read),
+        routes: route::routes(&root, report),
         aliases: named(&root, "alias", report, RawAlias::read),
         firewall: open(&root, &schema::FIREWALL, report)
             .map(|section| RawFirewall::read(&section, report))

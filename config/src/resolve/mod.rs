@@ -14,8 +14,10 @@ pub(crate) use bgp::{prefix_list, sequence};
 pub(crate) use route_map::sequence as rule_sequence;
 use settings::Settings;
 
-use crate::model::{Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Site};
-use crate::read::{RawDaemon, RawGateway, RawSite};
+use crate::model::{
+    Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Route, Site, Way,
+};
+use crate::read::{RawDaemon, RawGateway, RawRoute, RawSite};
 use crate::source::Source;
 
 /// The site, or `None` where something that is needed was not written; the checks have then reported it.
@@ -45,6 +47,11 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
             (map.name.clone(), route_map::route_map(map, line))
         })
         .collect();
+    let routes = raw
+        .routes
+        .iter()
+        .map(|route| self::route(route, source.line_of(route.at.start)))
+        .collect::<Option<Vec<_>>>()?;
     let daemon = daemon(&raw.daemon, &mut settings);
     let firewall = firewall::firewall(raw, &gateway, &tunnels, &daemon, &mut settings)?;
     Some(Site {
@@ -53,10 +60,24 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
         bgp,
         prefix_lists,
         route_maps,
+        routes,
         firewall,
         daemon,
         settings: settings.into_list(),
     })
+}
+
+fn route(raw: &RawRoute, line: usize) -> Option<Route> {
+    let way = if raw.drops() {
+        Way::Blackhole
+    } else {
+        Way::Via {
+            address: raw.via.as_ref()?.value,
+            interface: raw.interface.as_ref()?.value.clone(),
+        }
+    };
+    let prefix = raw.prefix.as_ref()?.value;
+    Some(Route { line, prefix, way })
 }
 
 fn gateway(raw: &RawGateway, settings: &mut Settings<'_>) -> Option<Gateway> {
