@@ -305,7 +305,7 @@ impl Established {
             Some(Active::CheckRoute(cookie)) => {
                 mobike::finish_check(&mut self, turn, &cookie, &parts);
             }
-            Some(Active::Liveness) => mobike::notice_mapping(&mut self, &parts),
+            Some(Active::Liveness) => mobike::notice_mapping(&mut self, turn, &parts),
             None => {}
         }
         State::Established(self)
@@ -344,6 +344,9 @@ impl Established {
             return State::Established(self);
         }
         self.unconfirmed_until = None;
+        if mobike::lacks_sight(&self, turn) {
+            self.queue.insert(Task::Liveness);
+        }
         while self.active.is_none() && !turn.link.window.is_waiting() {
             let Some(task) = self.queue.pop_first() else {
                 break;
