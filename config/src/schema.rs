@@ -40,6 +40,7 @@ pub const SECTIONS: &[&Section] = &[
     &GATEWAY,
     &TUNNEL,
     &SECRET,
+    &PPK,
     &BGP,
     &NEIGHBOR,
     &BFD,
@@ -122,6 +123,11 @@ pub const TUNNEL: Section = Section {
         ),
         key("psk", "", "where the pre-shared key is"),
         key(
+            "ppk",
+            "none",
+            "a post-quantum pre-shared key beside it (RFC 8784), as below",
+        ),
+        key(
             "inside",
             "",
             "our address inside the tunnel with its length, /30 or /31: \"10.1.0.0/31\"",
@@ -170,6 +176,11 @@ pub const TUNNEL: Section = Section {
             "pfs",
             "\"ike-group\"",
             "what CREATE_CHILD_SA may fall back to beside the groups in `esp`: `strict` (nothing), `ike-group`, or `any` (no exchange at all, too)",
+        ),
+        key(
+            "childless",
+            "false",
+            "as initiator, make the first CHILD_SA by an exchange of its own, with the PFS of its successors, where the peer can do with that (RFC 6023)",
         ),
         key(
             "ike-lifetime",
@@ -237,6 +248,27 @@ pub const SECRET: Section = Section {
             "name of a systemd credential (`LoadCredential=`)",
         ),
         key("env", "", "name of an environment variable"),
+    ],
+};
+
+/// A tunnel's PPK.
+pub const PPK: Section = Section {
+    path: "tunnel.NAME.ppk",
+    about: "A post-quantum pre-shared key (RFC 8784): what is recorded today stays secret even if its key exchange is broken one day. The peer has the same name and key. Exactly one of `file`, `credential` and `env`, as for any secret.",
+    keys: &[
+        key(
+            "id",
+            "",
+            "its name, which goes over the wire encrypted: printable ASCII without blanks, at most 64 characters",
+        ),
+        key(
+            "required",
+            "true",
+            "no tunnel without it; with `false` a peer that has none, or one of another name, is taken as it is",
+        ),
+        key("file", "", "where the key is: 32 random octets or more"),
+        key("credential", "", "likewise, a systemd credential"),
+        key("env", "", "likewise, an environment variable"),
     ],
 };
 

@@ -29,7 +29,7 @@ pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,
 };
 pub use tunnel::{
-    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Remote,
+    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Ppk, Remote,
     SecretSource, Tunnel,
 };
 

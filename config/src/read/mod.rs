@@ -6,6 +6,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod ppk;
 mod section;
 mod tunnel;
 mod value;
@@ -21,6 +22,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
+pub(crate) use ppk::RawPpk;
 pub(crate) use section::At;
 use section::{Read, Section, entries, wrong_type};
 pub(crate) use tunnel::RawTunnel;

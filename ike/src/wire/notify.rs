@@ -100,10 +100,18 @@ notify_types! {
     COOKIE2 = 16401;
     /// The addresses of the message as its sender knows them; no NAT may have changed them (RFC 4555).
     NO_NATS_ALLOWED = 16402;
+    /// IKE_AUTH may come without a CHILD_SA (RFC 6023).
+    CHILDLESS_IKEV2_SUPPORTED = 16418;
     /// IKE fragmentation (RFC 7383).
     IKEV2_FRAGMENTATION_SUPPORTED = 16430;
     /// Hash algorithms for signatures (RFC 7427).
     SIGNATURE_HASH_ALGORITHMS = 16431;
+    /// A post-quantum pre-shared key can be used (RFC 8784).
+    USE_PPK = 16435;
+    /// Which one the initiator has used; empty, that the responder has used it too (RFC 8784).
+    PPK_IDENTITY = 16436;
+    /// The initiator's AUTH data without it (RFC 8784).
+    NO_PPK_AUTH = 16437;
 }
 
 impl NotifyType {

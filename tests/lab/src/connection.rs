@@ -51,6 +51,8 @@ pub struct Connection {
     pub extra: Vec<String>,
     /// More lines for the child's section, in strongSwan's words.
     pub child_extra: Vec<String>,
+    /// The name and the text of a post-quantum pre-shared key (RFC 8784) for strongSwan; `extra` says whether it is required.
+    pub ppk: Option<[String; 2]>,
 }
 
 impl Connection {
@@ -77,6 +79,7 @@ impl Connection {
             mobike: false,
             extra: Vec::new(),
             child_extra: Vec::new(),
+            ppk: None,
         }
     }
 
@@ -106,6 +109,9 @@ impl Connection {
         self.extra.iter().for_each(|line| {
             let _ = writeln!(out, "  {line}");
         });
+        if let Some([id, _]) = &self.ppk {
+            let _ = writeln!(out, "  ppk_id = {id}");
+        }
         let _ = write!(
             out,
             "  local {{\n   auth = psk\n   id = {local_id}\n  }}\n  remote {{\n   auth = psk\n   id = {remote_id}\n  }}\n  \
@@ -123,5 +129,11 @@ impl Connection {
              secret = \"{}\"\n }}\n}}\n",
             self.psk
         );
+        if let Some([id, secret]) = &self.ppk {
+            let _ = writeln!(
+                out,
+                "secrets {{\n ppk-{name} {{\n  id-1 = {id}\n  secret = \"{secret}\"\n }}\n}}"
+            );
+        }
     }
 }
