@@ -1,8 +1,9 @@
 //! The site, translated into what each core takes. The cores do not know the site file; this is where the two meet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use bgpd::policy::PrefixList;
+use bgpd::policy::Policies;
 use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
 use config::Console;
 use config::model::Origin;
@@ -18,6 +19,8 @@ use crate::lockout::Outline;
 mod bfd;
 mod bgp;
 mod firewall;
+mod route;
+mod route_map;
 mod tunnel;
 
 /// Everything that the gateway is asked to be.
@@ -34,13 +37,15 @@ pub(crate) struct Plan {
     /// Who we speak BGP with.
     pub(crate) peers: Vec<PeerConfig>,
     /// Which of them stay down because the site file says so.
-    pub(crate) shut_down: BTreeSet<PeerName>,
+    pub(crate) shut_down: BTreeMap<PeerName, String>,
     /// Whose path is watched.
     pub(crate) bfd: BTreeMap<PeerName, Watch>,
     /// What their policies refer to.
-    pub(crate) prefix_lists: Vec<PrefixList>,
+    pub(crate) policies: Policies,
     /// Which of the host's own routes peers may be told of.
     pub(crate) redistribute: Redistribute,
+    /// Routes that the site file sets.
+    pub(crate) routes: Vec<StaticRoute>,
     /// Our own networks.
     pub(crate) networks: Vec<IpNet>,
     /// The interface towards the peers, where the site file names it.
@@ -51,6 +56,14 @@ pub(crate) struct Plan {
     pub(crate) with_peers: BTreeSet<String>,
     /// The tunnels' interfaces at which a rule has to lower TCP's MSS, because the plane does not: known when the plane is chosen.
     pub(crate) clamp_mss: Vec<String>,
+}
+
+/// A route that the site file sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StaticRoute {
+    pub(crate) prefix: IpNet,
+    /// The router and the interface that it is on; `None` drops packets.
+    pub(crate) hop: Option<(IpAddr, IfName)>,
 }
 
 /// How the path to a neighbor is watched.
@@ -80,14 +93,14 @@ pub(crate) struct TunnelPlan {
     /// What the cloud's console calls the same things.
     pub(crate) console: Option<&'static Console>,
     /// The public address of this gateway, where the site file names it.
-    pub(crate) known_address: Option<std::net::IpAddr>,
+    pub(crate) known_address: Option<IpAddr>,
     /// The site file chose the reqid; otherwise it is any that is free.
     pub(crate) number_is_chosen: bool,
     pub(crate) profile: String,
     pub(crate) interface: IfName,
     /// Our address inside, with its prefix length.
     pub(crate) inside: IpNet,
-    pub(crate) peer_inside: std::net::IpAddr,
+    pub(crate) peer_inside: IpAddr,
     /// The interface's MTU, where the site file sets it.
     pub(crate) mtu: Option<u16>,
     /// Whether TCP's MSS is lowered to what fits; by whom depends on the plane.
@@ -158,7 +171,7 @@ impl TunnelPlan {
     }
 
     /// The peer's outer address, once it is known.
-    pub(crate) fn remote(&self) -> Option<std::net::IpAddr> {
+    pub(crate) fn remote(&self) -> Option<IpAddr> {
         let remote = self.connection.remote;
         (!remote.is_unspecified()).then_some(remote)
     }
@@ -189,9 +202,10 @@ impl Default for Plan {
                 multipath_relax: true,
             },
             peers: Vec::new(),
-            shut_down: BTreeSet::new(),
+            shut_down: BTreeMap::new(),
             bfd: BTreeMap::new(),
-            prefix_lists: Vec::new(),
+            policies: Policies::default(),
+            routes: Vec::new(),
             redistribute: Redistribute::default(),
             networks: Vec::new(),
             wan: None,
@@ -390,7 +404,8 @@ impl Plan {
             tunnels,
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),
-            prefix_lists: bgp::prefix_lists(site),
+            policies: bgp::policies(site)?,
+            routes: route::routes(site)?,
             redistribute: bgp::redistribute(site),
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),

@@ -273,3 +273,79 @@ fn a_policy_edit_acts_at_once_and_resets_no_session() {
     assert_eq!(resets(), before, "the session was reset");
     assert_eq!([0, 1].map(|index| scene.child(index).unique_id), children);
 }
+
+/// What one tunnel's head-end received and sent while home pinged the instance thirty times.
+fn carried_by(scene: &Scene, index: usize) -> (u64, u64) {
+    let count = || {
+        let child = scene.child(index);
+        (child.packets_in, child.packets_out)
+    };
+    let before = count();
+    let pinged = ping(&scene.site.home, at::INSTANCE, 30, &[]);
+    assert!(pinged.all(), "{}", pinged.text);
+    let after = count();
+    (after.0 - before.0, after.1 - before.1)
+}
+
+/// Waits until traffic takes this tunnel alone, both ways.
+#[track_caller]
+fn wait_for_the_way_over(scene: &Scene, index: usize) {
+    let hop = (
+        Some(at::INSIDE_THEIRS[index].to_owned()),
+        format!("cw-oci-{}", index + 1),
+    );
+    let back = format!("drg{}", index + 1);
+    eventually_true(Scene::SOON * 3, "one way there and the same back", || {
+        let there = scene.route_to_the_vcn().map(|route| route.next_hops);
+        let home = kernel_route(&scene.site.vcn, "192.168.2.0/24").map(|route| route.next_hops);
+        let returns = home.is_some_and(|hops| matches!(&hops[..], [(_, link)] if *link == back));
+        there.as_ref() == Some(&vec![hop.clone()]) && returns
+    });
+}
+
+#[test]
+fn traffic_takes_the_primary_both_ways_then_the_backup_and_then_the_primary_again() {
+    let file = SiteFile::reference()
+        .add("tunnel.oci-1", "role = \"primary\"")
+        .add("tunnel.oci-2", "role = \"backup\"");
+    let scene = Scene::start(CAUSEWAY, &file);
+    scene
+        .gateway
+        .wait_for_tunnels(&["oci-1", "oci-2"], Scene::SOON);
+    scene.gateway.wait_for_bgp(&at::INSIDE_THEIRS, Scene::SOON);
+    wait_for_the_way_over(&scene, 0);
+    eventually_true(
+        Scene::SOON,
+        "the cloud sees which is the longer way",
+        || {
+            let lengths = [0, 1].map(|index| {
+                let path = scene.cloud.router(index).as_path("192.168.2.0/24");
+                path.map(|path| path.len())
+            });
+            lengths[0] == Some(1) && lengths[1].is_some_and(|length| length == 3)
+        },
+    );
+    let primary = carried_by(&scene, 0);
+    assert!(primary.0 >= 30 && primary.1 >= 30, "{primary:?}");
+    let backup = carried_by(&scene, 1);
+    assert!(
+        backup.0 < 10 && backup.1 < 10,
+        "only BGP's own packets: {backup:?}"
+    );
+
+    let down = scene.gateway.command(&["tunnel", "oci-1", "down"]);
+    assert!(down.ok(), "{down:?}");
+    wait_for_the_way_over(&scene, 1);
+    let backup = carried_by(&scene, 1);
+    assert!(backup.0 >= 30 && backup.1 >= 30, "{backup:?}");
+
+    let up = scene.gateway.command(&["tunnel", "oci-1", "up"]);
+    assert!(up.ok(), "{up:?}");
+    wait_for_the_way_over(&scene, 0);
+    let primary = carried_by(&scene, 0);
+    assert!(primary.0 >= 30 && primary.1 >= 30, "{primary:?}");
+
+    // Without the words both share the traffic again, and no session is reset.
+    scene.gateway.reload(SiteFile::reference().text());
+    scene.wait_until_up();
+}

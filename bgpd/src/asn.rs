@@ -17,6 +17,12 @@ impl Asn {
     /// Number 0, which must not appear in any AS_PATH, AGGREGATOR or OPEN (RFC 7607).
     pub const ZERO: Self = Self(0);
 
+    /// Whether it is for private use (RFC 6996).
+    #[must_use]
+    pub const fn is_private(self) -> bool {
+        matches!(self.0, 64_512..=65_534 | 4_200_000_000..=4_294_967_294)
+    }
+
     /// The number as an OLD speaker sees it: itself, or AS_TRANS where it does not fit.
     #[must_use]
     pub fn as_two_octets(self) -> u16 {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use crate::policy::PrefixList;
+use crate::policy::Policies;
 use crate::{LocalRoute, PeerConfig, PeerName, SpeakerConfig};
 
 /// One order. Each is complete in itself and takes effect before the call returns.
@@ -32,8 +32,8 @@ pub enum Command {
     ResetPeer(PeerName),
     /// Ask the peer to send everything again (RFC 2918). Rarely of use, as its routes are kept.
     RefreshPeer(PeerName),
-    /// All prefix lists, in place of all earlier ones. Kept routes are judged anew at once.
-    SetPolicy(Vec<PrefixList>),
+    /// All prefix lists and route maps, in place of all earlier ones. Kept routes are judged anew at once.
+    SetPolicy(Policies),
     /// All local routes, in place of all earlier ones.
     SetLocalRoutes(Vec<LocalRoute>),
     /// The kernel reaches this next hop over that interface (beyond what connected routes say).

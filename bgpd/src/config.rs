@@ -47,6 +47,8 @@ pub enum Policy {
     DenyAll,
     /// What the prefix list of that name permits (see [`Command::SetPolicy`](crate::Command)).
     PrefixList(String),
+    /// What the route map of that name permits, changed as it says.
+    RouteMap(String),
 }
 
 /// What happens when a peer sends more prefixes than it may.
@@ -115,6 +117,16 @@ pub struct GracefulRestart {
     pub forwarding: bool,
 }
 
+/// When a peer is told a default route of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultOriginate {
+    /// Always.
+    Always,
+    /// While there is a usable route for exactly this prefix.
+    While(IpNet),
+}
+
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -162,6 +174,14 @@ pub struct PeerConfig {
     pub prepend: u8,
     /// MULTI_EXIT_DISC on what we tell it.
     pub med: Option<u32>,
+    /// How often our AS may stand in the path of what it teaches us and is believed all the same.
+    pub allow_own_as: u8,
+    /// Put our AS in the place of the peer's in what we tell it, so that two sites of one AS hear of each other through us.
+    pub as_override: bool,
+    /// Take numbers for private use (RFC 6996) out of the paths that we tell it, but for our own in front.
+    pub remove_private_as: bool,
+    /// Tell it a default route of our own, whatever its export policy and the tables say.
+    pub default_originate: Option<DefaultOriginate>,
     /// Name ourselves as the next hop of everything that we tell it. With `false` a learned next hop
     /// stays on sessions inside one AS; to another AS it is always ourselves.
     pub next_hop_self: bool,
@@ -205,6 +225,10 @@ impl PeerConfig {
             local_pref: None,
             prepend: 0,
             med: None,
+            allow_own_as: 0,
+            as_override: false,
+            remove_private_as: false,
+            default_originate: None,
             next_hop_self: true,
             max_prefixes_in: PrefixLimit {
                 max: 100_000,
@@ -257,6 +281,22 @@ impl PeerConfig {
         differs("local_pref", Refresh, self.local_pref != new.local_pref);
         differs("prepend", Refresh, self.prepend != new.prepend);
         differs("med", Refresh, self.med != new.med);
+        differs(
+            "allow_own_as",
+            Refresh,
+            self.allow_own_as != new.allow_own_as,
+        );
+        differs("as_override", Refresh, self.as_override != new.as_override);
+        differs(
+            "remove_private_as",
+            Refresh,
+            self.remove_private_as != new.remove_private_as,
+        );
+        differs(
+            "default_originate",
+            Refresh,
+            self.default_originate != new.default_originate,
+        );
         differs(
             "next_hop_self",
             Refresh,

@@ -28,8 +28,8 @@ pub mod wire;
 pub use asn::Asn;
 pub use command::{Command, CommandError};
 pub use config::{
-    Effect, EffectKind, GracefulRestart, LocalRoute, LocalSource, Md5Key, OverLimit, PeerConfig,
-    Policy, PrefixLimit, Role, SpeakerConfig,
+    DefaultOriginate, Effect, EffectKind, GracefulRestart, LocalRoute, LocalSource, Md5Key,
+    OverLimit, PeerConfig, Policy, PrefixLimit, Role, SpeakerConfig,
 };
 pub use error::SessionError;
 pub use event::{

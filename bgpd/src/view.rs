@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::event::{Agreed, DownReason, FibNextHop};
-use crate::policy::{Verdict, Withheld};
+use crate::policy::{RuleName, Verdict, Withheld};
 use crate::rib::{Eligibility, LostBy, MultipathVerdict};
 use crate::session::State;
 use crate::wire::{Capabilities, PathAttributes};
@@ -163,10 +163,16 @@ pub enum PathSource {
 pub struct PathView {
     /// Where it comes from.
     pub source: PathSource,
-    /// Its attributes as received.
+    /// The attributes that it takes part with.
     pub attributes: PathAttributes,
+    /// Its attributes as received, where a route map changed them.
+    pub received: Option<PathAttributes>,
+    /// The rule of import policy that accepts it, where one does.
+    pub rule: Option<RuleName>,
     /// The local preference that it takes part with.
     pub local_pref: u32,
+    /// What a route map says that it weighs; 0 where none does.
+    pub weight: u16,
     /// Its peer is away, and has not taught it again yet (RFC 4724).
     pub stale: bool,
     /// Whether it takes part in the selection, and if not, why.
@@ -204,7 +210,13 @@ pub struct AdvertisedRoute {
 #[serde(rename_all = "kebab-case")]
 pub enum ExportVerdict {
     /// The peer has been told.
-    Advertised,
+    Advertised {
+        /// The rule of export policy that permits it, where one does.
+        rule: Option<RuleName>,
+    },
+    /// It is told this default route as one of ours (see
+    /// [`DefaultOriginate`](crate::DefaultOriginate)), whatever the tables have.
+    Originated,
     /// It is about to be told.
     Pending,
     /// Nobody has taught us such a prefix, or no path of it is usable.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bgpd::Asn;
 use bgpd::wire::{
-    Aggregator, AsPath, AttributeCode, Capabilities, Capability, Community, Family, Framer,
-    HeaderError, MessageKind, Notification, Open, OpenError, Origin, PathAttributes, RefreshKind,
-    RestartCapability, RouteRefresh, Segment, SegmentKind, UnknownAttribute, UpdateBuilder,
-    UpdateContext, UpdateFrame, end_of_rib, keepalive,
+    Aggregator, AsPath, AttributeCode, Capabilities, Capability, Community, ExtendedCommunity,
+    Family, Framer, HeaderError, LargeCommunity, MessageKind, Notification, Open, OpenError,
+    Origin, PathAttributes, RefreshKind, RestartCapability, RouteRefresh, Segment, SegmentKind,
+    UnknownAttribute, UpdateBuilder, UpdateContext, UpdateFrame, end_of_rib, keepalive,
 };
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
@@ -311,8 +311,8 @@ fn rich() -> PathAttributes {
         communities: vec![Community(0x0001_0002), Community::NO_EXPORT],
         originator_id: None,
         cluster_list: Vec::new(),
-        extended_communities: vec![[0, 2, 0, 1, 0, 0, 0, 9]],
-        large_communities: vec![[1, 2, 3]],
+        extended_communities: vec![ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, 9])],
+        large_communities: vec![LargeCommunity([1, 2, 3])],
         unknown: vec![
             UnknownAttribute {
                 code: AttributeCode(30),
@@ -498,4 +498,12 @@ fn builders_fill_messages_and_never_overfill_them() {
         assert_eq!((seen, prefixes), (messages, 5000));
     }
     assert!(UpdateBuilder::announce(&[0; 4069]).is_none());
+}
+
+#[test]
+fn a_large_community_that_is_there_twice_counts_once() {
+    let mut set = rich();
+    let (one, other) = (LargeCommunity([1, 2, 3]), LargeCommunity([1, 2, 4]));
+    set.large_communities = vec![one, other, one];
+    assert_eq!(read_back(&set, NEW).large_communities, [one, other]);
 }

@@ -156,10 +156,10 @@ codes! {
         "Between two addresses there is one BGP session. The second one would fight with the first over it.";
     /// A list that does not exist.
     UnknownPrefixList = 207, "unknown prefix list",
-        "`import` and `export` name a list under [prefix-list], or are \"all\" or \"none\". There is no list of that name.";
+        "`import` and `export` name a list under [prefix-list] or a map under [route-map], or are \"all\" or \"none\"; a map's rule names lists. There is none of that name.";
     /// A list that nothing uses.
     UnusedPrefixList = 208, "prefix list is never used",
-        "No neighbor's import or export names the list. Perhaps one was meant to.";
+        "No neighbor's import or export names the list, nor does a rule of a route map. Perhaps one was meant to.";
     /// A sequence number twice.
     DuplicateSequence = 209, "sequence number twice",
         "The rules of a list apply in the order of their sequence numbers, so each number is there once. A rule without one comes ten after the rule before it.";
@@ -190,6 +190,29 @@ codes! {
     /// BFD that cannot work, or notices nothing.
     Bfd = 218, "BFD does not work like this",
         "BFD takes a path for dead when several packets in a row are missing: intervals from 50ms to 1m (RFC 5880 knows no bounds, but a false alarm takes all the neighbor's routes away), a multiplier of more than 1. What it notices later than the hold time it notices for nothing. Oracle's Site-to-Site VPN has no BFD; there the tunnel's own liveness (dead peer detection) does its work.";
+
+    /// An expression over AS paths that cannot be read.
+    AsPath = 219, "expression over AS paths cannot be read",
+        "The letters of an expression over AS paths are whole AS numbers: 65000, [65000-65100, 65500] for one out of these, `.` for any one. After them `*`, `+`, `?`, {2}, {2,}, {2,4} repeat; `|` and ( ) are as usual; `^` and `$` are the path's ends. Digits are never matched one by one, so [0-9]+ is not \"any AS\" here.";
+    /// A rule that asks for a neighbor that does not exist.
+    UnknownNeighbor = 220, "unknown neighbor",
+        "`match.neighbor` names a section [bgp.neighbor.NAME] of the same file, and there is none of that name. The rule would never be about any route.";
+    /// A list and a map of one name.
+    PolicyNameTwice = 221, "prefix list and route map with the same name",
+        "`import` and `export` name either a prefix list or a route map, so a name belongs to one of them.";
+    /// A map that nothing uses.
+    UnusedRouteMap = 222, "route map is never used",
+        "No neighbor's import or export names the map. Perhaps one was meant to.";
+    /// A part of a route map that does nothing.
+    RouteRuleWithoutEffect = 223, "part of a route map has no effect",
+        "The first rule whose conditions a route meets decides: behind a rule without conditions no other is ever asked. What is denied is not changed, so a rule that denies has nothing to set. `weight` counts only between routes that come in.";
+
+    /// A tunnel's role that decides less than it seems to.
+    TunnelRole = 224, "tunnel's role decides nothing, or one direction only",
+        "`role` is about tunnels beside each other: traffic takes a primary before one without a role before a backup. Which way the cloud sends is told only over a backup (our AS stands in front of the path more often there), so beside a primary the others have to be backups. Where all tunnels have the same role, they share traffic as if they had none.";
+    /// A route of the file's own that does not work.
+    Route = 225, "route does not work",
+        "A route leads to a router on one of our interfaces (`via` and `interface`), or nowhere (`blackhole = true`), and there is one to each prefix. A blackhole must not swallow a tunnel's remote: its packets would be dropped with the rest.";
 
     /// An alias that does not exist.
     UnknownAlias = 301, "unknown alias",

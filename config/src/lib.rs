@@ -15,8 +15,10 @@
 //! Pure: no files, no environment, no clock. The caller brings the text and [`Secrets`]. What the host is like (does the
 //! interface exist, does the kernel have ESP) is not known here.
 
+mod as_path;
 mod check;
 mod code;
+mod community;
 mod console;
 mod diagnostic;
 pub mod model;

@@ -128,6 +128,8 @@ pub struct TunnelProfile {
     pub hold_range: Option<(u64, u64)>,
     /// How many prefixes it bears from us.
     pub prefix_cap: Option<u32>,
+    /// How many more times our AS stands in front of what it is told over a backup tunnel.
+    pub backup_prepend: u8,
     /// Whether its sessions can have a TCP MD5 key.
     pub md5: bool,
     /// Whether it speaks BFD through its tunnels.
@@ -198,6 +200,8 @@ const OCI: TunnelProfile = TunnelProfile {
     timers: Timers::seconds(18, 6, 5),
     hold_range: Some((18, 180)),
     prefix_cap: Some(2_000),
+    // Oracle takes the shortest AS path; MED is compared only when all else is equal.
+    backup_prepend: 2,
     md5: false,
     bfd: false,
     psk: PskRule {
@@ -273,6 +277,7 @@ const GENERIC: TunnelProfile = TunnelProfile {
     timers: Timers::seconds(30, 10, 5),
     hold_range: None,
     prefix_cap: None,
+    backup_prepend: 2,
     md5: true,
     bfd: true,
     // RFC 7296 §2.15: any octets; those that survive a text file and a console are printable.

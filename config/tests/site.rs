@@ -406,3 +406,48 @@ fn site(text: &str) -> Site {
     assert!(site.is_some(), "{diagnostics:?}");
     site.unwrap()
 }
+
+#[test]
+fn a_backup_tunnel_is_less_preferred_in_both_directions_unless_the_neighbor_says_otherwise() {
+    let tunnels = format!(
+        "{}{}",
+        TUNNEL.replace("[tunnel.a]", "[tunnel.a]\nrole = \"primary\""),
+        TUNNEL
+            .replace("[tunnel.a]", "[tunnel.b]\nrole = \"backup\"")
+            .replace("198.51.100.1", "198.51.100.2")
+            .replace("21.2", "22.2"),
+    );
+    let neighbor = |name: &str, more: &str| {
+        format!(
+            "[bgp.neighbor.{name}]\ntunnel = \"{name}\"\nremote-asn = 65001\nimport = \"none\"\nexport = \"none\"\n{more}"
+        )
+    };
+    let of = |more: &str| {
+        let (a, b) = (neighbor("a", ""), neighbor("b", more));
+        let site = site(&format!("{GATEWAY}{tunnels}[bgp]\nasn = 65000\n{a}{b}"));
+        ["a", "b"].map(|name| {
+            let neighbor = site.neighbor(name).unwrap();
+            (neighbor.local_pref, neighbor.prepend)
+        })
+    };
+    assert_eq!(of(""), [(200, 0), (50, 2)]);
+    assert_eq!(of("local-pref = 70\nprepend = 5\n"), [(200, 0), (70, 5)]);
+}
+
+#[test]
+fn a_route_maps_rules_are_in_order_and_its_name_is_a_policy() {
+    let text = format!(
+        "{GATEWAY}[bgp]\nasn = 65000\nrouter-id = \"1.1.1.1\"\n[bgp.neighbor.n]\naddress = \"192.168.2.9\"\nremote-asn = 65001\nimport = \"m\"\nexport = \"l\"\n[prefix-list]\nl = [{{ permit = \"10.0.0.0/8\" }}]\n[[route-map.m]]\nmatch.prefix-list = \"l\"\nmatch.med = \"5-9\"\nset.community = []\n[[route-map.m]]\nseq = 5\naction = \"deny\"\nmatch.community = [\"1:2\", \"no-export\"]\n"
+    );
+    let site = site(&text);
+    let neighbor = site.neighbor("n").unwrap();
+    assert_eq!(neighbor.import, Policy::RouteMap("m".to_owned()));
+    assert_eq!(neighbor.export, Policy::PrefixList("l".to_owned()));
+    let rules = &site.route_maps["m"].rules;
+    assert_eq!([rules[0].seq, rules[1].seq], [5, 10]);
+    assert_eq!(rules[0].conditions.communities.len(), 2);
+    assert_eq!(rules[1].conditions.prefix_lists, ["l"]);
+    let med = rules[1].conditions.med.unwrap();
+    assert_eq!((med.low, med.high), (5, 9));
+    assert!(rules[1].changes.communities.clear && rules[1].changes.communities.add.is_empty());
+}

@@ -237,6 +237,17 @@ fn route_lines(route: &Value, paint: Paint) -> Vec<String> {
             number(path, "local_pref"),
             reason(&path["multipath"]),
         ));
+        let attributes = &path["attributes"];
+        for (name, key) in [
+            ("communities", "communities"),
+            ("extended communities", "extended_communities"),
+            ("large communities", "large_communities"),
+        ] {
+            let all: Vec<&str> = list(attributes, key).filter_map(Value::as_str).collect();
+            if !all.is_empty() {
+                lines.push(format!("    {name} {}", all.join(" ")));
+            }
+        }
     }
     for hop in list(route, "next_hops") {
         lines.push(format!("  -> {} ({})", way(hop), text(hop, "peer")));
@@ -280,6 +291,20 @@ fn why_lines(answer: &Value, paint: Paint) -> Vec<String> {
             asns => format!(" (AS path {asns})"),
         };
         lines.push(format!("  path     {}{by}: {why}", text(path, "from")));
+        let mut more: Vec<String> = path["rule"]
+            .as_str()
+            .map(|rule| format!("permitted by {rule}"))
+            .into_iter()
+            .collect();
+        let communities: Vec<&str> = list(path, "communities")
+            .filter_map(Value::as_str)
+            .collect();
+        if !communities.is_empty() {
+            more.push(format!("communities {}", communities.join(" ")));
+        }
+        if !more.is_empty() {
+            lines.push(format!("           {}", more.join(", ")));
+        }
     }
     for one in list(answer, "told") {
         let word = if one["told"] == true {

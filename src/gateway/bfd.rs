@@ -172,7 +172,7 @@ impl Gateway {
         let interface = config.and_then(|it| it.interface.as_deref());
         let mut tunnels = self.tunnels.values();
         let held = tunnels.any(|it| it.held_down && Some(it.plan.interface()) == interface);
-        if !held && !self.plan.shut_down.contains(peer) {
+        if !held && !self.plan.shut_down.contains_key(peer) {
             self.bgp_command(now, bgpd::Command::EnablePeer(peer.clone()));
         }
     }

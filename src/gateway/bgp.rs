@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bgpd::{Event, LocalRoute, LocalSource, Speaker};
 use tracing::{debug, info, warn};
+use vti::ifname::IfName;
 
 use super::{Effect, Gateway, Inherited};
 use crate::plan::Plan;
@@ -124,6 +125,19 @@ impl Gateway {
         }
     }
 
+    /// The site file's routes that lead somewhere now, or nowhere on purpose.
+    fn site_routes(&self) -> impl Iterator<Item = LocalRoute> + '_ {
+        let carries = |dev: &IfName| self.facts.links.get(dev.as_str()) == Some(&true);
+        let routes = self.plan.routes.iter();
+        let usable = routes.filter(move |it| it.hop.as_ref().is_none_or(|(_, dev)| carries(dev)));
+        usable.map(|route| LocalRoute {
+            prefix: route.prefix,
+            source: LocalSource::Static,
+            interface: route.hop.as_ref().map(|(_, dev)| dev.to_string()),
+            redistribute: self.plan.redistribute.fixed,
+        })
+    }
+
     /// Tells the speaker which routes are the host's own.
     pub(super) fn announce_local_routes(&mut self, now: Instant) {
         let redistribute = self.plan.redistribute;
@@ -148,6 +162,7 @@ impl Gateway {
                     redistribute: wanted && !inside,
                 }
             })
+            .chain(self.site_routes())
             .collect();
         self.bgp_command(now, bgpd::Command::SetLocalRoutes(routes));
     }

@@ -163,7 +163,7 @@ impl Gateway {
 
     fn resume_neighbors(&mut self, now: Instant, id: u32) {
         for peer in self.neighbors_over(id) {
-            if !self.plan.shut_down.contains(&peer) {
+            if !self.plan.shut_down.contains_key(&peer) {
                 self.bgp_command(now, bgpd::Command::EnablePeer(peer.clone()));
                 self.hold_strict(now, &peer);
             }

@@ -45,6 +45,17 @@ impl Gateway {
                 desired = desired.with_route(self.route_key(*prefix), route);
             }
         }
+        for route in &self.plan.routes {
+            let forward = match route.hop {
+                Some((via, dev)) => {
+                    RouteDesired::via([NextHop::via(via, dev)].into_iter().collect::<NextHopSet>())
+                }
+                None => RouteDesired::blackhole(),
+            };
+            if guard.judge(route.prefix, &forward, || true) {
+                desired = desired.with_route(self.route_key(route.prefix), forward);
+            }
+        }
         let (pins, withheld) = guard.finish(&desired.routes);
         desired.routes.extend(pins);
         (desired, withheld)

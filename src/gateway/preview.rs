@@ -161,8 +161,8 @@ fn effect(old: &TunnelPlan, new: &TunnelPlan) -> TunnelEffect {
 }
 
 fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
-    // Which lists a neighbor's policies refer to is for the speaker to know; it judges everything anew when one changes.
-    let lists_differ = old.prefix_lists != new.prefix_lists;
+    // What a neighbor's policies refer to is for the speaker to know; it judges everything anew when one changes.
+    let differing = super::reload::differing(&old.policies, &new.policies);
     let one = |name: &bgpd::PeerName, effect, fields: Vec<String>| NeighborPreview {
         name: name.to_string(),
         effect,
@@ -174,7 +174,7 @@ fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
         };
         let change = before.effect_of(peer);
         let mut fields: Vec<String> = change.fields.iter().map(ToString::to_string).collect();
-        let is_down = |plan: &Plan| plan.shut_down.contains(&peer.name);
+        let is_down = |plan: &Plan| plan.shut_down.contains_key(&peer.name);
         let effect = if is_down(old) != is_down(new) {
             fields.push("shutdown".into());
             NeighborEffect::Reset
@@ -187,11 +187,13 @@ fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
             match change.kind {
                 EffectKind::Reset => NeighborEffect::Reset,
                 EffectKind::Refresh => NeighborEffect::Refresh,
-                EffectKind::None if lists_differ => {
-                    fields.push("prefix lists".into());
-                    NeighborEffect::Refresh
-                }
-                EffectKind::None => NeighborEffect::None,
+                EffectKind::None => match differing {
+                    Some(what) => {
+                        fields.push(what.into());
+                        NeighborEffect::Refresh
+                    }
+                    None => NeighborEffect::None,
+                },
             }
         };
         one(&peer.name, effect, fields)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bgpd::policy::Policies;
 use bgpd::{EffectKind, PeerConfig, PeerName};
 use ike::ConnectionId;
 use vti::plane::TunnelId;
@@ -38,13 +39,17 @@ impl Gateway {
                 .push_back(Effect::Firewall(ruleset.map(Arc::new)));
         }
         let redistribution_differs = plan.redistribute != self.plan.redistribute;
+        let routes_differ = plan.routes != self.plan.routes;
         let before = std::mem::replace(&mut self.plan, plan);
         self.adopt_bfd(now, &before, &mut touched);
         if redistribution_differs {
             touched.push("bgp: redistribution changed".into());
-            if self.facts_are_known {
-                self.announce_local_routes(now);
-            }
+        }
+        if routes_differ {
+            touched.push("routes: the site's own changed".into());
+        }
+        if (redistribution_differs || routes_differ) && self.facts_are_known {
+            self.announce_local_routes(now);
         }
         self.effects
             .push_back(Effect::Watch(Arc::new(self.plan.outline())));
@@ -177,9 +182,9 @@ impl Gateway {
             touched.push("bgp: the speaker's own parameters changed".into());
             self.try_bgp(now, bgpd::Command::Configure(plan.speaker.clone()))?;
         }
-        if plan.prefix_lists != self.plan.prefix_lists {
-            touched.push("bgp: prefix lists changed; kept routes are judged anew".into());
-            self.try_bgp(now, bgpd::Command::SetPolicy(plan.prefix_lists.clone()))?;
+        if let Some(what) = differing(&self.plan.policies, &plan.policies) {
+            touched.push(format!("bgp: {what} changed; kept routes are judged anew"));
+            self.try_bgp(now, bgpd::Command::SetPolicy(plan.policies.clone()))?;
         }
         Ok(())
     }
@@ -242,9 +247,13 @@ impl Gateway {
         touched: &mut Vec<String>,
     ) -> Result<(), String> {
         let before = self.plan.shut_down.clone();
-        for name in plan.shut_down.difference(&before) {
+        for (name, text) in plan
+            .shut_down
+            .iter()
+            .filter(|(name, _)| !before.contains_key(*name))
+        {
             touched.push(format!("{name}: neighbor shut down"));
-            let text = "shutdown = true in the site file".to_owned();
+            let text = text.clone();
             self.try_bgp(
                 now,
                 bgpd::Command::DisablePeer {
@@ -253,7 +262,10 @@ impl Gateway {
                 },
             )?;
         }
-        for name in before.difference(&plan.shut_down) {
+        for name in before
+            .keys()
+            .filter(|name| !plan.shut_down.contains_key(*name))
+        {
             // One that left the file altogether is gone already.
             if plan.peers.iter().any(|peer| peer.name == *name) {
                 touched.push(format!("{name}: neighbor no longer shut down"));
@@ -267,6 +279,18 @@ impl Gateway {
         self.bgp
             .command(now, command)
             .map_err(|error| format!("BGP: {error}"))
+    }
+}
+
+/// Which policies are others; `None` if all are the same.
+pub(super) fn differing(old: &Policies, new: &Policies) -> Option<&'static str> {
+    let lists = old.prefix_lists != new.prefix_lists;
+    let maps = old.route_maps != new.route_maps;
+    match (lists, maps) {
+        (true, true) => Some("prefix lists and route maps"),
+        (true, false) => Some("prefix lists"),
+        (false, true) => Some("route maps"),
+        (false, false) => None,
     }
 }
 

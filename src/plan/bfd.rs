@@ -11,7 +11,7 @@ use super::Watch;
 /// Whose path is watched, and how. A neighbor that the site file keeps down is left alone.
 pub(super) fn watches(site: &model::Site, peers: &[PeerConfig]) -> BTreeMap<PeerName, Watch> {
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
-    let up = neighbors.filter(|neighbor| !neighbor.shutdown);
+    let up = neighbors.filter(|neighbor| neighbor.shutdown == model::Shutdown::No);
     up.filter_map(|neighbor| {
         let peer = peers.iter().find(|it| it.name.as_str() == neighbor.name)?;
         Some((peer.name.clone(), watch(neighbor.bfd.as_ref()?, peer)))

@@ -1,11 +1,12 @@
 //! Neighbors and their policies, for BGP.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use bgpd::policy::{Decision, PrefixList, Rule};
+use bgpd::policy::{Policies, PrefixList, Rule};
 use bgpd::{
-    Asn, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit, Role, SpeakerConfig,
+    Asn, DefaultOriginate, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit,
+    Role, SpeakerConfig,
 };
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
@@ -40,11 +41,12 @@ pub(super) fn redistribute(site: &model::Site) -> Redistribute {
     }
 }
 
-pub(super) fn prefix_lists(site: &model::Site) -> Vec<PrefixList> {
-    site.prefix_lists
-        .iter()
-        .map(|(name, list)| prefix_list(name, list))
-        .collect()
+pub(super) fn policies(site: &model::Site) -> Result<Policies, String> {
+    let lists = site.prefix_lists.iter();
+    Ok(Policies {
+        prefix_lists: lists.map(|(name, list)| prefix_list(name, list)).collect(),
+        route_maps: super::route_map::route_maps(site)?,
+    })
 }
 
 fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
@@ -53,10 +55,7 @@ fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
         .iter()
         .map(|rule| Rule {
             seq: rule.seq,
-            decision: match rule.action {
-                model::PrefixAction::Permit => Decision::Permit,
-                model::PrefixAction::Deny => Decision::Deny,
-            },
+            decision: super::route_map::decision(rule.action),
             prefix: IpNet::V4(rule.prefix),
             ge: rule.ge,
             le: rule.le,
@@ -65,13 +64,18 @@ fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
     PrefixList::new(name, rules)
 }
 
-/// The neighbors that the site file keeps down.
-pub(super) fn shut_down(site: &model::Site) -> BTreeSet<PeerName> {
+/// The neighbors that the site file keeps down, with what they are told.
+pub(super) fn shut_down(site: &model::Site) -> BTreeMap<PeerName, String> {
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
-    neighbors
-        .filter(|neighbor| neighbor.shutdown)
-        .map(|neighbor| neighbor.name.clone().into())
-        .collect()
+    let with_words = |neighbor: &model::Neighbor| {
+        let words = match &neighbor.shutdown {
+            model::Shutdown::No => return None,
+            model::Shutdown::Silent => "shutdown = true in the site file".to_owned(),
+            model::Shutdown::Saying(words) => words.clone(),
+        };
+        Some((neighbor.name.clone().into(), words))
+    };
+    neighbors.filter_map(with_words).collect()
 }
 
 pub(super) fn peers(site: &model::Site, tunnels: &[TunnelPlan]) -> Result<Vec<PeerConfig>, String> {
@@ -143,6 +147,15 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
         },
     };
     peer.max_prefixes_out = neighbor.max_prefixes_out;
+    peer.allow_own_as = neighbor.allow_own_as;
+    peer.as_override = neighbor.as_override;
+    peer.remove_private_as = neighbor.remove_private_as;
+    peer.next_hop_self = neighbor.next_hop_self;
+    peer.default_originate = match neighbor.default_originate {
+        model::DefaultOriginate::Never => None,
+        model::DefaultOriginate::Always => Some(DefaultOriginate::Always),
+        model::DefaultOriginate::While(network) => Some(DefaultOriginate::While(network.into())),
+    };
     peer.allow_default = neighbor.allow_default;
     peer.allow_overlap = neighbor.allow_overlap;
     match (&neighbor.source, tunnel) {
@@ -169,6 +182,7 @@ fn policy(policy: &model::Policy) -> Policy {
         model::Policy::All => Policy::PermitAll,
         model::Policy::None => Policy::DenyAll,
         model::Policy::PrefixList(name) => Policy::PrefixList(name.clone()),
+        model::Policy::RouteMap(name) => Policy::RouteMap(name.clone()),
     }
 }
 

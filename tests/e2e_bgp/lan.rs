@@ -66,11 +66,22 @@ impl Lan {
     /// The same, with secret files.
     #[track_caller]
     pub(crate) fn start_with(more: &str, secrets: &[(&str, &str)]) -> Self {
+        Self::start_site(&site_file(more), secrets)
+    }
+
+    /// The same with another site file.
+    #[track_caller]
+    pub(crate) fn start_file(file: &str) -> Self {
+        Self::start_site(file, &[])
+    }
+
+    #[track_caller]
+    fn start_site(file: &str, secrets: &[(&str, &str)]) -> Self {
         let site = ReferenceSite::new();
         for node in &site.nodes {
             node.exec(&["ip", "route", "del", "default"]);
         }
-        let mut launch = Launch::new(CAUSEWAY, &site_file(more));
+        let mut launch = Launch::new(CAUSEWAY, file);
         for (name, text) in secrets {
             launch = launch.secret(name, text);
         }

@@ -9,6 +9,7 @@
 mod bfd;
 mod lan;
 mod limits;
+mod policy;
 mod refresh;
 mod restart;
 mod session;

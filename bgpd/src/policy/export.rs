@@ -6,15 +6,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{PolicyTable, Refusal};
+use super::{Actions, Permit, PolicyTable, Refusal, RouteFacts, RouteJudge};
 use crate::wire::{Community, PathAttributes};
-use crate::{Asn, PeerConfig, PeerName, Role};
+use crate::{Asn, LocalSource, PeerConfig, PeerName, Policy, Role};
 
 /// Where the best path of a prefix comes from, as far as exporting it depends on that.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExportSource {
     /// A route of our own.
-    Local,
+    Local {
+        /// Where we have it from.
+        source: LocalSource,
+    },
     /// Learned from a peer.
     Learned {
         /// Which peer.
@@ -80,7 +83,7 @@ pub(crate) struct ExportContext<'a> {
     pub(crate) local_address: Ipv4Addr,
 }
 
-impl ExportContext<'_> {
+impl<'a> ExportContext<'a> {
     fn is_internal(&self) -> bool {
         self.peer.remote_asn == self.local_asn
     }
@@ -120,22 +123,60 @@ impl ExportContext<'_> {
         }
     }
 
-    /// Whether the policy lets a prefix out.
-    pub(crate) fn judge_prefix(&self, prefix: &IpNet) -> Result<(), Withheld> {
-        match self.policy.decide(self.peer.export.as_ref(), prefix) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(Withheld::Refused(refusal)),
-        }
+    /// The export policy before all routes, where it asks nothing but their prefixes.
+    pub(crate) fn judge_without_reading(&self) -> Option<RouteJudge<'a>> {
+        let is_map = matches!(self.peer.export, Some(Policy::RouteMap(_)));
+        (!is_map).then(|| self.judge_set(|| None))
     }
 
-    /// The attributes as the peer gets to see them (RFC 4271, section 5.1).
-    pub(crate) fn rewrite(&self, mut attributes: PathAttributes) -> PathAttributes {
+    /// The export policy before routes of one source, degree of preference and set of attributes, which are read only where the
+    /// policy asks for them.
+    pub(crate) fn judge_set(
+        &self,
+        read: impl FnOnce() -> Option<(ExportSource, u32, PathAttributes)>,
+    ) -> RouteJudge<'a> {
+        self.policy.judge(self.peer.export.as_ref(), |map| {
+            let Some((source, local_pref, attributes)) = read() else {
+                return Vec::new();
+            };
+            map.rules_for(&RouteFacts {
+                attributes: &attributes,
+                local_pref,
+                source: &source,
+            })
+        })
+    }
+
+    /// What lets a prefix out whose route is before that judge, or what stands against it.
+    pub(crate) fn judge_prefix(
+        &self,
+        judge: &RouteJudge<'a>,
+        prefix: &IpNet,
+    ) -> Result<Permit<'a>, Withheld> {
+        judge.decide(prefix).map_err(Withheld::Refused)
+    }
+
+    /// The attributes as the peer gets to see them (RFC 4271, section 5.1), after what a route map's rule makes of them.
+    pub(crate) fn rewrite(
+        &self,
+        mut attributes: PathAttributes,
+        local_pref: u32,
+        actions: Option<&Actions>,
+    ) -> PathAttributes {
         if self.is_internal() {
-            attributes.local_pref = Some(attributes.local_pref.unwrap_or(100));
+            attributes.local_pref = Some(local_pref);
             if self.peer.next_hop_self || attributes.next_hop.is_none() {
                 attributes.next_hop = Some(self.local_address);
             }
         } else {
+            if self.peer.remove_private_as {
+                attributes.as_path.remove(Asn::is_private);
+            }
+            if self.peer.as_override {
+                attributes
+                    .as_path
+                    .replace(self.peer.remote_asn, self.local_asn);
+            }
             let times = 1 + usize::from(self.peer.prepend);
             attributes.as_path.prepend(self.local_asn, times);
             attributes.next_hop = Some(self.local_address);
@@ -144,8 +185,18 @@ impl ExportContext<'_> {
             attributes.local_pref = None;
             attributes.originator_id = None;
             attributes.cluster_list.clear();
+            // RFC 4360, section 6: not beyond our AS.
+            attributes
+                .extended_communities
+                .retain(|it| it.is_transitive());
         }
         attributes.med = self.peer.med.or(attributes.med);
+        if let Some(actions) = actions {
+            actions.apply(&mut attributes, Some(self.local_asn));
+            if !self.is_internal() {
+                attributes.local_pref = None;
+            }
+        }
         attributes
     }
 }

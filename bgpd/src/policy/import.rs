@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{PolicyTable, Refusal, RuleName};
-use crate::wire::PathAttributes;
+use super::{Actions, ExportSource, Permit, PolicyTable, Refusal, RouteFacts, RouteJudge};
+use crate::wire::{Community, PathAttributes};
 use crate::{Asn, PeerConfig, Role};
 
 /// What the judgement depends on besides the peer's parameters.
@@ -20,15 +20,77 @@ pub(crate) struct ImportContext<'a> {
     pub(crate) local_address: IpAddr,
 }
 
-impl ImportContext<'_> {
+/// LOCAL_PREF where nobody says otherwise.
+pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// The degree of preference of what a peer teaches with this LOCAL_PREF, before any route map. What another AS is about to take away is
+/// the last that is wanted, whatever the operator prefers otherwise (RFC 8326, section 4).
+pub(crate) fn degree_of_preference(
+    configured: Option<u32>,
+    received: Option<u32>,
+    is_leaving: bool,
+    internal: bool,
+) -> u32 {
+    if is_leaving && !internal {
+        return 0;
+    }
+    configured.or(received).unwrap_or(DEFAULT_LOCAL_PREF)
+}
+
+impl<'a> ImportContext<'a> {
+    fn is_internal(&self) -> bool {
+        self.peer.remote_asn == self.local_asn
+    }
+
+    fn preference(&self, attributes: &PathAttributes) -> u32 {
+        let is_leaving = attributes
+            .communities
+            .contains(&Community::GRACEFUL_SHUTDOWN);
+        let (configured, received) = (self.peer.local_pref, attributes.local_pref);
+        degree_of_preference(configured, received, is_leaving, self.is_internal())
+    }
+
+    /// The import policy before a set of attributes, which is read only where the policy asks for it.
+    pub(crate) fn judge_set(
+        &self,
+        read: impl FnOnce() -> Option<PathAttributes>,
+    ) -> RouteJudge<'a> {
+        self.policy.judge(self.peer.import.as_ref(), |map| {
+            let Some(attributes) = read() else {
+                return Vec::new();
+            };
+            map.rules_for(&RouteFacts {
+                attributes: &attributes,
+                local_pref: self.preference(&attributes),
+                source: &ExportSource::Learned {
+                    peer: self.peer.name.clone(),
+                    role: self.peer.role,
+                    internal: self.is_internal(),
+                },
+            })
+        })
+    }
+
+    /// What a route map's rule makes of a set of attributes. LOCAL_PREF is then the degree of preference, whatever it was.
+    pub(crate) fn change(
+        &self,
+        actions: &Actions,
+        mut attributes: PathAttributes,
+    ) -> PathAttributes {
+        attributes.local_pref = Some(self.preference(&attributes));
+        let neighboring = attributes.as_path.first();
+        actions.apply(&mut attributes, neighboring);
+        attributes
+    }
+
     /// What stands against every prefix with these attributes.
     pub(crate) fn judge_attributes(&self, attributes: &PathAttributes) -> Result<(), Refusal> {
-        if attributes.as_path.contains(self.local_asn) {
+        if attributes.as_path.count(self.local_asn) > usize::from(self.peer.allow_own_as) {
             return Err(Refusal::AsLoop {
                 asn: self.local_asn,
             });
         }
-        let external = self.peer.remote_asn != self.local_asn;
+        let external = !self.is_internal();
         let first = attributes.as_path.first();
         if external && first != Some(self.peer.remote_asn) {
             return Err(Refusal::FirstAs {
@@ -51,15 +113,19 @@ impl ImportContext<'_> {
         }
     }
 
-    /// What stands against a prefix, whatever its attributes.
-    pub(crate) fn judge_prefix(&self, prefix: &IpNet) -> Result<Option<RuleName>, Refusal> {
+    /// What lets a prefix in whose attributes are before that judge, or what stands against it.
+    pub(crate) fn judge_prefix(
+        &self,
+        judge: &RouteJudge<'a>,
+        prefix: &IpNet,
+    ) -> Result<Permit<'a>, Refusal> {
         if is_martian(prefix) {
             return Err(Refusal::Martian);
         }
         if self.peer.role == Role::Cloud {
             self.judge_claim(prefix)?;
         }
-        self.policy.decide(self.peer.import.as_ref(), prefix)
+        judge.decide(prefix)
     }
 
     /// What a cloud must not claim, unless the operator allows it in so many words.

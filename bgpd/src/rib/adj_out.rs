@@ -6,14 +6,16 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::attribute_store::AttrId;
-use super::paths::PeerIndex;
 use super::prefix_table::PrefixId;
-use super::{BestPath, Rib};
-use crate::policy::{ExportContext, Withheld};
-use crate::wire::{Family, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib};
+use super::{BestPath, BestSource, Rib};
+use crate::DefaultOriginate;
+use crate::policy::{Actions, DEFAULT_LOCAL_PREF, ExportContext, RouteJudge, Withheld};
+use crate::wire::{
+    Family, Origin, PathAttributes, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib,
+};
 
 /// What has been told of one prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,6 +145,11 @@ impl AdjOut {
             .for_each(|id| self.mark(id));
     }
 
+    /// A default route of our own may have to be told, or to be taken back.
+    pub(crate) fn mark_default(&mut self, rib: &mut Rib) {
+        self.mark(rib.number_of(IpNet::V4(Ipv4Net::default())));
+    }
+
     /// Whether a prefix's number must stay.
     pub(crate) fn needs(&self, id: PrefixId) -> bool {
         self.cells
@@ -193,10 +200,12 @@ impl AdjOut {
         context: &ExportContext<'_>,
         four_octet_as: bool,
     ) -> Flushed {
-        let (rewritten, announced) = (BTreeMap::new(), BTreeMap::new());
         let mut step = Step {
-            rewritten,
-            announced,
+            plain: context.judge_without_reading(),
+            judged: BTreeMap::new(),
+            rewritten: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            default_route: None,
             four_octet_as,
         };
         let mut withdrawn = Vec::new();
@@ -220,7 +229,8 @@ impl AdjOut {
             four_octet_as,
             &mut flushed,
         );
-        for attributes in step.rewritten.into_values().flatten() {
+        let made = step.rewritten.into_values().chain([step.default_route]);
+        for attributes in made.flatten() {
             rib.attributes.release(attributes);
         }
         self.after_step(rib, context, &mut flushed);
@@ -229,21 +239,24 @@ impl AdjOut {
 
     /// Compares what is to be told of one prefix with what has been; returns it to be withdrawn, or
     /// puts it among what is announced.
-    fn one(
+    fn one<'a>(
         &mut self,
         id: PrefixId,
         rib: &mut Rib,
-        context: &ExportContext<'_>,
-        step: &mut Step,
+        context: &ExportContext<'a>,
+        step: &mut Step<'a>,
         flushed: &mut Flushed,
     ) -> Option<IpNet> {
         let cell = self.cells.get_mut(id.0 as usize)?;
         cell.queued = false;
         let old = cell.sent;
         let prefix = rib.prefix(id)?;
-        let mut new = rib
-            .best(id)
-            .and_then(|best| step.judge(&best, rib, context).ok());
+        let mut new = if originates(&prefix, rib, context) {
+            step.default_route(rib, context)
+        } else {
+            rib.best(id)
+                .and_then(|best| step.judge(&best, rib, context).ok())
+        };
         let over = |limit| self.advertised >= limit;
         if old.is_none() && new.is_some() && context.peer.max_prefixes_out.is_some_and(over) {
             new = None;
@@ -293,27 +306,66 @@ impl AdjOut {
     }
 }
 
-/// What one step has found out: each set of attributes is judged and rewritten once.
-struct Step {
-    rewritten: BTreeMap<(AttrId, Option<PeerIndex>), Option<AttrId>>,
+/// What the attributes that a prefix is told with depend on, but for the prefix.
+type Told = (AttrId, bool, BestSource);
+
+/// What one step has found out: each set of attributes is judged once, and rewritten once by each rule.
+struct Step<'a> {
+    /// Of a policy that asks nothing of attributes there is one for all.
+    plain: Option<RouteJudge<'a>>,
+    judged: BTreeMap<Told, RouteJudge<'a>>,
+    /// By the place of the rule as well, if one changes it.
+    rewritten: BTreeMap<(Told, Option<usize>), Option<AttrId>>,
     announced: BTreeMap<AttrId, Vec<IpNet>>,
+    /// The attributes of a default route of our own, with a reference, if one is told.
+    default_route: Option<AttrId>,
     four_octet_as: bool,
 }
 
-impl Step {
+/// Whether a peer is told a default route of ours, and this is it.
+pub(crate) fn originates(prefix: &IpNet, rib: &Rib, context: &ExportContext<'_>) -> bool {
+    prefix.prefix_len() == 0
+        && match context.peer.default_originate {
+            None => false,
+            Some(DefaultOriginate::Always) => true,
+            Some(DefaultOriginate::While(needed)) => {
+                rib.find(&needed).is_some_and(|id| rib.best(id).is_some())
+            }
+        }
+}
+
+impl<'a> Step<'a> {
+    /// The attributes that a default route of our own is told with.
+    fn default_route(&mut self, rib: &mut Rib, context: &ExportContext<'_>) -> Option<AttrId> {
+        let set = PathAttributes::local(Origin::Igp);
+        let set = context.rewrite(set, DEFAULT_LOCAL_PREF, None);
+        let id = rib.attributes.intern(&set);
+        self.default_route = Some(id);
+        Some(id)
+    }
+
     /// The attributes that a best path is told with.
     fn judge(
         &mut self,
         best: &BestPath,
         rib: &mut Rib,
-        context: &ExportContext<'_>,
+        context: &ExportContext<'a>,
     ) -> Result<AttrId, Withheld> {
-        context.judge_prefix(&best.prefix)?;
-        let key = (best.attributes, best.peer);
+        let told = (best.attributes, best.rewritten, best.source);
+        let judge = match &self.plain {
+            Some(plain) => plain,
+            None => self
+                .judged
+                .entry(told)
+                .or_insert_with(|| judge(best, rib, context)),
+        };
+        let actions = context.judge_prefix(judge, &best.prefix)?.actions();
+        let key = (told, actions.map(|(place, _)| place));
         let rewritten = match self.rewritten.get(&key) {
             Some(rewritten) => *rewritten,
             None => {
-                let rewritten = rewrite(best, rib, context, self.four_octet_as);
+                let actions = actions.map(|(_, actions)| actions);
+                let rewritten = rewrite(best, rib, context, actions, self.four_octet_as);
                 self.rewritten.insert(key, rewritten);
                 rewritten
             }
@@ -322,18 +374,28 @@ impl Step {
     }
 }
 
+/// Export policy before a best path.
+pub(crate) fn judge<'a>(best: &BestPath, rib: &Rib, context: &ExportContext<'a>) -> RouteJudge<'a> {
+    context.judge_set(|| {
+        let source = rib.export_source(best.source)?;
+        let set = rib.attributes.set(best.attributes)?;
+        Some((source, rib.preference(best), set))
+    })
+}
+
 /// The attributes of a path as the peer gets to see them, with a reference; `None` if it must not.
 fn rewrite(
     best: &BestPath,
     rib: &mut Rib,
     context: &ExportContext<'_>,
+    actions: Option<&Actions>,
     four_octet_as: bool,
 ) -> Option<AttrId> {
     let set = rib.attributes.set(best.attributes)?;
-    context
-        .judge_route(&rib.export_source(best.peer), &set)
-        .ok()?;
-    let id = rib.attributes.intern(&context.rewrite(set));
+    let source = rib.export_source(best.source)?;
+    context.judge_route(&source, &set).ok()?;
+    let set = context.rewrite(set, rib.preference(best), actions);
+    let id = rib.attributes.intern(&set);
     let fits = UpdateBuilder::announce(&written(rib, id, four_octet_as)).is_some();
     if !fits {
         rib.attributes.release(id);

@@ -17,6 +17,8 @@ use crate::wire::Origin;
 pub(super) struct Candidate {
     /// How a route of our own ranks among its like; `None` for a learned one.
     pub(super) local_rank: Option<u8>,
+    /// What a route map says that it weighs; higher wins.
+    pub(super) weight: u16,
     /// Degree of preference; higher wins.
     pub(super) local_pref: u32,
     /// AS_PATH's length.
@@ -47,6 +49,8 @@ pub(super) struct Candidate {
 pub enum LostBy {
     /// A route of our own is there, and comes before all that is learned.
     LocalRoute,
+    /// A route map gave it less weight.
+    Weight,
     /// Lower LOCAL_PREF.
     LocalPref,
     /// Longer AS_PATH (section 9.1.2.2 a).
@@ -77,6 +81,7 @@ impl fmt::Display for LostBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LocalRoute => "a route of our own comes first",
+            Self::Weight => "lower weight",
             Self::LocalPref => "lower local preference",
             Self::AsPathLength => "longer AS path",
             Self::Origin => "worse origin",
@@ -158,12 +163,13 @@ pub(super) fn select(candidates: &[Candidate], multipath: Multipath) -> Selectio
 /// One step: its reason, and what is smaller the better.
 type Step = (LostBy, fn(&Candidate) -> u64);
 
-/// RFC 4271, section 9.1.2.2, with local routes in front and RFC 4456's step. Interior cost (e) is
+/// RFC 4271, section 9.1.2.2, with local routes and weight in front and RFC 4456's step. Interior cost (e) is
 /// not among them: next hops are on networks that we are connected to.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     (LostBy::LocalRoute, |it| {
         it.local_rank.map_or(u64::from(u8::MAX) + 1, u64::from)
     }),
+    (LostBy::Weight, |it| u64::from(u16::MAX - it.weight)),
     (LostBy::LocalPref, |it| u64::from(u32::MAX - it.local_pref)),
     (LostBy::AsPathLength, |it| u64::from(it.hops)),
     (LostBy::Origin, |it| it.origin as u64),

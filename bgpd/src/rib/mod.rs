@@ -20,19 +20,21 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-pub(crate) use adj_out::{AdjOut, Flushed};
+pub(crate) use adj_out::{AdjOut, Flushed, judge, originates};
 pub(crate) use attribute_store::{AttrId, AttributeStore};
 pub(crate) use best_path::Multipath;
 pub use best_path::{LostBy, MultipathVerdict};
 pub use next_hop::Eligibility;
 pub(crate) use next_hop::{Reach, Resolver};
-pub(crate) use paths::PeerIndex;
+pub(crate) use paths::{Judged, PeerIndex, Rewritten};
 pub(crate) use prefix_table::PrefixId;
-pub(crate) use query::BestPath;
+pub(crate) use query::{BestPath, BestSource};
 
 use crate::event::{FibChange, FibNextHop};
+use crate::policy::{DEFAULT_LOCAL_PREF, degree_of_preference};
 use crate::wire::{Origin, PathAttributes};
 use crate::{Asn, LocalRoute, LocalSource, PeerName, Role};
+use attribute_store::DecisionKey;
 use best_path::{Candidate, select};
 use hops::{HopId, HopSets, Hops};
 use id_table::HashKey;
@@ -54,13 +56,10 @@ pub(crate) struct Teacher {
 }
 
 impl Teacher {
-    /// The degree of preference of what it teaches with this LOCAL_PREF. What another AS is about to take away is the last that is
-    /// wanted, whatever the operator prefers otherwise (RFC 8326, section 4).
-    fn preference(&self, received: Option<u32>, is_leaving: bool) -> u32 {
-        if is_leaving && !self.internal {
-            return 0;
-        }
-        self.local_pref.or(received).unwrap_or(DEFAULT_LOCAL_PREF)
+    /// The degree of preference of what it teaches with this LOCAL_PREF, which is the last word where a route map spoke it.
+    fn preference(&self, key: &DecisionKey, rewritten: bool) -> u32 {
+        let configured = self.local_pref.filter(|_| !rewritten);
+        degree_of_preference(configured, key.local_pref, key.is_leaving, self.internal)
     }
 }
 
@@ -73,9 +72,6 @@ struct Taught {
     /// Of what was received, how much is kept for its return.
     stale: u32,
 }
-
-/// LOCAL_PREF where nobody says otherwise.
-const DEFAULT_LOCAL_PREF: u32 = 100;
 
 /// The tables.
 #[derive(Debug)]
@@ -165,13 +161,14 @@ impl Rib {
         peer: PeerIndex,
         prefix: IpNet,
         attributes: AttrId,
-        accepted: bool,
+        judged: Judged,
     ) -> bool {
-        let Some(next_hop) = self.attributes.key(attributes).and_then(|key| key.next_hop) else {
+        let effective = judged.rewritten.map_or(attributes, |it| it.attributes);
+        let Some(next_hop) = self.attributes.key(effective).and_then(|key| key.next_hop) else {
             return false;
         };
         let hop = self.hop(peer, next_hop.into());
-        let flags = PathFlags::learned(accepted);
+        let flags = PathFlags::learned(judged.accepted);
         self.put(
             prefix,
             Path {
@@ -181,6 +178,7 @@ impl Rib {
                 hop,
                 next: None,
             },
+            judged.rewritten,
         )
     }
 
@@ -207,7 +205,7 @@ impl Rib {
     pub(crate) fn rejudge(
         &mut self,
         peer: PeerIndex,
-        mut accept: impl FnMut(&AttributeStore, &IpNet, AttrId) -> bool,
+        mut judge: impl FnMut(&mut AttributeStore, &IpNet, AttrId) -> Judged,
     ) {
         if self.received(peer) == 0 {
             return;
@@ -219,15 +217,49 @@ impl Rib {
             let Some((path_id, path)) = found.map(|(id, path)| (id, *path)) else {
                 continue;
             };
-            let accepted = accept(&self.attributes, &prefix, path.attributes);
-            if accepted == path.flags.is_accepted() {
+            let judged = judge(&mut self.attributes, &prefix, path.attributes);
+            let same = judged.rewritten == self.paths.rewritten(path_id);
+            if same && judged.accepted == path.flags.is_accepted() {
                 continue;
             }
-            if let Some(path) = self.paths.get_mut(path_id) {
-                path.flags = path.flags.judged(accepted);
+            if !same {
+                self.rewrite(path_id, judged.rewritten);
+                self.find_hop(path_id);
+                self.touch(id, path_id);
             }
-            self.count(peer, 0, if accepted { 1 } else { -1 });
+            let before = accepted(&path);
+            if let Some(path) = self.paths.get_mut(path_id) {
+                path.flags = path.flags.judged(judged.accepted);
+            }
+            self.count(peer, 0, i32::from(judged.accepted) - before);
             self.mark(id);
+        }
+    }
+
+    /// Takes what a route map made of a path in place of what it had made before.
+    fn rewrite(&mut self, id: paths::PathId, new: Option<Rewritten>) {
+        if let Some(new) = new {
+            self.attributes.retain(new.attributes);
+        }
+        if let Some(old) = self.paths.rewrite(id, new) {
+            self.attributes.release(old.attributes);
+        }
+    }
+
+    /// Gives a learned path the next hop that it has by now.
+    fn find_hop(&mut self, id: paths::PathId) {
+        let Some(path) = self.paths.get(id).copied() else {
+            return;
+        };
+        let rewritten = self.paths.rewritten(id);
+        let effective = rewritten.map_or(path.attributes, |it| it.attributes);
+        let Some(next_hop) = self.attributes.key(effective).and_then(|key| key.next_hop) else {
+            return;
+        };
+        let hop = self.hop(path.peer, next_hop.into());
+        self.hops.release(path.hop);
+        if let Some(path) = self.paths.get_mut(id) {
+            path.hop = hop;
         }
     }
 
@@ -275,6 +307,7 @@ impl Rib {
                 hop: HopId::NONE,
                 next: None,
             },
+            None,
         );
         self.attributes.release(attributes);
     }
@@ -363,15 +396,18 @@ impl Rib {
     fn candidates(&self, row: &Row) -> (Vec<paths::PathId>, Vec<Candidate>) {
         self.paths
             .chain(row.head)
-            .filter_map(|(id, path)| Some((id, self.candidate(path)?)))
+            .filter_map(|(id, path)| Some((id, self.candidate(id, path)?)))
             .unzip()
     }
 
-    fn candidate(&self, path: &Path) -> Option<Candidate> {
-        let key = self.attributes.key(path.attributes)?;
+    fn candidate(&self, id: paths::PathId, path: &Path) -> Option<Candidate> {
+        let rewritten = self.paths.rewritten(id);
+        let effective = rewritten.map_or(path.attributes, |it| it.attributes);
+        let key = self.attributes.key(effective)?;
         if is_local(path) {
             return Some(Candidate {
                 local_rank: Some(path.flags.source() as u8),
+                weight: 0,
                 local_pref: DEFAULT_LOCAL_PREF,
                 hops: 0,
                 origin: key.origin,
@@ -392,7 +428,8 @@ impl Rib {
         let teacher = self.teacher(path.peer)?;
         Some(Candidate {
             local_rank: None,
-            local_pref: teacher.preference(key.local_pref, key.is_leaving),
+            weight: rewritten.map_or(0, |it| it.weight),
+            local_pref: teacher.preference(key, rewritten.is_some()),
             hops: key.hops,
             origin: key.origin,
             neighbor_as: key.first_as.unwrap_or(Asn::ZERO),
@@ -458,7 +495,7 @@ impl Rib {
     }
 
     /// Puts a path in the place of the one from the same source. Returns whether there was none.
-    fn put(&mut self, prefix: IpNet, path: Path) -> bool {
+    fn put(&mut self, prefix: IpNet, path: Path, rewritten: Option<Rewritten>) -> bool {
         let id = self.prefixes.find_or_insert(prefix);
         let Some(head) = self.prefixes.row(id).map(|row| row.head) else {
             return false;
@@ -477,6 +514,7 @@ impl Rib {
                         ..path
                     };
                 }
+                self.rewrite(path_id, rewritten);
                 self.drop_references(&old);
                 self.uncount_stale(&old);
                 self.touch(id, path_id);
@@ -484,6 +522,9 @@ impl Rib {
             }
             None => {
                 let added = self.paths.add(Path { next: head, ..path });
+                if let Some(path_id) = added {
+                    self.rewrite(path_id, rewritten);
+                }
                 if let Some(row) = self.prefixes.row_mut(id) {
                     row.head = added;
                 }
@@ -517,6 +558,7 @@ impl Rib {
                 }
             }
         }
+        self.rewrite(path_id, None);
         if let Some(path) = self.paths.remove(path_id) {
             self.drop_references(&path);
             self.count(path.peer, -1, -accepted(&path));

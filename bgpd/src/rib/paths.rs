@@ -98,11 +98,31 @@ impl PathFlags {
     }
 }
 
+/// What a route map made of a path as it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// The attributes that it takes part with.
+    pub(crate) attributes: AttrId,
+    /// Its weight.
+    pub(crate) weight: u16,
+}
+
+/// What import policy says of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// It takes part.
+    pub(crate) accepted: bool,
+    /// With other attributes than it was received with.
+    pub(crate) rewritten: Option<Rewritten>,
+}
+
 /// All paths.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     slots: Vec<Option<Path>>,
     free: Vec<PathId>,
+    /// By path, and only as long as the last one that a route map changed: without route maps there is nothing here.
+    rewritten: Vec<Option<Rewritten>>,
 }
 
 impl Paths {
@@ -129,6 +149,21 @@ impl Paths {
         Some(id)
     }
 
+    /// What a route map made of a path.
+    pub(super) fn rewritten(&self, id: PathId) -> Option<Rewritten> {
+        self.rewritten.get(id.slot()).copied().flatten()
+    }
+
+    /// Keeps what a route map made of a path; returns what it had made before.
+    pub(super) fn rewrite(&mut self, id: PathId, new: Option<Rewritten>) -> Option<Rewritten> {
+        let slot = id.slot();
+        if new.is_some() && self.rewritten.len() <= slot {
+            self.rewritten.resize(slot + 1, None);
+        }
+        std::mem::replace(self.rewritten.get_mut(slot)?, new)
+    }
+
+    /// Takes a path out. What a route map made of it must have been taken away before.
     pub(super) fn remove(&mut self, id: PathId) -> Option<Path> {
         let path = self.slots.get_mut(id.slot())?.take()?;
         self.free.push(id);

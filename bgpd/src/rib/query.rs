@@ -8,8 +8,9 @@ use super::hops::HopId;
 use super::next_hop::{Eligibility, Reach};
 use super::paths::{Path, PathId, PeerIndex};
 use super::prefix_table::PrefixId;
-use super::{DEFAULT_LOCAL_PREF, Rib, Teacher, is_local};
-use crate::policy::{ExportSource, Refusal};
+use super::{Rib, is_local};
+use crate::LocalSource;
+use crate::policy::{DEFAULT_LOCAL_PREF, ExportSource, Refusal, Verdict};
 use crate::view::{PathSource, PathView, RouteView};
 use crate::wire::PathAttributes;
 
@@ -18,8 +19,18 @@ use crate::wire::PathAttributes;
 pub(crate) struct BestPath {
     pub(crate) prefix: IpNet,
     pub(crate) attributes: AttrId,
-    /// Who taught it; `None` for a route of our own.
-    pub(crate) peer: Option<PeerIndex>,
+    /// They are what a route map made.
+    pub(crate) rewritten: bool,
+    pub(crate) source: BestSource,
+}
+
+/// Where a best path comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum BestSource {
+    /// It is a route of our own.
+    Own(LocalSource),
+    /// This peer taught it.
+    Peer(PeerIndex),
 }
 
 impl Rib {
@@ -68,38 +79,70 @@ impl Rib {
         self.prefixes.key(id)
     }
 
+    /// The number of a prefix, which it gets if it has none. Somebody has to need it, or it goes again.
+    pub(super) fn number_of(&mut self, prefix: IpNet) -> PrefixId {
+        let id = self.prefixes.find_or_insert(prefix);
+        if let Some(row) = self.prefixes.row_mut(id)
+            && row.head.is_none()
+            && !std::mem::replace(&mut row.listed_empty, true)
+        {
+            self.empty.push(id);
+        }
+        id
+    }
+
     pub(crate) fn find(&self, prefix: &IpNet) -> Option<PrefixId> {
         self.prefixes.find(prefix)
     }
 
     /// What there is to tell of a prefix: its best path, unless nobody is to be told of it.
     pub(crate) fn best(&self, id: PrefixId) -> Option<BestPath> {
-        let path = self.paths.get(self.prefixes.row(id)?.best?)?;
+        let path_id = self.prefixes.row(id)?.best?;
+        let path = self.paths.get(path_id)?;
         if path.flags.is_hidden() {
             return None;
         }
+        let rewritten = self.paths.rewritten(path_id);
         Some(BestPath {
             prefix: self.prefixes.key(id)?,
-            attributes: path.attributes,
-            peer: (!is_local(path)).then_some(path.peer),
+            attributes: rewritten.map_or(path.attributes, |it| it.attributes),
+            rewritten: rewritten.is_some(),
+            source: if is_local(path) {
+                BestSource::Own(path.flags.source())
+            } else {
+                BestSource::Peer(path.peer)
+            },
         })
     }
 
-    /// The source of a path, for the export rules.
-    pub(crate) fn export_source(&self, peer: Option<PeerIndex>) -> ExportSource {
-        match peer.and_then(|peer| self.teacher(peer)) {
-            None => ExportSource::Local,
-            Some(Teacher {
-                name,
-                role,
-                internal,
-                ..
-            }) => ExportSource::Learned {
-                peer: name.clone(),
-                role: *role,
-                internal: *internal,
-            },
+    /// The degree of preference that a best path won with.
+    pub(crate) fn preference(&self, best: &BestPath) -> u32 {
+        match best.source {
+            BestSource::Own(_) => DEFAULT_LOCAL_PREF,
+            BestSource::Peer(peer) => self.local_pref(peer, best.attributes, best.rewritten),
         }
+    }
+
+    /// The degree of preference that a peer's path takes part with.
+    fn local_pref(&self, peer: PeerIndex, attributes: AttrId, rewritten: bool) -> u32 {
+        match (self.teacher(peer), self.attributes.key(attributes)) {
+            (Some(teacher), Some(key)) => teacher.preference(key, rewritten),
+            _ => DEFAULT_LOCAL_PREF,
+        }
+    }
+
+    /// The source of a best path, for the export rules; `None` if its peer is gone.
+    pub(crate) fn export_source(&self, source: BestSource) -> Option<ExportSource> {
+        let peer = match source {
+            BestSource::Own(source) => return Some(ExportSource::Local { source }),
+            BestSource::Peer(peer) => peer,
+        };
+        let teacher = self.teacher(peer)?;
+        Some(ExportSource::Learned {
+            peer: teacher.name.clone(),
+            role: teacher.role,
+            internal: teacher.internal,
+        })
     }
 
     /// Everything that a peer taught, in the order of prefixes.
@@ -140,11 +183,11 @@ impl Rib {
         self.paths.chain(head).any(|(_, path)| path.peer == peer)
     }
 
-    /// All about one prefix. `refusal` says why a path of a peer is refused.
+    /// All about one prefix. `verdict` says what import policy finds of a path of a peer.
     pub(crate) fn route_view(
         &self,
         id: PrefixId,
-        refusal: impl Fn(PeerIndex, &IpNet, &PathAttributes) -> Option<Refusal>,
+        verdict: impl Fn(PeerIndex, &IpNet, &PathAttributes) -> Option<Verdict>,
     ) -> Option<RouteView> {
         let row = self.prefixes.row(id)?;
         let prefix = self.prefixes.key(id)?;
@@ -155,8 +198,8 @@ impl Rib {
             .paths
             .chain(row.head)
             .filter_map(|(id, path)| {
-                let refusal = |set: &PathAttributes| refusal(path.peer, &prefix, set);
-                self.path_view(path, place(id), &selection, refusal)
+                let verdict = |set: &PathAttributes| verdict(path.peer, &prefix, set);
+                self.path_view(id, path, place(id), &selection, verdict)
             })
             .collect();
         // The best one, then what it shares with, then by how far the others came.
@@ -178,29 +221,36 @@ impl Rib {
 
     fn path_view(
         &self,
+        id: PathId,
         path: &Path,
         place: Option<usize>,
         selection: &Selection,
-        refusal: impl Fn(&PathAttributes) -> Option<Refusal>,
+        verdict: impl Fn(&PathAttributes) -> Option<Verdict>,
     ) -> Option<PathView> {
-        let attributes = self.attributes.set(path.attributes)?;
+        let received = self.attributes.set(path.attributes)?;
+        let rewritten = self.paths.rewritten(id);
+        let effective = rewritten.map_or(path.attributes, |it| it.attributes);
+        let (rule, refusal) = match verdict(&received) {
+            Some(Verdict::Accepted(rule)) => (rule, None),
+            Some(Verdict::Refused(refusal)) => (None, Some(refusal)),
+            None => (None, None),
+        };
         let eligibility = match place {
             Some(_) => Eligibility::Eligible,
-            None => self.why_not_eligible(path.hop, refusal(&attributes)),
+            None => self.why_not_eligible(path.hop, refusal),
         };
         let teacher = self.teacher(path.peer);
-        let is_leaving = self.attributes.key(path.attributes)?.is_leaving;
-        let local_pref = teacher.map_or(DEFAULT_LOCAL_PREF, |it| {
-            it.preference(attributes.local_pref, is_leaving)
-        });
         let source = match teacher {
             Some(teacher) => PathSource::Peer(teacher.name.clone()),
             None => PathSource::Local(path.flags.source()),
         };
         Some(PathView {
             source,
-            attributes,
-            local_pref,
+            attributes: self.attributes.set(effective)?,
+            received: rewritten.map(|_| received),
+            rule,
+            local_pref: self.local_pref(path.peer, effective, rewritten.is_some()),
+            weight: rewritten.map_or(0, |it| it.weight),
             stale: path.flags.is_stale(),
             eligibility,
             best: place.is_some() && place == selection.best,

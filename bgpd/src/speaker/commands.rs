@@ -7,7 +7,7 @@ use super::peer::Peer;
 use super::{Speaker, multipath};
 use crate::config::EffectKind;
 use crate::event::{Event, StaleEnd};
-use crate::policy::{PolicyTable, PrefixList};
+use crate::policy::{Policies, PolicyTable};
 use crate::rib::PeerIndex;
 use crate::session::Session;
 use crate::wire::{Family, Notification};
@@ -51,7 +51,7 @@ impl Speaker {
                     session.ask_refresh(turn, family)
                 });
             }
-            Command::SetPolicy(lists) => self.set_policy(lists),
+            Command::SetPolicy(policies) => self.set_policy(policies),
             Command::SetLocalRoutes(routes) => self.set_local_routes(routes),
             Command::SetNextHop { address, interface } => {
                 if self.rib.resolver.set_next_hop(address, interface) {
@@ -181,8 +181,8 @@ impl Speaker {
         Ok(())
     }
 
-    fn set_policy(&mut self, lists: Vec<PrefixList>) {
-        let policy = PolicyTable::new(lists);
+    fn set_policy(&mut self, policies: Policies) {
+        let policy = PolicyTable::new(policies);
         if policy == self.policy {
             return;
         }

@@ -1,6 +1,7 @@
 //! All peers, the tables, and the calls that drive them.
 
 mod commands;
+mod judge;
 mod peer;
 mod refresh;
 mod restart;

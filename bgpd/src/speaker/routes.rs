@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::Speaker;
+use super::judge::JudgedSet;
 use super::peer::export_context;
-use crate::OverLimit;
 use crate::error::SessionError;
 use crate::event::{Agreed, Event, StaleEnd};
-use crate::policy::{ImportContext, Refusal};
+use crate::policy::Refusal;
 use crate::rib::{AttrId, PeerIndex};
 use crate::wire::{Treatment, UpdateFault, UpdateFrame};
+use crate::{DefaultOriginate, OverLimit};
 
 /// How many faults in UPDATEs are told on one session: a peer that sends nothing else must not fill the log.
 const MOST_FAULTS_TOLD: usize = 10;
@@ -31,6 +32,9 @@ impl Speaker {
             peer.end_of_rib_received = false;
             peer.heard = Some(now);
             peer.adj_out.begin(rib, agreed.enhanced_route_refresh);
+            if peer.config.default_originate.is_some() {
+                peer.adj_out.mark_default(rib);
+            }
             peer.adj_out.hold_end_of_rib(is_held);
         }
     }
@@ -161,16 +165,17 @@ impl Speaker {
                 good
             }
         };
+        let mut set = JudgedSet::new(import, &self.rib.attributes, id, good);
         for prefix in prefixes {
-            let verdict = import.judge_prefix(prefix);
-            self.rib
-                .announce(index, *prefix, id, good && verdict.is_ok());
-            if let Err(refusal) = verdict
+            let (judged, refusal) = set.judge(&mut self.rib.attributes, prefix);
+            self.rib.announce(index, *prefix, id, judged);
+            if let Some(refusal) = refusal
                 && !peer.refusals_told.contains(refusal.kind())
             {
                 refused.push((*prefix, refusal));
             }
         }
+        set.release(&mut self.rib.attributes);
         for (prefix, refusal) in refused {
             if peer.refusals_told.insert(refusal.kind()) {
                 let peer = peer.config.name.clone();
@@ -258,15 +263,18 @@ impl Speaker {
         let Some(import) = peer.import(&self.config, &self.policy) else {
             return;
         };
-        let mut good = BTreeMap::new();
+        let mut sets = BTreeMap::new();
         self.rib.rejudge(index, |attributes, prefix, id| {
-            let judge = || {
-                attributes
-                    .set(id)
-                    .is_some_and(|set| import.judge_attributes(&set).is_ok())
-            };
-            *good.entry(id).or_insert_with(judge) && import.judge_prefix(prefix).is_ok()
+            let set = sets.entry(id).or_insert_with(|| {
+                let set = attributes.set(id);
+                let good = set.is_some_and(|set| import.judge_attributes(&set).is_ok());
+                JudgedSet::new(import, attributes, id, good)
+            });
+            set.judge(attributes, prefix).0
         });
+        for set in sets.into_values() {
+            set.release(&mut self.rib.attributes);
+        }
     }
 
     /// The rules for telling are others, for every peer.
@@ -278,6 +286,9 @@ impl Speaker {
             .filter(|it| it.session.agreed().is_some())
         {
             peer.adj_out.mark_all(&self.rib);
+            if peer.config.default_originate.is_some() {
+                peer.adj_out.mark_default(&mut self.rib);
+            }
         }
     }
 
@@ -295,6 +306,14 @@ impl Speaker {
             .filter(|it| it.session.agreed().is_some())
         {
             changed.iter().for_each(|id| peer.adj_out.mark(*id));
+            if let Some(DefaultOriginate::While(needed)) = peer.config.default_originate
+                && self
+                    .rib
+                    .find(&needed)
+                    .is_some_and(|id| changed.contains(&id))
+            {
+                peer.adj_out.mark_default(&mut self.rib);
+            }
         }
     }
 
@@ -341,16 +360,4 @@ impl Speaker {
             session.send_updates(turn, flushed);
         });
     }
-}
-
-/// Why a route is refused; attributes first, as they stand against all their prefixes.
-pub(super) fn refusal(
-    import: &ImportContext<'_>,
-    prefix: &IpNet,
-    set: &crate::wire::PathAttributes,
-) -> Option<Refusal> {
-    import
-        .judge_attributes(set)
-        .err()
-        .or_else(|| import.judge_prefix(prefix).err())
 }

@@ -6,11 +6,11 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use super::Speaker;
+use super::judge::verdict;
 use super::peer::Peer;
-use super::routes::refusal;
 use crate::PeerName;
 use crate::policy::{Verdict, Withheld};
-use crate::rib::{PeerIndex, PrefixId};
+use crate::rib::{PeerIndex, PrefixId, judge, originates};
 use crate::view::{
     AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
     Summary,
@@ -133,7 +133,7 @@ impl Speaker {
             let Some(set) = self.rib.attributes.set(id) else {
                 continue;
             };
-            if let Some(refusal) = refusal(&import, &prefix, &set) {
+            if let Verdict::Refused(refusal) = verdict(&import, &prefix, &set) {
                 *refused.entry(refusal.kind()).or_default() += 1;
             }
         }
@@ -163,11 +163,8 @@ impl Speaker {
             .take(filter.limit.unwrap_or(usize::MAX))
             .filter_map(|(_, id)| {
                 self.rib.route_view(id, |peer, prefix, set| {
-                    refusal(
-                        &self.peer(peer)?.import(&self.config, &self.policy)?,
-                        prefix,
-                        set,
-                    )
+                    let import = self.peer(peer)?.import(&self.config, &self.policy)?;
+                    Some(verdict(&import, prefix, set))
                 })
             })
             .collect()
@@ -182,17 +179,10 @@ impl Speaker {
         };
         let route = |(prefix, id)| {
             let attributes = self.rib.attributes.set(id)?;
-            let verdict = match import.judge_attributes(&attributes) {
-                Err(refusal) => Verdict::Refused(refusal),
-                Ok(()) => match import.judge_prefix(&prefix) {
-                    Ok(rule) => Verdict::Accepted(rule),
-                    Err(refusal) => Verdict::Refused(refusal),
-                },
-            };
             Some(ReceivedRoute {
                 prefix,
+                verdict: verdict(&import, &prefix, &attributes),
                 attributes,
-                verdict,
             })
         };
         Some(
@@ -233,18 +223,24 @@ impl Speaker {
         if peer.adj_out.is_queued(id) {
             return Some(ExportVerdict::Pending);
         }
-        if peer.adj_out.sent(id).is_some() {
-            return Some(ExportVerdict::Advertised);
+        if peer.adj_out.sent(id).is_some() && originates(prefix, &self.rib, &context) {
+            return Some(ExportVerdict::Originated);
         }
         let Some(best) = self.rib.best(id) else {
             return Some(ExportVerdict::NoRoute);
         };
         let set = self.rib.attributes.set(best.attributes)?;
-        let source = self.rib.export_source(best.peer);
+        let source = self.rib.export_source(best.source)?;
+        let judge = judge(&best, &self.rib, &context);
         let judged = context.judge_route(&source, &set);
-        let withheld = match judged.and_then(|()| context.judge_prefix(prefix)) {
+        let judged = judged.and_then(|()| context.judge_prefix(&judge, prefix));
+        let withheld = match judged {
+            Ok(permit) if peer.adj_out.sent(id).is_some() => {
+                let rule = permit.name();
+                return Some(ExportVerdict::Advertised { rule });
+            }
             Err(withheld) => withheld,
-            Ok(()) => match peer.config.max_prefixes_out {
+            Ok(_) => match peer.config.max_prefixes_out {
                 Some(limit) if peer.adj_out.advertised() >= limit => Withheld::Limit { limit },
                 _ => Withheld::TooLong,
             },

@@ -85,6 +85,28 @@ impl AsPath {
         self.asns().any(|it| it == asn)
     }
 
+    /// How often the number occurs.
+    #[must_use]
+    pub fn count(&self, asn: Asn) -> usize {
+        self.asns().filter(|it| *it == asn).count()
+    }
+
+    /// Takes all numbers out that `goes` holds for.
+    pub fn remove(&mut self, goes: impl Fn(Asn) -> bool) {
+        for segment in &mut self.0 {
+            segment.asns.retain(|asn| !goes(*asn));
+        }
+        self.0.retain(|segment| !segment.asns.is_empty());
+    }
+
+    /// Puts one number in the place of another, everywhere.
+    pub fn replace(&mut self, old: Asn, new: Asn) {
+        let asns = self.0.iter_mut().flat_map(|segment| &mut segment.asns);
+        for asn in asns.filter(|asn| **asn == old) {
+            *asn = new;
+        }
+    }
+
     /// Puts our AS in front, `times` times (RFC 4271, section 5.1.2).
     pub fn prepend(&mut self, asn: Asn, times: usize) {
         for _ in 0..times {

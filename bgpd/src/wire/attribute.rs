@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use serde::{Serialize, Serializer};
 
 use super::as_path::{AsPath, SegmentKind};
+use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use crate::Asn;
 
 /// The type code of an attribute (RFC 4271, section 5, and the IANA registry).
@@ -105,39 +106,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A community (RFC 1997).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Community(pub u32);
-
-impl Community {
-    /// Soon to be withdrawn, so that others are to be used where there are any (RFC 8326).
-    pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
-    /// Not to another AS.
-    pub const NO_EXPORT: Self = Self(0xffff_ff01);
-    /// Not to anybody.
-    pub const NO_ADVERTISE: Self = Self(0xffff_ff02);
-    /// Not to another AS, member ASes of a confederation included.
-    pub const NO_EXPORT_SUBCONFED: Self = Self(0xffff_ff03);
-}
-
-impl fmt::Display for Community {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::GRACEFUL_SHUTDOWN => f.write_str("graceful-shutdown"),
-            Self::NO_EXPORT => f.write_str("no-export"),
-            Self::NO_ADVERTISE => f.write_str("no-advertise"),
-            Self::NO_EXPORT_SUBCONFED => f.write_str("no-export-subconfed"),
-            Self(value) => write!(f, "{}:{}", value >> 16, value & 0xffff),
-        }
-    }
-}
-
-impl Serialize for Community {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Who aggregated a route (RFC 4271, section 5.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Aggregator {
@@ -180,9 +148,9 @@ pub struct PathAttributes {
     /// CLUSTER_LIST (RFC 4456); only inside one AS.
     pub cluster_list: Vec<Ipv4Addr>,
     /// EXTENDED_COMMUNITIES (RFC 4360).
-    pub extended_communities: Vec<[u8; 8]>,
+    pub extended_communities: Vec<ExtendedCommunity>,
     /// LARGE_COMMUNITIES (RFC 8092).
-    pub large_communities: Vec<[u32; 3]>,
+    pub large_communities: Vec<LargeCommunity>,
     /// Others, by code.
     pub unknown: Vec<UnknownAttribute>,
 }
@@ -272,7 +240,7 @@ impl PathAttributes {
             OPTIONAL | TRANSITIVE,
             Code::EXTENDED_COMMUNITIES,
             extended,
-            |it| *it,
+            |it| it.0,
         );
         if !four_octets {
             self.emit_as4(out);
@@ -288,7 +256,7 @@ impl PathAttributes {
             OPTIONAL | TRANSITIVE,
             Code::LARGE_COMMUNITIES,
             large,
-            |[a, b, c]| {
+            |LargeCommunity([a, b, c])| {
                 let mut octets = [0; 12];
                 let numbers = [a, b, c]
                     .into_iter()

@@ -7,8 +7,9 @@ use ipnet::IpNet;
 
 use super::as_path::{AsPath, SegmentKind};
 use super::attribute::{
-    Aggregator, AttributeCode as Code, Community, Origin, PathAttributes, UnknownAttribute, flag,
+    Aggregator, AttributeCode as Code, Origin, PathAttributes, UnknownAttribute, flag,
 };
+use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::fault::{Problem, Treatment, UpdateFault};
 use super::reader::Reader;
 use super::update::UpdateContext;
@@ -268,10 +269,17 @@ impl AttributesParser {
             Code::CLUSTER_LIST => set.cluster_list = raw.items::<4, _>(Ipv4Addr::from)?,
             Code::MP_REACH_NLRI => self.mp_reach(raw)?,
             Code::MP_UNREACH_NLRI => self.mp_unreach(raw)?,
-            Code::EXTENDED_COMMUNITIES => set.extended_communities = raw.items(|octets| octets)?,
+            Code::EXTENDED_COMMUNITIES => {
+                set.extended_communities = raw.items(ExtendedCommunity)?
+            }
             Code::AS4_PATH => self.collected.as4_path = Some(as4_path(raw)?),
             Code::AS4_AGGREGATOR => self.collected.as4_aggregator = Some(aggregator(raw, true)?),
-            Code::LARGE_COMMUNITIES => set.large_communities = raw.items(large_community)?,
+            Code::LARGE_COMMUNITIES => {
+                // RFC 8092, section 5: a value that is there twice counts once.
+                let mut seen = std::collections::BTreeSet::new();
+                set.large_communities = raw.items(large_community)?;
+                set.large_communities.retain(|it| seen.insert(*it));
+            }
             code if raw.flags & flag::OPTIONAL == 0 => {
                 debug_assert!(expected_flags(code).is_none());
                 return Err(Problem::UnrecognizedWellKnown);
@@ -446,9 +454,9 @@ fn aggregator(raw: &Raw<'_>, four_octets: bool) -> Result<Aggregator, Problem> {
     })
 }
 
-fn large_community(octets: [u8; 12]) -> [u32; 3] {
+fn large_community(octets: [u8; 12]) -> LargeCommunity {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = octets;
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_be_bytes)
+    LargeCommunity([[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_be_bytes))
 }
 
 /// An address that a host can have (RFC 4271, section 6.3): not of this network, not a loopback, not

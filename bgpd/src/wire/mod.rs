@@ -8,6 +8,7 @@ pub mod as_path;
 pub mod attribute;
 mod attributes_parser;
 pub mod capability;
+pub mod community;
 pub mod fault;
 pub mod header;
 pub mod nlri;
@@ -18,10 +19,9 @@ pub mod refresh;
 pub mod update;
 
 pub use as_path::{AsPath, Segment, SegmentKind};
-pub use attribute::{
-    Aggregator, AttributeCode, Community, Origin, PathAttributes, UnknownAttribute,
-};
+pub use attribute::{Aggregator, AttributeCode, Origin, PathAttributes, UnknownAttribute};
 pub use capability::{Capabilities, Capability, MAX_RESTART_TIME, RestartCapability};
+pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use fault::{Problem, Treatment, UpdateFault};
 pub use header::{Framer, HeaderError, MAX_MESSAGE, MessageKind, RawMessage};
 pub use notification::Notification;

@@ -7,6 +7,7 @@
 )]
 
 mod bfd;
+mod policy;
 mod restart;
 mod routes;
 mod sessions;

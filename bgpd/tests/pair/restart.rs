@@ -295,14 +295,17 @@ fn a_policy_edit_acts_on_routes_whose_peer_is_away() {
     listed.import = list("in");
     let (mut world, a, b) = pair(1);
     let both = permit("in", &["10.1.0.0/16", "10.2.0.0/16"]);
-    world.command(a, Command::SetPolicy(vec![both]));
+    world.command(a, Command::SetPolicy(vec![both].into()));
     world.command(a, add(listed));
     world.command(b, add(graceful(peer_a())));
     world.command(b, announce(&["10.1.0.0/16", "10.2.0.0/16"]));
     world.run(5 * SECOND);
     world.restart(b, config_b(), true, None);
     world.run(SECOND);
-    world.command(a, Command::SetPolicy(vec![permit("in", &["10.1.0.0/16"])]));
+    world.command(
+        a,
+        Command::SetPolicy(vec![permit("in", &["10.1.0.0/16"])].into()),
+    );
     assert_eq!(world.carriers(a, "10.1.0.0/16"), ["b"]);
     assert!(world.carriers(a, "10.2.0.0/16").is_empty());
     assert_eq!(stale(&world, a, "b"), 2);

@@ -134,7 +134,7 @@ fn exactly_the_permitted_prefixes_leave_and_an_edit_acts_without_a_reset() {
     config.export = list("to-cloud");
     world.command(
         a,
-        Command::SetPolicy(vec![permit("to-cloud", &["192.168.2.0/24"])]),
+        Command::SetPolicy(vec![permit("to-cloud", &["192.168.2.0/24"])].into()),
     );
     let connected = |prefix: &str| LocalRoute {
         prefix: net(prefix),
@@ -150,12 +150,12 @@ fn exactly_the_permitted_prefixes_leave_and_an_edit_acts_without_a_reset() {
     assert_eq!(world.received(b, "a"), ["192.168.2.0/24"]);
     assert_eq!(world.advertised(a, "b"), ["192.168.2.0/24"]);
     let both = permit("to-cloud", &["192.168.2.0/24", "172.24.0.0/24"]);
-    world.command(a, Command::SetPolicy(vec![both]));
+    world.command(a, Command::SetPolicy(vec![both].into()));
     world.run(SECOND);
     assert_eq!(world.received(b, "a"), ["172.24.0.0/24", "192.168.2.0/24"]);
     world.command(
         a,
-        Command::SetPolicy(vec![permit("to-cloud", &["172.24.0.0/24"])]),
+        Command::SetPolicy(vec![permit("to-cloud", &["172.24.0.0/24"])].into()),
     );
     world.run(SECOND);
     assert_eq!(world.received(b, "a"), ["172.24.0.0/24"]);
@@ -173,7 +173,7 @@ fn an_import_edit_judges_what_was_kept_and_each_verdict_names_its_rule() {
     assert!(!world.carriers(a, "10.0.1.0/24").is_empty());
     world.command(
         a,
-        Command::SetPolicy(vec![permit("from", &["10.0.2.0/24"])]),
+        Command::SetPolicy(vec![permit("from", &["10.0.2.0/24"])].into()),
     );
     let mut config = peer_b();
     config.import = list("from");
@@ -183,10 +183,7 @@ fn an_import_edit_judges_what_was_kept_and_each_verdict_names_its_rule() {
     assert_eq!(world.carriers(a, "10.0.2.0/24"), ["b"]);
     assert_eq!(world.octets_sent, sent, "nothing was asked of the peer");
     let received = world.speaker(a).received("b").unwrap();
-    let rule = |seq| RuleName {
-        list: "from".into(),
-        seq,
-    };
+    let rule = |seq| RuleName::prefix_list("from", seq);
     assert_eq!(
         received[0].verdict,
         Verdict::Refused(Refusal::PrefixList(rule(None)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::{Asn, Policy, Role, UpdateSource, duration_text};
+use crate::model::{Asn, DefaultOriginate, Policy, Role, UpdateSource, duration_text};
 use crate::profile::Timers;
 use crate::read::{At, RawBgp, RawNeighbor, RawSite, RawTunnel, is_host};
 use crate::suggest;
@@ -380,6 +380,17 @@ fn session(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, report: &mut Repo
     }) = &neighbor.source
     {
         super::tunnel::interface_name(interface, span.clone(), report);
+    }
+    if let Some(originate) = &neighbor.default_originate
+        && originate.value != DefaultOriginate::Never
+        && neighbor.role() == Role::Cloud
+    {
+        let message = format!("neighbor {name}: a cloud is not told a default route");
+        drop(
+            report
+                .error(Code::ExportAllToCloud, originate.span.clone(), message)
+                .help("leave default-originate out; if the cloud is to reach the internet through this site, permit 0.0.0.0/0 in its list"),
+        );
     }
     if let Some(At {
         value: Policy::All,

@@ -7,6 +7,9 @@ mod bgp;
 mod firewall;
 mod plane;
 mod policy;
+mod role;
+mod route;
+mod route_map;
 mod suite;
 mod tunnel;
 
@@ -23,9 +26,12 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
         suite::check(tunnel, report);
     }
     plane::check(raw, report);
+    role::check(raw, report);
     suite::check_secrets(raw, secrets, report);
     bgp::check(raw, report);
     policy::check(raw, report);
+    route_map::check(raw, report);
+    route::check(raw, report);
     firewall::check(raw, report);
 }
 

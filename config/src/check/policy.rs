@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::bgp::tunnel_of;
+use super::route_map::lists_of;
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{Policy, PrefixAction, PrefixList, Role};
@@ -22,7 +23,12 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         .as_ref()
         .map(|bgp| bgp.neighbors.as_slice())
         .unwrap_or_default();
-    let mut used = BTreeSet::new();
+    let mut used: BTreeSet<&str> = raw
+        .maps
+        .iter()
+        .flat_map(lists_of)
+        .map(|name| name.value.as_str())
+        .collect();
     for neighbor in neighbors {
         for policy in [&neighbor.import, &neighbor.export].into_iter().flatten() {
             if let Policy::PrefixList(name) = &policy.value {
@@ -41,7 +47,7 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         .filter(|list| !used.contains(list.name.as_str()))
     {
         let message = format!("the prefix list {} is never used", list.name);
-        let help = "name it as a neighbor's import or export, or remove it";
+        let help = "name it as a neighbor's import or export or in a route map, or remove it";
         drop(
             report
                 .warning(Code::UnusedPrefixList, list.at.clone(), message)
@@ -85,20 +91,41 @@ fn rules(list: &RawList, report: &mut Report<'_>) {
 }
 
 fn unknown(name: &str, policy: &At<Policy>, raw: &RawSite, report: &mut Report<'_>) {
-    if raw.lists.iter().any(|list| list.name == name) {
+    let lists = raw.lists.iter().map(|list| list.name.as_str());
+    let maps = raw.maps.iter().map(|map| map.name.as_str());
+    let names = lists.chain(maps);
+    if names.clone().any(|known| known == name) {
         return;
     }
-    let message = format!("there is no prefix list \"{name}\"");
+    let what = if raw.maps.is_empty() {
+        "prefix list"
+    } else {
+        "prefix list or route map"
+    };
+    let message = format!("there is no {what} \"{name}\"");
     let draft = report.error(Code::UnknownPrefixList, policy.span.clone(), message);
-    let names = raw
-        .lists
-        .iter()
-        .map(|list| list.name.as_str())
-        .chain(["all", "none"]);
+    let names = names.chain(["all", "none"]);
     match suggest::nearest(name, names) {
         Some(near) => drop(draft.help(format!("did you mean \"{near}\"?"))),
         None => drop(draft.help(format!(
             "add {name} = [{{ permit = \"…\" }}] under [prefix-list]"
+        ))),
+    }
+}
+
+/// A list that a route map names.
+pub(super) fn known_list(name: &At<String>, raw: &RawSite, report: &mut Report<'_>) {
+    let names = raw.lists.iter().map(|list| list.name.as_str());
+    if names.clone().any(|known| known == name.value) {
+        return;
+    }
+    let message = format!("there is no prefix list \"{}\"", name.value);
+    let draft = report.error(Code::UnknownPrefixList, name.span.clone(), message);
+    match suggest::nearest(&name.value, names) {
+        Some(near) => drop(draft.help(format!("did you mean \"{near}\"?"))),
+        None => drop(draft.help(format!(
+            "add {} = [{{ permit = \"…\" }}] under [prefix-list]",
+            name.value
         ))),
     }
 }
@@ -215,10 +242,23 @@ fn exported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
     let Some(tunnel) = tunnel_of(neighbor, raw) else {
         return;
     };
-    let (Some(cap), Some((raw_list, list))) = (
-        tunnel.facts().prefix_cap,
-        list_of(neighbor.export.as_ref(), raw),
-    ) else {
+    let Some(cap) = tunnel.facts().prefix_cap else {
+        return;
+    };
+    if let Some(most) = neighbor
+        .max_prefixes_out
+        .as_ref()
+        .filter(|it| it.value > cap)
+    {
+        let message = format!(
+            "neighbor {}: up to {} prefixes, and {} bears {cap}",
+            neighbor.name,
+            most.value,
+            tunnel.facts().peer
+        );
+        drop(report.warning(Code::ExportTooWide, most.span.clone(), message));
+    }
+    let Some((raw_list, list)) = list_of(neighbor.export.as_ref(), raw) else {
         return;
     };
     let most: u64 = list

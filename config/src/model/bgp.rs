@@ -87,7 +87,7 @@ pub struct Neighbor {
     /// Wait for it to connect, never dial.
     pub passive: bool,
     /// Keep the session down.
-    pub shutdown: bool,
+    pub shutdown: Shutdown,
     /// The hold time that we offer; zero is none.
     #[serde(serialize_with = "serialize_duration")]
     pub hold_time: Duration,
@@ -119,8 +119,18 @@ pub struct Neighbor {
     /// The pause before it is tried again, where it is.
     #[serde(serialize_with = "serialize_duration")]
     pub max_prefixes_pause: Duration,
-    /// How many prefixes it bears, where the profile knows it.
+    /// How many prefixes it is told at most, where the file or the profile says it.
     pub max_prefixes_out: Option<u32>,
+    /// How often our AS may stand in a path that it teaches us.
+    pub allow_own_as: u8,
+    /// Put our AS in the place of its own in what it is told.
+    pub as_override: bool,
+    /// Take private AS numbers out of the paths that it is told.
+    pub remove_private_as: bool,
+    /// Tell it a default route of our own.
+    pub default_originate: DefaultOriginate,
+    /// Inside our AS, name ourselves as the next hop of what others taught us.
+    pub next_hop_self: bool,
     /// Believe a default route from it, where its list permits it.
     pub allow_default: bool,
     /// Believe what overlaps our own networks, where its list permits it.
@@ -142,6 +152,50 @@ pub enum Role {
     Cloud,
     /// A node or router of our own.
     Lan,
+}
+
+/// Whether a neighbor is told a default route of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultOriginate {
+    /// It is not.
+    Never,
+    /// It is.
+    Always,
+    /// It is while there is a usable route for exactly this network.
+    While(Ipv4Net),
+}
+
+impl fmt::Display for DefaultOriginate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("false"),
+            Self::Always => f.write_str("true"),
+            Self::While(network) => network.fmt(f),
+        }
+    }
+}
+
+/// Whether a session is kept down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shutdown {
+    /// It is not.
+    No,
+    /// It is.
+    Silent,
+    /// It is, and the neighbor's operator is told so in these words, 1 to 255 octets (RFC 9003).
+    Saying(String),
+}
+
+impl fmt::Display for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => f.write_str("false"),
+            Self::Silent => f.write_str("true"),
+            Self::Saying(text) => f.write_str(text),
+        }
+    }
 }
 
 /// What happens when a neighbor sends more prefixes than it may.
@@ -195,6 +249,8 @@ pub enum Policy {
     None,
     /// What the prefix list of that name permits.
     PrefixList(String),
+    /// What the route map of that name permits, changed as it says.
+    RouteMap(String),
 }
 
 impl fmt::Display for Policy {
@@ -202,7 +258,7 @@ impl fmt::Display for Policy {
         f.write_str(match self {
             Self::All => "all",
             Self::None => "none",
-            Self::PrefixList(name) => name,
+            Self::PrefixList(name) | Self::RouteMap(name) => name,
         })
     }
 }

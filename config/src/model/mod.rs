@@ -9,6 +9,8 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod policy;
+mod route;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -22,15 +24,21 @@ use std::time::Duration;
 
 pub use bfd::Bfd;
 pub use bgp::{
-    Asn, Bgp, Neighbor, OverLimit, Policy, PrefixAction, PrefixList, PrefixRule, Redistribute,
-    Role, UpdateSource,
+    Asn, Bgp, DefaultOriginate, Neighbor, OverLimit, Policy, PrefixAction, PrefixList, PrefixRule,
+    Redistribute, Role, Shutdown, UpdateSource,
 };
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,
 };
+pub use policy::{
+    AsPathExpression, AsPathNode, Community, CommunityEdit, CommunityPattern, ExtendedCommunity,
+    ExtendedCommunityPattern, LargeCommunity, LargeCommunityPattern, NumberRange, RouteChanges,
+    RouteConditions, RouteMap, RouteRule, RouteSource,
+};
+pub use route::{Route, Way};
 pub use tunnel::{
     Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Ppk, Remote,
-    SecretSource, Tunnel,
+    SecretSource, Tunnel, TunnelRole,
 };
 
 /// A whole site, ready to be carried out.
@@ -45,6 +53,10 @@ pub struct Site {
     pub bgp: Option<Bgp>,
     /// Every prefix list by name.
     pub prefix_lists: BTreeMap<String, PrefixList>,
+    /// Every route map by name.
+    pub route_maps: BTreeMap<String, RouteMap>,
+    /// Routes that the file sets, in its order.
+    pub routes: Vec<Route>,
     /// Filtering.
     pub firewall: Firewall,
     /// The program itself.

@@ -73,6 +73,8 @@ pub struct Tunnel {
     pub replay_window: u32,
     /// What the network card does of ESP on the kernel's data plane.
     pub offload: Offload,
+    /// Which of several tunnels traffic takes; `None` shares it with the others like it.
+    pub role: Option<TunnelRole>,
     /// The AS at the other end, where the profile knows it.
     pub remote_asn: Option<Asn>,
 }
@@ -112,6 +114,26 @@ impl fmt::Display for Remote {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Which of several tunnels traffic takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelRole {
+    /// This one, while it works.
+    Primary,
+    /// This one only while no other works.
+    Backup,
+}
+
+impl TunnelRole {
+    /// LOCAL_PREF of what its neighbor teaches us.
+    pub(crate) const fn local_pref(self) -> u32 {
+        match self {
+            Self::Primary => 200,
+            Self::Backup => 50,
         }
     }
 }

@@ -13,7 +13,8 @@ use super::{RawBfd, named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Asn, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource, UpdateSource,
+    Asn, DefaultOriginate, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource,
+    Shutdown, UpdateSource,
 };
 use crate::profile::NeighborKind;
 use crate::schema;
@@ -48,7 +49,7 @@ pub(crate) struct RawNeighbor {
     pub(crate) export: Option<At<Policy>>,
     pub(crate) role: Option<At<Role>>,
     pub(crate) passive: Option<At<bool>>,
-    pub(crate) shutdown: Option<At<bool>>,
+    pub(crate) shutdown: Option<At<Shutdown>>,
     pub(crate) hold_time: Option<At<Duration>>,
     pub(crate) keepalive: Option<At<Duration>>,
     pub(crate) connect_retry: Option<At<Duration>>,
@@ -57,6 +58,12 @@ pub(crate) struct RawNeighbor {
     pub(crate) max_prefixes: Option<At<u32>>,
     pub(crate) max_prefixes_action: Option<At<OverLimit>>,
     pub(crate) max_prefixes_pause: Option<At<Duration>>,
+    pub(crate) max_prefixes_out: Option<At<u32>>,
+    pub(crate) allow_own_as: Option<At<u8>>,
+    pub(crate) as_override: Option<At<bool>>,
+    pub(crate) remove_private_as: Option<At<bool>>,
+    pub(crate) next_hop_self: Option<At<bool>>,
+    pub(crate) default_originate: Option<At<DefaultOriginate>>,
     pub(crate) allow_default: Option<At<bool>>,
     pub(crate) allow_overlap: Option<At<bool>>,
     pub(crate) local_pref: Option<At<u32>>,
@@ -87,6 +94,9 @@ pub(crate) struct RawPrefixRule {
     pub(crate) ge: Option<At<u8>>,
     pub(crate) le: Option<At<u8>>,
 }
+
+/// RFC 9003, section 2.
+const LONGEST_SHUTDOWN: usize = 255;
 
 const ANY_U32: std::ops::RangeInclusive<i64> = 0..=u32::MAX as i64;
 
@@ -157,6 +167,12 @@ impl RawNeighbor {
             max_prefixes: section.number("max-prefixes", 1..=10_000_000, report),
             max_prefixes_action: section.get("max-prefixes-action", report),
             max_prefixes_pause: section.get("max-prefixes-pause", report),
+            max_prefixes_out: section.number("max-prefixes-out", 1..=10_000_000, report),
+            allow_own_as: section.number("allow-own-as", 0..=10, report),
+            as_override: section.get("as-override", report),
+            remove_private_as: section.get("remove-private-as", report),
+            next_hop_self: section.get("next-hop-self", report),
+            default_originate: section.get("default-originate", report),
             allow_default: section.get("allow-default", report),
             allow_overlap: section.get("allow-overlap", report),
             local_pref: section.number("local-pref", ANY_U32, report),
@@ -294,14 +310,51 @@ impl Read for Policy {
     fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
         let text = value::text(
             value,
-            "the name of a prefix list, \"all\" or \"none\"",
+            "the name of a prefix list or route map, \"all\" or \"none\"",
             report,
         )?;
         Some(match text {
             "all" => Self::All,
             "none" => Self::None,
+            // Whether it is a list or a map is known when all of them are.
             name => Self::PrefixList(name.to_owned()),
         })
+    }
+}
+
+impl Read for DefaultOriginate {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        match value.get_ref().as_bool() {
+            Some(true) => Some(Self::Always),
+            Some(false) => Some(Self::Never),
+            None if value.get_ref().is_str() => Ipv4Net::read(value, report).map(Self::While),
+            None => {
+                wrong_type(
+                    value,
+                    "true, false, or the network that has to be reachable",
+                    report,
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Read for Shutdown {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        if let Some(down) = value.get_ref().as_bool() {
+            return Some(if down { Self::Silent } else { Self::No });
+        }
+        let text = value::text(value, "true, false, or the words for the neighbor", report)?;
+        let length = text.len();
+        if !(1..=LONGEST_SHUTDOWN).contains(&length) || text.chars().any(char::is_control) {
+            let message = format!(
+                "the words for the neighbor are 1 to {LONGEST_SHUTDOWN} octets of plain text (RFC 9003), not {length}"
+            );
+            drop(report.error(Code::BadValue, value.span(), message));
+            return None;
+        }
+        Some(Self::Saying(text.to_owned()))
     }
 }
 

@@ -7,6 +7,8 @@ mod bfd;
 mod bgp;
 mod firewall;
 mod ppk;
+mod route;
+mod route_map;
 mod section;
 mod tunnel;
 mod value;
@@ -23,6 +25,10 @@ pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
 pub(crate) use ppk::RawPpk;
+pub(crate) use route::RawRoute;
+pub(crate) use route_map::{
+    RawChanges, RawConditions, RawEdit, RawRouteMap, RawRouteRule, Several,
+};
 pub(crate) use section::At;
 use section::{Read, Section, entries, wrong_type};
 pub(crate) use tunnel::RawTunnel;
@@ -41,6 +47,8 @@ pub(crate) struct RawSite {
     pub(crate) tunnels: Vec<RawTunnel>,
     pub(crate) bgp: Option<RawBgp>,
     pub(crate) lists: Vec<RawList>,
+    pub(crate) maps: Vec<RawRouteMap>,
+    pub(crate) routes: Vec<RawRoute>,
     pub(crate) aliases: Vec<RawAlias>,
     pub(crate) firewall: RawFirewall,
     pub(crate) daemon: RawDaemon,
@@ -108,6 +116,8 @@ pub(crate) fn read(source: &Source<'_>, report: &mut Report<'_>) -> Option<RawSi
         }),
         bgp: open(&root, &schema::BGP, report).map(|section| RawBgp::read(&section, report)),
         lists: named(&root, "prefix-list", report, RawList::read),
+        maps: named(&root, "route-map", report, RawRouteMap::read),
+        routes: route::routes(&root, report),
         aliases: named(&root, "alias", report, RawAlias::read),
         firewall: open(&root, &schema::FIREWALL, report)
             .map(|section| RawFirewall::read(&section, report))

@@ -175,6 +175,23 @@ impl<'v> Section<'v> {
         })
     }
 
+    /// An optional value, or several in a list; wrong elements are reported and left out.
+    pub(crate) fn one_or_more<T: Read>(
+        &self,
+        name: &str,
+        report: &mut Report<'_>,
+    ) -> Option<At<Vec<At<T>>>> {
+        let value = self.value(name)?;
+        if value.get_ref().is_array() {
+            return self.list(name, report);
+        }
+        let one = self.get(name, report)?;
+        Some(At {
+            span: one.span.clone(),
+            value: vec![one],
+        })
+    }
+
     /// An optional list; wrong elements are reported and left out.
     pub(crate) fn list<T: Read>(
         &self,

@@ -14,7 +14,7 @@ use super::value::{self, InterfaceAddress};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, Remote, SecretSource,
+    Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, Remote, SecretSource, TunnelRole,
 };
 use crate::profile::{Profile, TunnelProfile};
 use crate::proposal::{EspProposal, IkeProposal, ProposalError};
@@ -52,6 +52,7 @@ pub(crate) struct RawTunnel {
     pub(crate) mss_clamp: Option<At<bool>>,
     pub(crate) replay_window: Option<At<u32>>,
     pub(crate) offload: Option<At<Offload>>,
+    pub(crate) role: Option<At<TunnelRole>>,
 }
 
 impl RawTunnel {
@@ -99,6 +100,7 @@ impl RawTunnel {
             mss_clamp: section.get("mss-clamp", report),
             replay_window: section.number("replay-window", 128..=4_096, report),
             offload: section.get("offload", report),
+            role: section.get("role", report),
         })
     }
 

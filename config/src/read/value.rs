@@ -14,7 +14,7 @@ use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
     Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, OverLimit, Pfs,
-    PortRange, Redistribute, Remote, Role, SecretSource,
+    PortRange, Redistribute, Remote, Role, SecretSource, TunnelRole,
 };
 use crate::profile::{NeighborKind, Profile};
 use crate::{schema, suggest};
@@ -33,7 +33,7 @@ pub(crate) fn text<'v>(
 }
 
 /// Reads a text by `parse`, or reports that it is not what was wanted.
-fn parsed<T>(
+pub(super) fn parsed<T>(
     value: &Spanned<DeValue<'_>>,
     wanted: &str,
     report: &mut Report<'_>,
@@ -270,7 +270,7 @@ fn duration(text: &str) -> Option<Duration> {
     (millis <= 100 * 365 * 86_400_000).then_some(Duration::from_millis(millis))
 }
 
-/// A name of the file's own: of a tunnel, neighbor, list or alias.
+/// A name of the file's own: of a tunnel, neighbor, list, map or alias.
 pub(crate) fn check_name(what: &str, name: &str, at: Range<usize>, report: &mut Report<'_>) {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
     let begins = name
@@ -314,6 +314,7 @@ words! {
     Action: "accept" => Self::Accept, "drop" => Self::Drop;
     DataPlane: "auto" => Self::Auto, "kernel" => Self::Kernel, "userspace" => Self::Userspace;
     InterfaceKind: "auto" => Self::Auto, "xfrm" => Self::Xfrm, "vti" => Self::Vti;
+    TunnelRole: "primary" => Self::Primary, "backup" => Self::Backup;
     Offload: "none" => Self::None, "crypto" => Self::Crypto, "packet" => Self::Packet;
     LogLevel: "error" => Self::Error, "warn" => Self::Warn, "info" => Self::Info, "debug" => Self::Debug, "trace" => Self::Trace;
     Pfs: "strict" => Self { ike_group: false, none: false }, "ike-group" => Self { ike_group: true, none: false },
@@ -321,7 +322,7 @@ words! {
 }
 
 /// One of some words.
-fn word<T: Copy>(
+pub(super) fn word<T: Copy>(
     value: &Spanned<DeValue<'_>>,
     words: &[(&'static str, T)],
     report: &mut Report<'_>,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Bgp, Gateway, Neighbor, Origin, OverLimit, PrefixList, PrefixRule, Redistribute, Role,
-    SecretSource, Tunnel, UpdateSource,
+    Asn, Bgp, DefaultOriginate, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList,
+    PrefixRule, Redistribute, Role, SecretSource, Shutdown, Tunnel, TunnelRole, UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
-use crate::read::{At, RawBgp, RawList, RawNeighbor};
+use crate::read::{At, RawBgp, RawList, RawNeighbor, RawRouteMap};
 
 const MAXIMUM_PATHS: u16 = 16;
 const MAX_PREFIXES_CLOUD: u32 = 10_000;
@@ -20,6 +20,7 @@ const RESTART_TIME: Duration = Duration::from_secs(60);
 
 pub(super) fn bgp(
     raw: &RawBgp,
+    maps: &[RawRouteMap],
     gateway: &Gateway,
     tunnels: &[Tunnel],
     settings: &mut Settings<'_>,
@@ -60,7 +61,7 @@ pub(super) fn bgp(
     settings.note("redistribute", raw.redistribute.as_ref(), list(&kinds));
     let mut neighbors = Vec::new();
     for neighbor in &raw.neighbors {
-        neighbors.extend(resolve(neighbor, asn.value, tunnels, settings)?);
+        neighbors.extend(resolve(neighbor, maps, asn.value, tunnels, settings)?);
     }
     Some(Bgp {
         asn: asn.value,
@@ -75,6 +76,7 @@ pub(super) fn bgp(
 /// One neighbor for each address.
 fn resolve(
     raw: &RawNeighbor,
+    maps: &[RawRouteMap],
     ours: Asn,
     tunnels: &[Tunnel],
     settings: &mut Settings<'_>,
@@ -95,7 +97,7 @@ fn resolve(
         list(&addresses),
         Origin::Derived { from: "the tunnel" },
     );
-    let template = template(raw, ours, tunnel, settings)?;
+    let template = template(raw, maps, ours, tunnel, settings)?;
     let neighbor = |address: Ipv4Addr| Neighbor {
         name: if raw.several {
             format!("{}/{address}", raw.name)
@@ -111,6 +113,7 @@ fn resolve(
 /// The neighbor with the first address that comes to hand.
 fn template(
     raw: &RawNeighbor,
+    maps: &[RawRouteMap],
     ours: Asn,
     tunnel: Option<&Tunnel>,
     settings: &mut Settings<'_>,
@@ -172,6 +175,7 @@ fn template(
         None => (usual.keepalive, by_profile()),
     };
     let keepalive = settings.duration("keepalive", &raw.keepalive, third, from_hold);
+    let (local_pref, prepend, by_role) = preference(tunnel);
     let cap = if role == Role::Cloud {
         MAX_PREFIXES_CLOUD
     } else {
@@ -190,7 +194,13 @@ fn template(
         tunnel: raw.tunnel.as_ref().map(|at| at.value.clone()),
         source,
         passive: settings.choose("passive", &raw.passive, false, Origin::Default),
-        shutdown: settings.choose("shutdown", &raw.shutdown, false, Origin::Default),
+        shutdown: settings.choose_shown(
+            "shutdown",
+            &raw.shutdown,
+            Shutdown::No,
+            Origin::Default,
+            ToString::to_string,
+        ),
         hold_time,
         keepalive,
         connect_retry: settings.duration(
@@ -214,8 +224,8 @@ fn template(
         ttl_security: settings.choose("ttl-security", &raw.ttl_security, false, Origin::Default),
         bfd: super::bfd::bfd(&raw.bfd, settings),
         md5: settings.maybe::<SecretSource>("md5", &raw.md5),
-        import: settings.maybe("import", &raw.import)?,
-        export: settings.maybe("export", &raw.export)?,
+        import: policy(settings.maybe("import", &raw.import)?, maps),
+        export: policy(settings.maybe("export", &raw.export)?, maps),
         max_prefixes: settings.choose(
             "max-prefixes",
             &raw.max_prefixes,
@@ -234,25 +244,68 @@ fn template(
             MAX_PREFIXES_PAUSE,
             Origin::Default,
         ),
-        max_prefixes_out: facts.and_then(|facts| facts.prefix_cap),
+        max_prefixes_out: settings
+            .maybe("max-prefixes-out", &raw.max_prefixes_out)
+            .or(facts.and_then(|facts| facts.prefix_cap)),
+        allow_own_as: settings.choose("allow-own-as", &raw.allow_own_as, 0, Origin::Default),
+        as_override: settings.choose("as-override", &raw.as_override, false, Origin::Default),
+        remove_private_as: settings.choose(
+            "remove-private-as",
+            &raw.remove_private_as,
+            false,
+            Origin::Default,
+        ),
+        default_originate: settings.choose_shown(
+            "default-originate",
+            &raw.default_originate,
+            DefaultOriginate::Never,
+            Origin::Default,
+            ToString::to_string,
+        ),
+        next_hop_self: settings.choose("next-hop-self", &raw.next_hop_self, true, Origin::Default),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),
         allow_overlap: settings.choose("allow-overlap", &raw.allow_overlap, false, Origin::Default),
-        local_pref: settings.choose("local-pref", &raw.local_pref, 100, Origin::Default),
-        prepend: settings.choose("prepend", &raw.prepend, 0, Origin::Default),
+        local_pref: settings.choose("local-pref", &raw.local_pref, local_pref, by_role.clone()),
+        prepend: settings.choose("prepend", &raw.prepend, prepend, by_role),
         med: settings.maybe("med", &raw.med),
     })
 }
 
+/// LOCAL_PREF of what a neighbor teaches us and how often we prepend to what we tell it, as its tunnel's role has it: both directions
+/// have to agree on one tunnel, or traffic comes back by another one than it went.
+fn preference(tunnel: Option<&Tunnel>) -> (u32, u8, Origin) {
+    let from = Origin::Derived {
+        from: "the tunnel's role",
+    };
+    match tunnel.and_then(|tunnel| Some((tunnel.role?, tunnel.profile.facts()))) {
+        Some((role @ TunnelRole::Primary, _)) => (role.local_pref(), 0, from),
+        Some((role @ TunnelRole::Backup, facts)) => (role.local_pref(), facts.backup_prepend, from),
+        None => (100, 0, Origin::Default),
+    }
+}
+
+/// A policy, where what it names may be a route map.
+fn policy(written: Policy, maps: &[RawRouteMap]) -> Policy {
+    match written {
+        Policy::PrefixList(name) if maps.iter().any(|map| map.name == name) => {
+            Policy::RouteMap(name)
+        }
+        other => other,
+    }
+}
+
 /// The sequence numbers of a list's rules: a rule without one comes ten after the rule before it.
 pub(crate) fn sequence(list: &RawList) -> Vec<u32> {
+    numbered(list.rules.iter().map(|rule| rule.seq.as_ref()))
+}
+
+/// The same for any rules, by what is written of their numbers.
+pub(super) fn numbered<'r>(written: impl Iterator<Item = Option<&'r At<u32>>>) -> Vec<u32> {
     let next = |last: &mut u32, written: Option<&At<u32>>| {
         *last = written.map_or(last.saturating_add(10), |at| at.value);
         Some(*last)
     };
-    list.rules
-        .iter()
-        .scan(0, |last, rule| next(last, rule.seq.as_ref()))
-        .collect()
+    written.scan(0, next).collect()
 }
 
 /// A prefix list with its rules in order.

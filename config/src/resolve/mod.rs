@@ -3,6 +3,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod route_map;
 mod settings;
 mod tunnel;
 
@@ -10,10 +11,13 @@ use std::path::PathBuf;
 
 pub(crate) use bfd::{INTERVAL as BFD_INTERVAL, MULTIPLIER as BFD_MULTIPLIER};
 pub(crate) use bgp::{prefix_list, sequence};
+pub(crate) use route_map::sequence as rule_sequence;
 use settings::Settings;
 
-use crate::model::{Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Site};
-use crate::read::{RawDaemon, RawGateway, RawSite};
+use crate::model::{
+    Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Route, Site, Way,
+};
+use crate::read::{RawDaemon, RawGateway, RawRoute, RawSite};
 use crate::source::Source;
 
 /// The site, or `None` where something that is needed was not written; the checks have then reported it.
@@ -22,7 +26,7 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
     let gateway = gateway(&raw.gateway, &mut settings)?;
     let tunnels = tunnel::tunnels(raw, &gateway, &mut settings)?;
     let bgp = match &raw.bgp {
-        Some(bgp) => Some(bgp::bgp(bgp, &gateway, &tunnels, &mut settings)?),
+        Some(bgp) => Some(bgp::bgp(bgp, &raw.maps, &gateway, &tunnels, &mut settings)?),
         None => None,
     };
     let prefix_lists = raw
@@ -35,6 +39,19 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
             )
         })
         .collect();
+    let route_maps = raw
+        .maps
+        .iter()
+        .map(|map| {
+            let line = source.line_of(map.at.start);
+            (map.name.clone(), route_map::route_map(map, line))
+        })
+        .collect();
+    let routes = raw
+        .routes
+        .iter()
+        .map(|route| self::route(route, source.line_of(route.at.start)))
+        .collect::<Option<Vec<_>>>()?;
     let daemon = daemon(&raw.daemon, &mut settings);
     let firewall = firewall::firewall(raw, &gateway, &tunnels, &daemon, &mut settings)?;
     Some(Site {
@@ -42,10 +59,25 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
         tunnels,
         bgp,
         prefix_lists,
+        route_maps,
+        routes,
         firewall,
         daemon,
         settings: settings.into_list(),
     })
+}
+
+fn route(raw: &RawRoute, line: usize) -> Option<Route> {
+    let way = if raw.drops() {
+        Way::Blackhole
+    } else {
+        Way::Via {
+            address: raw.via.as_ref()?.value,
+            interface: raw.interface.as_ref()?.value.clone(),
+        }
+    };
+    let prefix = raw.prefix.as_ref()?.value;
+    Some(Route { line, prefix, way })
 }
 
 fn gateway(raw: &RawGateway, settings: &mut Settings<'_>) -> Option<Gateway> {

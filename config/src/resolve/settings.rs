@@ -95,6 +95,16 @@ impl<'t> Settings<'t> {
         Some(at.value.clone())
     }
 
+    /// The same for one of some words.
+    pub(super) fn maybe_word<T: Copy + Serialize>(
+        &mut self,
+        key: &str,
+        written: &Option<At<T>>,
+    ) -> Option<T> {
+        let at = written.as_ref()?;
+        Some(self.choose(key, written, at.value, Origin::Default))
+    }
+
     /// Records a value that was chosen elsewhere.
     pub(super) fn note<T>(&mut self, key: &str, written: Option<&At<T>>, text: String) {
         self.record(key, written.map(|at| at.span.start), text, Origin::Default);

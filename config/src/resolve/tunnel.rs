@@ -174,6 +174,7 @@ fn resolve(
             Encapsulation::Auto,
             Origin::Default,
         ),
+        role: settings.maybe_word("role", &raw.role),
         initiate: settings.choose("initiate", &raw.initiate, true, Origin::Default),
         mobike: settings.choose(
             "mobike",

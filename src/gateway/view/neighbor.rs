@@ -138,6 +138,6 @@ fn policy(policy: &Policy) -> String {
     match policy {
         Policy::PermitAll => "all".to_owned(),
         Policy::DenyAll => "none".to_owned(),
-        Policy::PrefixList(name) => name.clone(),
+        Policy::PrefixList(name) | Policy::RouteMap(name) => name.clone(),
     }
 }

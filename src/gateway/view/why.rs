@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bgpd::view::{ExportVerdict, PathSource, PathView, RouteFilter, RouteView};
+use bgpd::wire::PathAttributes;
 use bgpd::{Eligibility, LostBy, MultipathVerdict};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -23,8 +24,12 @@ struct PathWhy {
     used: bool,
     best: bool,
     why: String,
+    /// The rule of import policy that lets it in.
+    rule: Option<String>,
     as_path: String,
     local_pref: u32,
+    weight: u16,
+    communities: Vec<String>,
 }
 
 /// A next hop, and what carries packets to it.
@@ -143,7 +148,14 @@ impl Gateway {
 
     fn export_words(&self, peer: &bgpd::PeerConfig, prefix: &IpNet) -> (bool, String) {
         match self.bgp.why_export(&peer.name, prefix) {
-            Some(ExportVerdict::Advertised) => (true, "it has been told".into()),
+            Some(ExportVerdict::Advertised { rule: Some(rule) }) => {
+                (true, format!("it has been told, permitted by {rule}"))
+            }
+            Some(ExportVerdict::Advertised { rule: None }) => (true, "it has been told".into()),
+            Some(ExportVerdict::Originated) => (
+                true,
+                "it is told a default route of ours (default-originate)".into(),
+            ),
             Some(ExportVerdict::Pending) => (true, "it is about to be told".into()),
             Some(ExportVerdict::NoRoute) => (
                 false,
@@ -182,10 +194,21 @@ fn paths(route: &RouteView) -> Vec<PathWhy> {
             used: path.best || path.multipath == MultipathVerdict::InSet,
             best: path.best,
             why: verdict(path, best),
+            rule: path.rule.as_ref().map(ToString::to_string),
             as_path: path.attributes.as_path.to_string(),
             local_pref: path.local_pref,
+            weight: path.weight,
+            communities: communities(&path.attributes),
         })
         .collect()
+}
+
+/// All communities of a path as they are written, of whatever size.
+pub(super) fn communities(set: &PathAttributes) -> Vec<String> {
+    let standard = set.communities.iter().map(ToString::to_string);
+    let extended = set.extended_communities.iter().map(ToString::to_string);
+    let large = set.large_communities.iter().map(ToString::to_string);
+    standard.chain(extended).chain(large).collect()
 }
 
 /// What became of a path, and by what.
@@ -226,6 +249,7 @@ fn verdict(path: &PathView, best: Option<&PathView>) -> String {
 fn lost(by: LostBy, path: &PathView, best: &PathView) -> String {
     let (ours, theirs) = (&path.attributes, &best.attributes);
     match by {
+        LostBy::Weight => format!("{by}, {} against {}", path.weight, best.weight),
         LostBy::LocalPref => format!("{by}, {} against {}", path.local_pref, best.local_pref),
         LostBy::AsPathLength => format!(
             "{by}, {} against {}",

@@ -10,6 +10,7 @@ const WIDE: Multipath = Multipath {
 fn candidate(last: u8) -> Candidate {
     Candidate {
         local_rank: None,
+        weight: 7,
         local_pref: 100,
         hops: 1,
         origin: Origin::Igp,
@@ -27,7 +28,8 @@ fn candidate(last: u8) -> Candidate {
 #[test]
 fn each_step_decides_when_all_before_it_are_equal() {
     type Change = fn(&mut Candidate);
-    let worse: [(LostBy, Change); 8] = [
+    let worse: [(LostBy, Change); 9] = [
+        (LostBy::Weight, |it| it.weight = 0),
         (LostBy::LocalPref, |it| it.local_pref = 99),
         (LostBy::AsPathLength, |it| it.hops = 2),
         (LostBy::Origin, |it| it.origin = Origin::Egp),

@@ -1,0 +1,33 @@
+//! Routes of the site's own.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+/// A route that the file sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Route {
+    /// The line of the file on which it begins (from 1).
+    pub line: usize,
+    /// The destination; there is one route to each.
+    pub prefix: Ipv4Net,
+    /// The way there.
+    pub way: Way,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Nowhere: packets are dropped in silence.
+    Blackhole,
+    /// To a router on one of our networks.
+    Via {
+        /// The router.
+        address: Ipv4Addr,
+        /// The interface that it is on.
+        interface: String,
+    },
+}
