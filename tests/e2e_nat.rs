@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use lab::{
-    Capture, Disturbance, Hook, ReferenceSite, Scene, SiteFile, addresses as at, eventually,
+    Capture, Disturbance, Hook, Ns, ReferenceSite, Scene, SiteFile, addresses as at, eventually,
     eventually_true, ping, tcp_transfer,
 };
 
@@ -114,6 +114,16 @@ fn nat_the_head_end(site: &ReferenceSite, ports: &str) {
     ));
 }
 
+/// Has a NAT forget a mapping after so many seconds of silence.
+fn forget_after(nat: &Ns, seconds: &str) {
+    for key in [
+        "nf_conntrack_udp_timeout",
+        "nf_conntrack_udp_timeout_stream",
+    ] {
+        nat.sysctl(&format!("net/netfilter/{key}"), seconds);
+    }
+}
+
 /// The reference site with the first head-end at its NAT's address; it is known by its own.
 fn head_end_behind_nat() -> SiteFile {
     SiteFile::reference()
@@ -158,15 +168,7 @@ fn a_nat_before_the_peer_that_forgets_its_mapping_costs_no_tunnel() {
     let remote = || scene.gateway.tunnel("oci-1")["ike"]["remote"].to_string();
     let before = remote();
     // From now on a mapping lives for a second of silence, and the next one has another port.
-    for key in [
-        "nf_conntrack_udp_timeout",
-        "nf_conntrack_udp_timeout_stream",
-    ] {
-        scene
-            .site
-            .internet
-            .sysctl(&format!("net/netfilter/{key}"), "1");
-    }
+    forget_after(&scene.site.internet, "1");
     eventually_true(Scene::SOON * 3, "we send to the new port", || {
         // The mapping ends by silence alone.
         let pause = "sleep 2; ping -c 1 -W 1 ".to_owned() + at::INSIDE_OURS[0];
@@ -177,4 +179,30 @@ fn a_nat_before_the_peer_that_forgets_its_mapping_costs_no_tunnel() {
     assert!(!log.contains("tunnel down"), "{log}");
     assert_eq!(log.matches("IKE_SA established").count(), 2, "{log}");
     assert!(scene.ping_inside(0).all());
+}
+
+#[test]
+fn our_nat_that_forgets_its_mapping_is_noticed_with_mobike_too() {
+    let site = ReferenceSite::behind_nat();
+    let file = SiteFile::reference().add("tunnel.oci-1", "mobike = true\nliveness = \"2s\"");
+    let scene = Scene::start_with(site, CAUSEWAY, &file, |_, connection| {
+        connection.mobike = true;
+    });
+    scene.wait_until_up();
+    let head_end = &scene.cloud.swan[0];
+    let port = || head_end.list_sas()[0].remote_port;
+    let before = (port(), head_end.list_sas()[0].unique_id);
+    assert_eq!(scene.gateway.tunnel("oci-1")["ike"]["mobike"], true);
+    let nat = scene.site.nat.as_ref().expect("the site has a NAT");
+    forget_after(nat, "1");
+    eventually_true(Scene::SOON * 3, "the head-end sends to a new port", || {
+        port() != before.0
+    });
+    forget_after(nat, "120");
+    eventually_true(Scene::SOON, "packets pass again", || {
+        scene.ping_inside(0).all()
+    });
+    assert_eq!(head_end.list_sas()[0].unique_id, before.1);
+    let log = scene.gateway.log();
+    assert!(!log.contains("tunnel down"), "{log}");
 }

@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use config::model::{
-    Alias, Asn, Bfd, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Ppk, Role,
-    SecretSource, Site,
+    Alias, Asn, Bfd, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Ppk, Remote,
+    Role, SecretSource, Site,
 };
 use config::proposal::Kem;
 use config::{Code, Loaded, Source, Unseen, load};
@@ -231,6 +231,86 @@ fn what_only_the_kernels_plane_knows_is_warned_about_in_user_space() {
     assert_eq!(with(forced, offload), 1);
     assert_eq!(with(forced, "offload = \"packet\"\n"), 0);
     assert_eq!(with(&format!("{forced}offload = \"none\"\n"), offload), 0);
+}
+
+#[test]
+fn a_remote_is_an_address_or_a_name_and_a_mistyped_address_is_neither() {
+    let with = |remote: &str| format!("{GATEWAY}{}", TUNNEL.replace("198.51.100.1", remote));
+    let remote = |text: &str| site(&with(text)).tunnel("a").unwrap().remote.clone();
+    assert_eq!(
+        remote("2001:db8::1").address(),
+        Some("2001:db8::1".parse().unwrap())
+    );
+    for name in ["vpn.example.net", "gw_1.example", "head-end", "a.b-c.d9"] {
+        assert_eq!(remote(name), Remote::Name(name.to_owned()));
+        let id = site(&with(name)).tunnel("a").unwrap().remote_id.clone();
+        assert_eq!(id, Identity::Fqdn(name.to_owned()));
+    }
+    assert_eq!(remote("vpn.example.net.").name(), Some("vpn.example.net"));
+    for wrong in [
+        "198.51.100.l",
+        "198.51.100.1O",
+        "198.51.100",
+        "vpn..example",
+        "-vpn.example",
+        "vpn example",
+        "vpn.example:500",
+        "",
+    ] {
+        let found = loaded(&with(wrong));
+        let mut found = found.diagnostics.iter();
+        assert!(found.any(|one| one.code == Code::BadValue), "{wrong}");
+    }
+}
+
+#[test]
+fn outer_addresses_are_of_one_family_and_a_vti_has_ipv4() {
+    let other = |remote: &str| {
+        let tunnel = TUNNEL
+            .replace("tunnel.a", "tunnel.b")
+            .replace("198.51.100.1", remote);
+        let tunnel = tunnel.replace("169.254.21.2/30", "169.254.22.2/30");
+        format!("{GATEWAY}{TUNNEL}{tunnel}")
+    };
+    let count = |text: &str, code| {
+        let found = loaded(text).diagnostics;
+        found.iter().filter(|one| one.code == code).count()
+    };
+    assert_eq!(count(&other("2001:db8::1"), Code::Ipv6Unsupported), 1);
+    assert_eq!(count(&other("198.51.100.2"), Code::Ipv6Unsupported), 0);
+    assert_eq!(count(&other("vpn.example.net"), Code::Ipv6Unsupported), 0);
+    let vti = |remote: &str| {
+        let tunnel = TUNNEL.replace("198.51.100.1", remote);
+        format!("{GATEWAY}{tunnel}interface-kind = \"vti\"\n")
+    };
+    assert_eq!(count(&vti("2001:db8::1"), Code::ConflictingKeys), 1);
+    assert_eq!(count(&vti("198.51.100.1"), Code::ConflictingKeys), 0);
+}
+
+#[test]
+fn mobike_goes_with_an_automatic_address_and_not_without_nat_detection() {
+    let auto = GATEWAY.replace("203.0.113.10", "auto");
+    let mobike = |gateway: &str, more: &str| {
+        let text = format!("{gateway}{TUNNEL}{more}");
+        site(&text).tunnel("a").unwrap().mobike
+    };
+    assert!(mobike(&auto, ""));
+    assert!(!mobike(GATEWAY, ""));
+    assert!(mobike(GATEWAY, "mobike = true\n"));
+    assert!(!mobike(&auto, "mobike = false\n"));
+    assert!(!mobike(&auto, "encapsulation = \"never\"\n"));
+    let both = format!("{auto}{TUNNEL}mobike = true\nencapsulation = \"never\"\n");
+    let found = loaded(&both).diagnostics;
+    assert!(found.iter().any(|one| one.code == Code::ConflictingKeys));
+}
+
+#[test]
+fn aliases_that_hold_the_peers_are_known() {
+    let text = format!(
+        "{GATEWAY}{TUNNEL}[alias]\nfar = {{ include = [\"peers\"] }}\nfarther = {{ include = [\"far\"] }}\nnear = {{ networks = [\"192.0.2.0/24\"] }}\n"
+    );
+    let with_peers: Vec<String> = site(&text).firewall.with_peers.into_iter().collect();
+    assert_eq!(with_peers, ["far", "farther", "peers"]);
 }
 
 #[test]

@@ -126,7 +126,8 @@ impl Read for Remote {
     }
 }
 
-/// Whether a text is a host's name (RFC 1123 section 2.1): its last label begins with a letter, so that no mistyped address is one.
+/// Whether a text is a host's name (RFC 1123 section 2.1): its last label begins with a letter, and what begins with three numbers is
+/// a mistyped address.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
@@ -137,7 +138,9 @@ fn is_host_name(text: &str) -> bool {
             && !label.ends_with('-')
     };
     let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = |label: &&str| label.bytes().all(|octet| octet.is_ascii_digit());
     name.len() <= 253
+        && name.split('.').take_while(is_number).count() < 3
         && name.split('.').all(is_label)
         && last.starts_with(|first: char| first.is_ascii_alphabetic())
 }

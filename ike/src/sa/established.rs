@@ -312,7 +312,7 @@ impl Established {
             Some(Active::CheckRoute(cookie)) => {
                 mobike::finish_check(&mut self, turn, &cookie, &parts);
             }
-            Some(Active::Liveness) => mobike::notice_mapping(&mut self, &parts),
+            Some(Active::Liveness) => mobike::notice_mapping(&mut self, turn, &parts),
             None => {}
         }
         State::Established(self)
@@ -352,6 +352,9 @@ impl Established {
         }
         self.unconfirmed_until = None;
         self.pending.take_if(|pending| pending.until <= turn.now);
+        if mobike::lacks_sight(&self, turn) {
+            self.queue.insert(Task::Liveness);
+        }
         while self.active.is_none() && !turn.link.window.is_waiting() {
             // What is about SAs has to wait while the peer is in the middle of replacing this one.
             let mut waits = self.queue.iter().copied();

@@ -60,7 +60,7 @@ pub(crate) fn finish_update(
         return give_way(sa, turn);
     }
     sa.strays_until = None;
-    sa.seen_as = seen_as(parts);
+    sa.seen_as = Some(seen_as(parts).unwrap_or_default());
     let path = detected(turn, turn.link.path, parts);
     settle(sa, turn, path);
 }
@@ -89,11 +89,19 @@ pub(super) fn liveness(sa: &Established, turn: &mut Turn<'_>) -> Vec<Payload> {
     }
 }
 
+/// Whether it is not known yet how the peer sees us through our NAT: what it said in IKE_SA_INIT was about another port.
+pub(crate) fn lacks_sight(sa: &Established, turn: &Turn<'_>) -> bool {
+    let is_idle = sa.active.is_none() && !turn.link.window.is_waiting();
+    is_idle && sa.seen_as.is_none() && sa.can_move() && turn.link.path.local_nat
+}
+
 /// Looks whether the peer sees us elsewhere than before, which is for us to tell it.
-pub(crate) fn notice_mapping(sa: &mut Established, parts: &Parts) {
-    let Some(now) = seen_as(parts).filter(|_| sa.can_move()) else {
+pub(crate) fn notice_mapping(sa: &mut Established, turn: &Turn<'_>, parts: &Parts) {
+    if !sa.can_move() || !turn.link.path.local_nat {
         return;
-    };
+    }
+    // A peer that does not say it is not asked without end.
+    let now = seen_as(parts).unwrap_or_default();
     let before = sa.seen_as.replace(now);
     if before.is_some() && before != sa.seen_as {
         sa.queue.insert(Task::UpdateAddresses);

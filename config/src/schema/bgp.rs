@@ -1,0 +1,395 @@
+//! The sections of routing.
+
+use super::{Section, key};
+
+/// `[bgp]`
+pub const BGP: Section = Section {
+    path: "bgp",
+    about: "The BGP speaker.",
+    keys: &[
+        key("asn", "", "our AS number"),
+        key(
+            "router-id",
+            "`gateway.address`",
+            "our BGP identifier, written as an IPv4 address",
+        ),
+        key(
+            "maximum-paths",
+            "16",
+            "how many equally good paths share one prefix's traffic, 1 to 256",
+        ),
+        key(
+            "multipath-relax",
+            "true",
+            "AS paths of the same length are equally good, not only identical ones",
+        ),
+        key(
+            "redistribute",
+            "[]",
+            "which routes of the host we originate: `connected`, `static`, `kernel`",
+        ),
+        key("neighbor", "none", "the neighbors"),
+    ],
+};
+
+/// `[bgp.neighbor.NAME]`
+pub const NEIGHBOR: Section = Section {
+    path: "bgp.neighbor.NAME",
+    about: "One neighbor, or several alike. Give `tunnel` for a cloud's end of a tunnel; its address, AS, source and timers then follow from the tunnel and its profile.",
+    keys: &[
+        key("tunnel", "none", "the tunnel whose other end this is"),
+        key(
+            "profile",
+            "\"generic\"",
+            "the kind of speaker outside a tunnel: `cilium`, `metallb`, `generic`",
+        ),
+        key("address", "the tunnel's", "its IPv4 address"),
+        key(
+            "addresses",
+            "none",
+            "several addresses: one neighbor for each, named NAME/address",
+        ),
+        key(
+            "remote-asn",
+            "profile",
+            "its AS number; required where the tunnel's profile has none",
+        ),
+        key("local-asn", "`bgp.asn`", "the AS that we are towards it"),
+        key(
+            "source",
+            "the route's",
+            "interface or address that our connections come from",
+        ),
+        key(
+            "import",
+            "",
+            "what we believe: a prefix list, a route map, \"all\" or \"none\"",
+        ),
+        key(
+            "export",
+            "",
+            "what we tell: a prefix list, a route map, \"all\" (not to a cloud) or \"none\"",
+        ),
+        key(
+            "role",
+            "`cloud` with a tunnel, else `lan`",
+            "`cloud` or `lan`: a cloud is never told what a cloud taught us, and not believed about a default route or our own networks",
+        ),
+        key("passive", "false", "wait for it to connect"),
+        key(
+            "shutdown",
+            "false",
+            "keep the session down: `true`, or words that its operator gets to read, \"back at six\" (RFC 9003)",
+        ),
+        key(
+            "hold-time",
+            "profile",
+            "the hold time that we offer; \"0s\" is none, else at least 3s",
+        ),
+        key(
+            "keepalive",
+            "profile, or a third of `hold-time`",
+            "pause between keepalives",
+        ),
+        key(
+            "connect-retry",
+            "5s",
+            "longest pause between two attempts to connect",
+        ),
+        key(
+            "graceful-restart",
+            "true",
+            "keep its routes while it restarts, and have it keep ours while we do (RFC 4724), where it can",
+        ),
+        key(
+            "restart-time",
+            "60s",
+            "how long it is asked to keep our routes while we restart, up to 4095s",
+        ),
+        key(
+            "max-prefixes",
+            "cloud 10000, lan 1000",
+            "how many prefixes it may send",
+        ),
+        key(
+            "max-prefixes-action",
+            "\"restart\"",
+            "what happens when it sends more: `restart` ends the session and tries again after a pause, `shutdown` ends it until `max-prefixes` is another one, `warn` only says so",
+        ),
+        key(
+            "max-prefixes-pause",
+            "60s",
+            "the pause before it is tried again, at least 1s",
+        ),
+        key(
+            "max-prefixes-out",
+            "profile (oci 2000)",
+            "how many prefixes it is told at most; more are held back and the log says so",
+        ),
+        key(
+            "allow-own-as",
+            "0",
+            "believe paths in which our AS stands up to so many times, up to 10",
+        ),
+        key(
+            "as-override",
+            "false",
+            "put our AS in the place of its own in what it is told, so that sites of one AS hear of each other through us",
+        ),
+        key(
+            "remove-private-as",
+            "false",
+            "take AS numbers for private use (RFC 6996) out of what it is told; ours in front stays",
+        ),
+        key(
+            "default-originate",
+            "false",
+            "tell it a default route of our own, whatever `export` says: `true`, or only while there is a usable route for exactly this network, \"10.0.0.0/16\"; not to a cloud",
+        ),
+        key(
+            "next-hop-self",
+            "true",
+            "in our own AS, name ourselves as the next hop of what others taught us; to another AS it is always so",
+        ),
+        key(
+            "allow-default",
+            "false",
+            "believe a default route from a cloud, where the list permits it",
+        ),
+        key(
+            "allow-overlap",
+            "false",
+            "believe what overlaps our own networks from a cloud, where the list permits it",
+        ),
+        key(
+            "local-pref",
+            "100, or by the tunnel's `role`",
+            "LOCAL_PREF of what it teaches us; higher wins",
+        ),
+        key(
+            "prepend",
+            "0, or by the tunnel's `role`",
+            "how many more times our AS stands in front of what we tell it, up to 10",
+        ),
+        key(
+            "med",
+            "none",
+            "MULTI_EXIT_DISC on what we tell it; lower wins",
+        ),
+        key(
+            "ttl-security",
+            "false",
+            "take only packets that no router has touched (TTL 255, RFC 5082), and send such; the neighbor needs the same",
+        ),
+        key(
+            "bfd",
+            "false",
+            "watch the path to it and end the session as soon as it is dead: `true`, or a table as below",
+        ),
+        key(
+            "md5",
+            "none",
+            "where the TCP MD5 key is (RFC 2385), 1 to 80 octets; not with Oracle",
+        ),
+        key("port", "179", "its TCP port"),
+    ],
+};
+
+/// `[bgp.neighbor.NAME.bfd]`
+pub const BFD: Section = Section {
+    path: "bgp.neighbor.NAME.bfd",
+    about: "Bidirectional Forwarding Detection with a neighbor (RFC 5880), which has to have it too. When a path that was up is dead, the BGP session ends at once (Cease, BFD Down) and its routes go. A neighbor that never answers, or whose operator switches BFD off, is left to the hold time, unless `strict`.",
+    keys: &[
+        key(
+            "min-tx",
+            "300ms",
+            "how often we would like to send, from 50ms to 1m; the slower of this and what the neighbor can take counts",
+        ),
+        key(
+            "min-rx",
+            "300ms",
+            "how often the neighbor may send, from 50ms to 1m; the slower of this and what it would like counts",
+        ),
+        key(
+            "multiplier",
+            "3",
+            "so many of our packets missing in a row are a failure to the neighbor; its own counts for us",
+        ),
+        key(
+            "multihop",
+            "false",
+            "routers may lie between (RFC 5883, UDP 4784); otherwise only what arrives with TTL 255 is heard (UDP 3784)",
+        ),
+        key("passive", "false", "wait for the neighbor's first packet"),
+        key(
+            "strict",
+            "false",
+            "no BGP session before BFD is up, or the neighbor has switched it off",
+        ),
+    ],
+};
+
+/// A rule of a prefix list.
+pub const PREFIX_RULE: Section = Section {
+    path: "prefix-list.NAME",
+    about: "A list of rules; the first that matches decides, and what none matches is denied. Exactly one of `permit` and `deny`.",
+    keys: &[
+        key("seq", "ten after the rule before", "the rule's place"),
+        key("permit", "", "the prefix that passes"),
+        key("deny", "", "the prefix that does not pass"),
+        key(
+            "ge",
+            "none",
+            "shortest length that matches inside the prefix",
+        ),
+        key(
+            "le",
+            "the prefix's length, or 32 with `ge`",
+            "longest length that matches inside the prefix",
+        ),
+    ],
+};
+
+/// A rule of a route map.
+pub const ROUTE_RULE: Section = Section {
+    path: "route-map.NAME",
+    about: "A rule of a route map; the first whose conditions a route meets decides, and what none is about is denied. A rule without `match` is about every route. An edit acts at once, on what was received before it too, and resets no session.",
+    keys: &[
+        key("seq", "ten after the rule before", "the rule's place"),
+        key("action", "\"permit\"", "`permit` or `deny`"),
+        key(
+            "match",
+            "every route",
+            "the conditions, which all have to hold: `match.med = 5`",
+        ),
+        key(
+            "set",
+            "nothing",
+            "what becomes of a route that is permitted: `set.med = 5`",
+        ),
+    ],
+};
+
+/// Conditions of a route map's rule.
+pub const ROUTE_MATCH: Section = Section {
+    path: "route-map.NAME.match",
+    about: "The conditions of a route map's rule. Each takes one value or a list, of which one has to hold, but for `med` and `local-pref`. Numbers in communities may be ranges, `[100-199]`, or `*`. An expression over AS paths has AS numbers for letters: `65000`, `[65000-65100, 65500]`, `.` for any one; `*`, `+`, `?`, `{2}`, `{2,}` and `{2,4}` repeat what is before them, `|` and `( )` are as usual, `^` and `$` are the path's ends, and without them it is found anywhere. `^$` is a route of our own, `^31898 .* [65000-65100]$` one that AS 31898 taught us and that began in one of these.",
+    keys: &[
+        key("prefix-list", "any", "its prefix is permitted by the list"),
+        key("as-path", "any", "its AS path matches the expression"),
+        key(
+            "community",
+            "any",
+            "it has the community (RFC 1997): \"65000:100\", `no-export`, `no-advertise`, `no-export-subconfed`, `no-peer`, `graceful-shutdown`, `blackhole`",
+        ),
+        key(
+            "extended-community",
+            "any",
+            "it has the extended community (RFC 4360): \"rt:65000:100\", \"ro:192.0.2.1:5\", or its eight octets as \"0x0002fde800000064\"",
+        ),
+        key(
+            "large-community",
+            "any",
+            "it has the large community (RFC 8092): \"65000:1:2\"",
+        ),
+        key(
+            "next-hop",
+            "any",
+            "its next hop is in the network; a route of our own has none",
+        ),
+        key(
+            "med",
+            "any",
+            "its MULTI_EXIT_DISC: a number or a range, \"100-199\"",
+        ),
+        key(
+            "local-pref",
+            "any",
+            "its LOCAL_PREF, likewise; that of the neighbor before the map",
+        ),
+        key(
+            "neighbor",
+            "any",
+            "the section of the neighbor that taught it",
+        ),
+        key(
+            "source",
+            "any",
+            "where it comes from: `bgp`, `connected`, `static` or `kernel`",
+        ),
+    ],
+};
+
+/// What a route map's rule sets.
+pub const ROUTE_SET: Section = Section {
+    path: "route-map.NAME.set",
+    about: "What becomes of a route that a route map's rule permits. Of communities, those that are removed go first.",
+    keys: &[
+        key("local-pref", "as it is", "LOCAL_PREF; higher wins"),
+        key(
+            "med",
+            "as it is",
+            "MULTI_EXIT_DISC; lower wins, between routes of one neighboring AS",
+        ),
+        key(
+            "weight",
+            "0",
+            "preference before LOCAL_PREF, for this gateway alone, up to 65535; only on the way in",
+        ),
+        key(
+            "prepend",
+            "0",
+            "how many more times an AS stands in front of the path, up to 10: the neighbor's on the way in, ours on the way out",
+        ),
+        key("next-hop", "as it is", "the next hop's address"),
+        key(
+            "community",
+            "as they are",
+            "these communities and no others; `[]` takes all away",
+        ),
+        key("add-community", "none", "communities that come"),
+        key(
+            "remove-community",
+            "none",
+            "communities that go; ranges and `*` as in `match`",
+        ),
+        key("extended-community", "as they are", "these and no others"),
+        key(
+            "add-extended-community",
+            "none",
+            "extended communities that come",
+        ),
+        key(
+            "remove-extended-community",
+            "none",
+            "extended communities that go",
+        ),
+        key("large-community", "as they are", "these and no others"),
+        key("add-large-community", "none", "large communities that come"),
+        key(
+            "remove-large-community",
+            "none",
+            "large communities that go",
+        ),
+    ],
+};
+
+/// `[[route]]`
+pub const ROUTE: Section = Section {
+    path: "route",
+    about: "A static route of this host. It is there while the daemon runs, comes before what neighbors teach of the same prefix, and neighbors are told of it where `bgp.redistribute` has `static` and their export policy permits it.",
+    keys: &[
+        key("prefix", "", "the destination"),
+        key("via", "", "the router's address; with `interface`"),
+        key(
+            "interface",
+            "",
+            "the interface that the router is on; while it is down, the route is neither used nor told",
+        ),
+        key(
+            "blackhole",
+            "false",
+            "drop what goes there and to nothing more specific, instead of `via` and `interface`: an aggregate to be told, or a network that must never leave by the ISP",
+        ),
+    ],
+};
