@@ -126,9 +126,10 @@ impl Places {
     }
 
     /// The keys that failures are about.
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 9] = [
         "remote",
         "psk",
+        "ppk",
         "local-id",
         "remote-id",
         "ike",
@@ -273,6 +274,26 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Gives a tunnel its post-quantum pre-shared key.
+    pub(crate) fn mix(
+        &mut self,
+        tunnel: &config::model::Tunnel,
+        ppk: &config::model::Ppk,
+        key: Secret,
+    ) {
+        let mixed = self
+            .tunnels
+            .iter_mut()
+            .filter(|plan| plan.name == tunnel.name);
+        for plan in mixed {
+            plan.connection.ppk = Some(ike::Ppk {
+                id: ppk.id.clone(),
+                secret: key.clone(),
+                required: ppk.required,
+            });
+        }
     }
 
     /// What the host has to be judged by.

@@ -166,6 +166,13 @@ fn finish(
         keys.insert(tunnel.name.clone(), key);
     }
     let mut plan = Plan::of(site, &keys)?;
+    for tunnel in &site.tunnels {
+        let Some(ppk) = &tunnel.ppk else { continue };
+        let key = fetch(&ppk.secret).map_err(|error| {
+            format!("line {}: tunnel {}: ppk: {error}", tunnel.line, tunnel.name)
+        })?;
+        plan.mix(tunnel, ppk, key);
+    }
     for neighbor in site.bgp.iter().flat_map(|bgp| &bgp.neighbors) {
         let Some(source) = &neighbor.md5 else {
             continue;

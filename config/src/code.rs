@@ -121,7 +121,7 @@ codes! {
         "The cloud's console would not have taken this key, so the two ends have different ones. Often it is a quotation mark, a space, or a line break that came along when it was copied. The key itself is never shown, only the place of the first wrong character.";
     /// A secret that is easily guessed.
     SecretWeak = 121, "secret is short",
-        "Anybody who records one attempt of a man in the middle can guess a short pre-shared key at leisure (RFC 7296 section 2.15). Take 32 random characters or more; the one that the cloud generates is good.";
+        "Anybody who records one attempt of a man in the middle can guess a short pre-shared key at leisure (RFC 7296 section 2.15). Take 32 random characters or more; the one that the cloud generates is good. A post-quantum pre-shared key is only as good as its entropy: 256 bits or more (RFC 8784 section 6), which are 32 random octets.";
     /// Tunnels that share a secret.
     SecretShared = 122, "two tunnels share a secret",
         "Two tunnels name the same secret. It works if the cloud was told the same, but usually each tunnel has a key of its own and this is a slip of copying.";
@@ -131,6 +131,10 @@ codes! {
     /// An interface MTU that does not work.
     Mtu = 124, "MTU does not work",
         "An IPv4 network needs at least 576 octets (RFC 1122). Above 1446 the encrypted packet no longer fits into an Ethernet frame and is fragmented or lost. \"auto\" takes what fits.";
+
+    /// A post-quantum key for a cloud that has none.
+    Ppk = 125, "post-quantum key where the cloud has none",
+        "A post-quantum pre-shared key (RFC 8784) works only if both ends have it, and the cloud's console has no place for one: where it is required the tunnel never comes up, and where it is not it is never used.";
 
     /// An ASN that cannot be used.
     AsnReserved = 201, "AS number cannot be used",

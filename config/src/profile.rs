@@ -136,6 +136,8 @@ pub struct TunnelProfile {
     pub bfd: bool,
     /// The pre-shared keys that it takes.
     pub psk: PskRule,
+    /// Whether it can have a post-quantum one beside (RFC 8784).
+    pub ppk: bool,
     /// Ranges that inside addresses must avoid, both ends inclusive.
     pub forbidden_inside: &'static [(Ipv4Addr, Ipv4Addr)],
     /// In a /31 it is usual that our address is the lower one.
@@ -207,6 +209,7 @@ const OCI: TunnelProfile = TunnelProfile {
         allowed: "letters, digits and spaces",
         fewest: 20,
     },
+    ppk: false,
     forbidden_inside: &[
         (
             Ipv4Addr::new(169, 254, 10, 0),
@@ -283,6 +286,7 @@ const GENERIC: TunnelProfile = TunnelProfile {
         allowed: "printable ASCII characters",
         fewest: 20,
     },
+    ppk: true,
     forbidden_inside: &[],
     ours_is_lower: false,
     accepts: None,

@@ -9,7 +9,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use config::model::{
-    Alias, Asn, Bfd, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Role, Site,
+    Alias, Asn, Bfd, DataPlane, Identity, InterfaceKind, Mtu, Offload, Origin, Policy, Ppk, Role,
+    SecretSource, Site,
 };
 use config::{Code, Loaded, Source, Unseen, load};
 
@@ -263,6 +264,51 @@ fn bfd_is_off_on_or_a_table_with_defaults() {
         strict: true,
     };
     assert_eq!(bfd(written), Some(expected));
+}
+
+#[test]
+fn a_ppk_is_required_unless_the_file_says_otherwise() {
+    let ppk = |line: &str| {
+        let site = site(&format!("{GATEWAY}{TUNNEL}{line}\n"));
+        site.tunnel("a").unwrap().ppk.clone()
+    };
+    assert_eq!(ppk(""), None);
+    let written = Ppk {
+        id: "k1".to_owned(),
+        secret: SecretSource::Credential("a.ppk".to_owned()),
+        required: true,
+    };
+    let line = "ppk = { id = \"k1\", credential = \"a.ppk\" }";
+    assert_eq!(ppk(line), Some(written.clone()));
+    let line = "ppk = { id = \"k1\", credential = \"a.ppk\", required = false }";
+    let optional = Ppk {
+        required: false,
+        ..written
+    };
+    assert_eq!(ppk(line), Some(optional));
+}
+
+#[test]
+fn a_ppk_that_cannot_be_used_is_refused() {
+    let codes = |line: &str| {
+        let loaded = loaded(&format!("{GATEWAY}{TUNNEL}{line}\n"));
+        assert!(loaded.site.is_none());
+        let codes = loaded.diagnostics.iter().map(|each| each.code);
+        codes
+            .filter(|code| *code != Code::TunnelUnused)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(codes("ppk = { id = \"k1\" }"), [Code::MissingKey]);
+    assert_eq!(codes("ppk = { env = \"K\" }"), [Code::MissingKey]);
+    assert_eq!(
+        codes("ppk = { id = \"two words\", env = \"K\" }"),
+        [Code::BadValue]
+    );
+    assert_eq!(
+        codes("ppk = { id = \"k1\", env = \"K\", file = \"/k\" }"),
+        [Code::ConflictingKeys]
+    );
+    assert_eq!(codes("ppk = \"hunter2hunter2\""), [Code::WrongType]);
 }
 
 #[test]

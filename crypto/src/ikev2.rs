@@ -117,6 +117,16 @@ pub fn child_keys(
     })
 }
 
+/// SK_d, SK_pi or SK_pr with a post-quantum pre-shared key mixed in (RFC 8784 §3): `prf+(PPK, key)`, as long as `key`. The other keys of
+/// the IKE SA stay as they are, and a rekeyed one has the PPK by SK_d.
+///
+/// # Errors
+///
+/// [`Error::PrfPlusTooLong`], which no key of ours reaches.
+pub fn mix_ppk(prf: Prf, ppk: &Secret, key: &Secret) -> Result<Secret, Error> {
+    prf.plus(ppk.expose(), &[key.expose()], key.len())
+}
+
 /// The AUTH data of the pre-shared key method (RFC 7296 §2.15). `signed_octets` is the
 /// concatenation of the first message of the side that authenticates itself, the other side's
 /// nonce, and [`Prf::compute`] under SK_pi or SK_pr of its ID payload's body.

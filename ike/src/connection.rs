@@ -202,6 +202,18 @@ pub enum Encapsulation {
     Never,
 }
 
+/// A post-quantum pre-shared key (RFC 8784): mixed into the keys of the IKE SA, so that whoever breaks its key exchange later still has
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ppk {
+    /// Its name, which both ends have and which goes over the wire encrypted.
+    pub id: String,
+    /// The key: 256 bits of entropy or more.
+    pub secret: Secret,
+    /// Whether there is no tunnel without it.
+    pub required: bool,
+}
+
 /// One tunnel: an IKE SA with its CHILD_SA, which the endpoint keeps up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
@@ -221,12 +233,17 @@ pub struct Connection {
     pub remote_id: Identity,
     /// The pre-shared key.
     pub psk: Secret,
+    /// The post-quantum pre-shared key, if there is one.
+    pub ppk: Option<Ppk>,
     /// Acceptable combinations for the IKE SA, the preferred one first.
     pub ike: Vec<IkeProposal>,
     /// Acceptable combinations for CHILD_SAs, the preferred one first.
     pub esp: Vec<EspProposal>,
     /// Further freedom in CREATE_CHILD_SA.
     pub pfs: PfsPolicy,
+    /// As initiator, where the peer can do with it, leave the first child to an exchange of its own after IKE_AUTH, which gives it the PFS
+    /// that its successors have (RFC 6023).
+    pub childless: bool,
     /// Our side of the traffic.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side of the traffic.
@@ -274,6 +291,7 @@ impl Connection {
             local_id: Identity::from(local),
             remote_id: Identity::from(remote),
             psk,
+            ppk: None,
             ike: vec![IkeProposal {
                 encryption: Encryption::AesCbc256,
                 integrity: Some(Integrity::HmacSha384_192),
@@ -287,6 +305,7 @@ impl Connection {
                 esn: EsnPolicy::Either,
             }],
             pfs: PfsPolicy::default(),
+            childless: false,
             local_ts: vec![TrafficSelector::any_v4()],
             remote_ts: vec![TrafficSelector::any_v4()],
             narrowing: Narrowing::Refuse,

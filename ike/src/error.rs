@@ -51,6 +51,20 @@ pub enum RefusedBy {
     Peer,
 }
 
+/// How post-quantum pre-shared keys fail to meet. Where the peer finds out, it says no more than AUTHENTICATION_FAILED.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum PpkFault {
+    /// We require ours, and the peer has or uses none.
+    Missing,
+    /// The peer names another one and can do with nothing else.
+    Unknown {
+        /// Its name.
+        theirs: String,
+    },
+    /// The peer proves to know the pre-shared key, and its PPK of the same name is another key.
+    Differ,
+}
+
 /// The causes of failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Cause {
@@ -73,6 +87,15 @@ pub enum Cause {
         ours: Identity,
         /// The peer's identity.
         theirs: Identity,
+        /// The PPK that went into the proof too, by its name.
+        ppk: Option<String>,
+    },
+    /// The post-quantum pre-shared keys do not meet (RFC 8784).
+    Ppk {
+        /// How.
+        fault: PpkFault,
+        /// Ours, by its name; none if we have none.
+        ours: Option<String>,
     },
     /// The peer says that it is somebody else.
     IdMismatch {
@@ -204,20 +227,36 @@ impl fmt::Display for Cause {
                 by: RefusedBy::Us,
                 ours,
                 theirs,
-            } => write!(
-                f,
-                "the peer's proof as {theirs:?} does not verify (we are {ours:?}): \
-                 the pre-shared keys differ"
-            ),
+                ppk,
+            } => {
+                write!(
+                    f,
+                    "the peer's proof as {theirs:?} does not verify (we are {ours:?}): \
+                     the pre-shared keys differ"
+                )?;
+                ppk.iter()
+                    .try_for_each(|id| write!(f, ", or the post-quantum keys (PPK) '{id}' do"))
+            }
             Self::Authentication {
                 by: RefusedBy::Peer,
                 ours,
                 theirs,
-            } => write!(
-                f,
-                "the peer refuses us with AUTHENTICATION_FAILED: we say {ours:?} and expect \
-                 {theirs:?}; the pre-shared keys differ, or the peer expects another ID of us"
-            ),
+                ppk,
+            } => {
+                write!(
+                    f,
+                    "the peer refuses us with AUTHENTICATION_FAILED: we say {ours:?} and expect \
+                     {theirs:?}; the pre-shared keys differ, "
+                )?;
+                ppk.iter().try_for_each(|id| {
+                    write!(
+                        f,
+                        "or the post-quantum keys (PPK) do, or the peer's is not named '{id}', "
+                    )
+                })?;
+                f.write_str("or the peer expects another ID of us")
+            }
+            Self::Ppk { fault, ours } => ppk(f, fault, ours.as_deref()),
             Self::IdMismatch { expected, got } => write!(
                 f,
                 "the peer says it is {got:?}, we expect {expected:?}: set our remote ID to the \
@@ -271,6 +310,29 @@ impl fmt::Display for Cause {
             Self::Malformed { what } => write!(f, "the peer's message breaks the protocol: {what}"),
             Self::Local { what } => write!(f, "failure on our side: {what}"),
         }
+    }
+}
+
+fn ppk(f: &mut fmt::Formatter<'_>, fault: &PpkFault, ours: Option<&str>) -> fmt::Result {
+    match (fault, ours) {
+        (PpkFault::Missing, ours) => write!(
+            f,
+            "the peer uses no post-quantum key (PPK), we require ours, '{}': give the peer the same, or let ours be optional",
+            ours.unwrap_or_default()
+        ),
+        (PpkFault::Unknown { theirs }, Some(ours)) => write!(
+            f,
+            "the peer names the post-quantum key (PPK) '{theirs}', ours is '{ours}': both ends need the same name and key"
+        ),
+        (PpkFault::Unknown { theirs }, None) => write!(
+            f,
+            "the peer requires the post-quantum key (PPK) '{theirs}', we have none: add it here, or let the peer's be optional"
+        ),
+        (PpkFault::Differ, ours) => write!(
+            f,
+            "the post-quantum keys (PPK) '{}' differ; the pre-shared keys are the same",
+            ours.unwrap_or_default()
+        ),
     }
 }
 

@@ -279,6 +279,13 @@ pub enum Note {
         /// What it said.
         notify: NotifyType,
     },
+    /// The IKE SA stands without our post-quantum pre-shared key, which is optional: the peer does not use it.
+    WithoutPpk {
+        /// The connection.
+        connection: ConnectionId,
+        /// The key's name.
+        id: String,
+    },
     /// The peer restarted; its old SAs are gone.
     PeerRestarted {
         /// The connection.

@@ -35,12 +35,12 @@ pub mod wire;
 
 pub use connection::{
     Command, Connection, ConnectionId, Encapsulation, EsnPolicy, EspProposal, IkeProposal,
-    Liveness, Narrowing, PfsPolicy, Ports, Retransmission,
+    Liveness, Narrowing, PfsPolicy, Ports, Ppk, Retransmission,
 };
 pub use crypto::{CryptoRng, Encryption, Group, Integrity, Prf, Secret, Suite};
 pub use describe::Offer;
 pub use endpoint::{Endpoint, EndpointConfig};
-pub use error::{Cause, Diagnosis, Negotiation, RefusedBy, Selectors};
+pub use error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy, Selectors};
 pub use event::{
     ChildKeys, ChildSa, DownReason, Event, IkeSaId, Note, Path, Role, Transmit, TransmitKind,
 };

@@ -60,6 +60,8 @@ pub struct IkeSaStatus {
     pub role: Role,
     /// Algorithms.
     pub suite: String,
+    /// Whether a post-quantum pre-shared key is in its keys (RFC 8784).
+    pub ppk: bool,
     /// The peer's proven identity.
     pub peer: Identity,
     /// Where it runs.

@@ -287,3 +287,33 @@ fn a_nat_is_found_and_kept_open() {
     assert_eq!(keepalives(&pair.sides[A]), 5);
     assert_eq!(keepalives(&pair.sides[B]), 0);
 }
+
+/// A wants the first child in an exchange of its own.
+fn childless() -> Pair {
+    let mut pair = Pair::new().with_traffic(ms(3));
+    let [mut a, mut b] = [connection(A), connection(B)];
+    a.childless = true;
+    b.initiate = false;
+    pair.add(B, b);
+    pair.add(A, a);
+    pair
+}
+
+#[test]
+fn a_childless_ike_auth_gives_the_first_child_pfs_for_one_more_round_trip() {
+    let mut pair = childless();
+    let took = pair.run_until(secs(1), Pair::is_up);
+    assert!(took <= ms(60), "{took:?}");
+    pair.run_for(secs(10));
+    pair.assert_one_working_child();
+    for side in [A, B] {
+        let child = &pair.status()[side].connections[0].ike_sas[0].children[0];
+        assert_eq!(child.pfs.as_deref(), Some("curve25519"));
+        assert_eq!(pair.count(side, |e| matches!(e, Event::TunnelUp { .. })), 1);
+        assert_eq!(
+            pair.count(side, |e| matches!(e, Event::TunnelDown { .. })),
+            0
+        );
+        assert_eq!(pair.sides[side].plane.unreadable, 0);
+    }
+}

@@ -75,7 +75,13 @@ fn print(name: &str, checked: &Checked, explain: bool) -> Result<(), Failure> {
 
 /// What is right in the file and will go wrong all the same.
 fn notes(site: &Site) -> Vec<String> {
-    let keys = site.tunnels.iter().filter_map(|tunnel| match &tunnel.psk {
+    let sources = site.tunnels.iter().flat_map(|tunnel| {
+        [
+            Some(&tunnel.psk),
+            tunnel.ppk.as_ref().map(|ppk| &ppk.secret),
+        ]
+    });
+    let keys = sources.flatten().filter_map(|source| match source {
         SecretSource::File(path) => secrets::hidden_from_the_daemon(path),
         SecretSource::Credential(_) | SecretSource::Env(_) => None,
     });

@@ -173,8 +173,9 @@ fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
     ));
     if let Some(ike) = tunnel["ike"].as_object().map(|_| &tunnel["ike"]) {
         lines.push(format!(
-            "  IKE_SA      {} {}, {} to {}, peer is {}, age {}{}",
+            "  IKE_SA      {}{} {}, {} to {}, peer is {}, age {}{}",
             text(ike, "suite"),
+            if ike["ppk"] == true { " ppk" } else { "" },
             text(ike, "role").to_lowercase(),
             text(ike, "local"),
             text(ike, "remote"),

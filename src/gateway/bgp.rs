@@ -21,13 +21,18 @@ pub(super) fn speaker(now: Instant, plan: &Plan, seed: [u8; 32], inherited: &Inh
     if inherited.is_empty() {
         return Speaker::new(config, seed);
     }
-    let asked = plan.peers.iter().filter_map(|peer| peer.graceful_restart);
-    let longest = asked.map(|it| it.restart_time).max();
     info!(
         "{} routes of a run before this one are in the kernel; they stay until the neighbors have sent theirs",
         inherited.len()
     );
-    Speaker::restarted(now, config, seed, longest.unwrap_or(DEFERRAL))
+    Speaker::restarted(now, config, seed, deferral(plan))
+}
+
+/// How long what a process before us left may go on without a word of its neighbors or of its tunnel's peer.
+pub(super) fn deferral(plan: &Plan) -> Duration {
+    let asked = plan.peers.iter().filter_map(|peer| peer.graceful_restart);
+    let longest = asked.map(|it| it.restart_time).max();
+    longest.unwrap_or(DEFERRAL)
 }
 
 impl Gateway {
@@ -80,6 +85,36 @@ impl Gateway {
             _ => return,
         }
         self.desired_is_stale = true;
+    }
+
+    /// Tunnels into which a process before us has left routes still carry packets by its SAs. Until IKE has made ones of ours BGP may use
+    /// them: a neighbor may be back before its tunnel is, and what it says again would be withdrawn until then.
+    pub(super) fn inherit(&mut self, now: Instant) {
+        for tunnel in self.tunnels.values_mut() {
+            if self.inherited.leads_into(tunnel.plan.interface()) {
+                tunnel.inherit();
+                self.inherits_until = Some(now + deferral(&self.plan));
+            }
+        }
+    }
+
+    /// Whoever has no SAs of ours by now is not as he was before.
+    pub(super) fn end_inheritance(&mut self, now: Instant) {
+        if self.inherits_until.is_some_and(|at| at <= now) {
+            self.inherits_until = None;
+            let ids: Vec<u32> = self.tunnels.keys().copied().collect();
+            for id in ids {
+                self.disinherit(now, id);
+            }
+        }
+    }
+
+    pub(super) fn disinherit(&mut self, now: Instant, id: u32) {
+        let tunnel = self.tunnels.get_mut(&id);
+        if tunnel.is_some_and(super::Tunnel::disinherit) {
+            self.forget_inherited_over(id);
+            self.publish(now, id);
+        }
     }
 
     /// A tunnel is dead, whoever routed into it.

@@ -79,6 +79,7 @@ impl Gateway {
                 tunnel.held_down = true;
                 info!(tunnel = %name, "taken down by hand");
                 self.release_neighbors(now, id);
+                self.disinherit(now, id);
                 self.due
                     .retain(|(_, due)| due.tunnel() != id || *due == Due::Offer(id));
                 self.due.push((now + FAREWELL, Due::Hold(id)));

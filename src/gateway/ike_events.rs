@@ -157,6 +157,7 @@ impl Gateway {
             return;
         };
         if !tunnel.fall(now, text.clone()) {
+            self.disinherit(now, id);
             return;
         }
         let name = tunnel.plan.name.clone();
@@ -269,6 +270,14 @@ impl Gateway {
             Note::UnprotectedNotify { connection, notify } => {
                 let name = self.tunnel_name(connection.0);
                 trace!(tunnel = %name, "an unprotected {notify} says that the peer lost its SA; asking the peer");
+            }
+            Note::WithoutPpk { connection, id } => {
+                let name = self.tunnel_name(connection.0);
+                let text = format!(
+                    "{name}: the peer does not use the post-quantum key (PPK) '{id}'; the IKE_SA stands without it, as the site file permits"
+                );
+                warn!("{text}");
+                self.journal.record(now, text);
             }
             Note::PeerRestarted { connection } => {
                 let name = self.tunnel_name(connection.0);

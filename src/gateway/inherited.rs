@@ -43,6 +43,12 @@ impl Inherited {
         self.0.keys()
     }
 
+    /// Whether one of them leads into this interface.
+    pub(super) fn leads_into(&self, name: &str) -> bool {
+        let mut hops = self.0.values().flatten();
+        hops.any(|next_hop| next_hop.hop.dev.as_str() == name)
+    }
+
     pub(super) fn hops(&self, prefix: &IpNet) -> impl Iterator<Item = NextHop> {
         self.0.get(prefix).into_iter().flatten().copied()
     }

@@ -64,6 +64,7 @@ impl Gateway {
         for (_, due) in due {
             self.do_now(now, due);
         }
+        self.end_inheritance(now);
     }
 
     pub(super) fn do_now(&mut self, now: Instant, due: Due) {

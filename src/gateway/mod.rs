@@ -173,6 +173,8 @@ pub(crate) struct Gateway {
     bfd_views: BTreeMap<::bfd::SessionName, ::bfd::view::Session>,
     fib: BTreeMap<IpNet, Vec<FibNextHop>>,
     inherited: Inherited,
+    /// Until then tunnels may live on the SAs of a process before this one.
+    inherits_until: Option<Instant>,
     facts: HostFacts,
     /// The host has been looked at.
     facts_are_known: bool,
@@ -214,6 +216,7 @@ impl Gateway {
             bfd_views: BTreeMap::new(),
             fib: BTreeMap::new(),
             inherited,
+            inherits_until: None,
             facts: HostFacts::default(),
             facts_are_known: false,
             firewall: FirewallFacts::default(),
@@ -229,6 +232,7 @@ impl Gateway {
             stopping: false,
         };
         gateway.adopt(now, plan)?;
+        gateway.inherit(now);
         Ok(gateway)
     }
 
@@ -300,7 +304,7 @@ impl Gateway {
         let cores = [self.ike.poll_timeout(), self.bgp.poll_timeout()];
         cores
             .into_iter()
-            .chain([due, self.verification_timeout()])
+            .chain([due, self.verification_timeout(), self.inherits_until])
             .flatten()
             .min()
     }

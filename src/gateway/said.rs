@@ -40,6 +40,7 @@ pub(crate) struct Field {
 #[derive(Clone, Copy)]
 enum Topic {
     Psk,
+    Ppk,
     LocalId,
     RemoteId,
     Remote,
@@ -58,6 +59,7 @@ impl Topic {
     const fn key(self) -> Option<&'static str> {
         match self {
             Self::Psk => Some("psk"),
+            Self::Ppk => Some("ppk"),
             Self::LocalId => Some("local-id"),
             Self::RemoteId => Some("remote-id"),
             Self::Remote => Some("remote"),
@@ -83,8 +85,8 @@ impl Topic {
             Self::Selectors => Some(console.selectors),
             Self::Initiation => Some(console.initiation),
             Self::Address => Some(console.address),
-            // What we accept beside the proposals is ours alone.
-            Self::Pfs => None,
+            // No console has a place for a PPK; what we accept beside the proposals is ours alone.
+            Self::Ppk | Self::Pfs => None,
         }
     }
 
@@ -190,19 +192,25 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
             ..
         } => (nothing, vec![Topic::PfsGroup]),
         Cause::InvalidKe { .. } => (nothing, vec![Topic::Ike]),
-        Cause::Authentication { by, ours, .. } => match by {
-            RefusedBy::Us => (nothing, vec![Topic::Psk]),
-            RefusedBy::Peer => {
-                let hint = identity(ours, source);
-                // A name that cannot be right is likelier than a key that was copied badly.
-                let topics = if hint.is_empty() {
-                    vec![Topic::Psk, Topic::LocalId]
-                } else {
-                    vec![Topic::LocalId, Topic::Psk]
-                };
-                (hint, topics)
+        Cause::Authentication { by, ours, ppk, .. } => {
+            let ppk = ppk.is_some().then_some(Topic::Ppk);
+            let keys = || std::iter::once(Topic::Psk).chain(ppk);
+            match by {
+                RefusedBy::Us => (nothing, keys().collect()),
+                RefusedBy::Peer => {
+                    let hint = identity(ours, source);
+                    let name = std::iter::once(Topic::LocalId);
+                    // A name that cannot be right is likelier than a key that was copied badly.
+                    let topics = if hint.is_empty() {
+                        keys().chain(name).collect()
+                    } else {
+                        name.chain(keys()).collect()
+                    };
+                    (hint, topics)
+                }
             }
-        },
+        }
+        Cause::Ppk { .. } => (nothing, vec![Topic::Ppk]),
         Cause::IdMismatch { expected, got } => (types(expected, got), vec![Topic::RemoteId]),
         Cause::TsUnacceptable { .. } => (nothing, vec![Topic::Selectors]),
         Cause::NoAnswer { .. } => match diagnosis.exchange {
@@ -248,6 +256,7 @@ pub(crate) const fn negotiation(cause: &Cause) -> Option<Negotiation> {
         Cause::TsUnacceptable { .. } | Cause::PfsRefused { .. } => Some(Negotiation::Esp),
         Cause::PeerRefused { negotiation, .. } => *negotiation,
         Cause::Authentication { .. }
+        | Cause::Ppk { .. }
         | Cause::IdMismatch { .. }
         | Cause::NoAnswer { .. }
         | Cause::AuthMethod { .. }

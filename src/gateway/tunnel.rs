@@ -77,6 +77,8 @@ pub(crate) struct Tunnel {
     /// How often somebody deleted or changed a policy, and it was put back.
     pub(crate) restored_policies: u64,
     up: bool,
+    /// SAs of a process before this one carry its packets, until IKE has ones of ours.
+    inherits: bool,
     /// What BGP was told last of the interface.
     published: bool,
     /// Where IKE was told to send from; `None` before it was told of the connection.
@@ -141,6 +143,7 @@ impl Tunnel {
             lost_sas: 0,
             restored_policies: 0,
             up: false,
+            inherits: false,
             published: false,
             source: None,
             carrier: None,
@@ -166,6 +169,7 @@ impl Tunnel {
     /// Packets pass from now on.
     pub(crate) fn rise(&mut self, now: Instant) {
         self.up = true;
+        self.inherits = false;
         self.since = now;
         self.reason = None;
         // The data plane may still refuse it, and then it counts as one time more.
@@ -185,9 +189,19 @@ impl Tunnel {
         was_up
     }
 
+    /// A process before this one has left routes through it, and the SAs to go with them.
+    pub(crate) fn inherit(&mut self) {
+        self.inherits = true;
+    }
+
+    /// What was left is worth nothing any more. Returns whether it was until now.
+    pub(crate) fn disinherit(&mut self) -> bool {
+        std::mem::replace(&mut self.inherits, false)
+    }
+
     /// Whether BGP may use the interface, if that differs from what it was told last.
     pub(crate) fn usability(&mut self, link_is_up: bool) -> Option<bool> {
-        let usable = self.up && link_is_up;
+        let usable = (self.up || self.inherits) && link_is_up;
         let told = std::mem::replace(&mut self.published, usable);
         (told != usable).then_some(usable)
     }

@@ -106,6 +106,7 @@ fn connection(
         ike_group: tunnel.pfs.ike_group,
         none: tunnel.pfs.none,
     };
+    connection.childless = tunnel.childless;
     connection.ike_lifetime = tunnel.ike_lifetime;
     connection.child_lifetime = tunnel.child_lifetime;
     connection.liveness = Liveness {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use lab::{Ns, UdpFlow, esp_spis, eventually_true};
+use lab::{Netem, Ns, UdpFlow, esp_spis, eventually_true};
 
 use crate::pair::{HERE, Pair, RATE, SOON, THERE};
+
+const IKE: &str = "udp sport 500";
 
 /// What the kernel has of the tunnel's: the interface's number, and the SPIs of its SAs.
 fn in_the_kernel(ns: &Ns) -> (String, Vec<String>) {
@@ -18,6 +20,8 @@ fn in_the_kernel(ns: &Ns) -> (String, Vec<String>) {
 fn another_one_takes_over(end: impl FnOnce(&mut Pair, &[UdpFlow; 2])) {
     const KERNEL: &str = "data-plane = \"kernel\"";
     let mut pair = Pair::up(HERE.on(KERNEL), THERE.on(KERNEL));
+    // What each side does with a message is done long before the other one hears of it, as where a machine is busy.
+    let _late = [1, 2].map(|side| Netem::on_matching(&pair.ns[side], "wan0", IKE, "delay 1s"));
     let flows = pair.flows();
     let (interface, before) = in_the_kernel(&pair.ns[1]);
     assert_eq!(before.len(), 2, "{before:?}");

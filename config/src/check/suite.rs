@@ -297,6 +297,7 @@ pub(super) fn check_secrets(raw: &RawSite, secrets: &dyn Secrets, report: &mut R
             Err(error) => unavailable(&format!("tunnel {}", tunnel.name), span, error, report),
             Ok(()) => judge(tunnel, span, seen, report),
         }
+        check_ppk(tunnel, secrets, report);
     }
     for neighbor in raw.bgp.iter().flat_map(|bgp| &bgp.neighbors) {
         if let Some(At {
@@ -307,6 +308,44 @@ pub(super) fn check_secrets(raw: &RawSite, secrets: &dyn Secrets, report: &mut R
         {
             unavailable(&format!("neighbor {}", neighbor.name), span, error, report);
         }
+    }
+}
+
+/// Fewer octets cannot have the 256 bits of entropy that RFC 8784 section 6 asks for.
+const FEWEST_OF_A_PPK: usize = 32;
+
+fn check_ppk(tunnel: &RawTunnel, secrets: &dyn Secrets, report: &mut Report<'_>) {
+    let Some(At { value: ppk, span }) = &tunnel.ppk else {
+        return;
+    };
+    let (facts, name) = (tunnel.facts(), &tunnel.name);
+    if !facts.ppk {
+        let peer = facts.peer;
+        let draft = if ppk.required.as_ref().is_none_or(|required| required.value) {
+            let message = format!(
+                "tunnel {name}: {peer} has no post-quantum keys, so the tunnel would never come up"
+            );
+            report.error(Code::Ppk, span.clone(), message)
+        } else {
+            let message =
+                format!("tunnel {name}: {peer} has no post-quantum keys, so it is never used");
+            report.warning(Code::Ppk, span.clone(), message)
+        };
+        drop(draft.help("leave ppk out"));
+    }
+    let mut octets = None;
+    let look = &mut |secret: &[u8]| octets = Some(secret.len());
+    if let Err(error) = secrets.inspect(&ppk.secret, look) {
+        unavailable(&format!("tunnel {name}: ppk"), span, error, report);
+    } else if let Some(octets) = octets.filter(|octets| *octets < FEWEST_OF_A_PPK) {
+        let message = format!(
+            "tunnel {name}: the post-quantum key has {octets} octets, fewer than {FEWEST_OF_A_PPK}"
+        );
+        drop(
+            report
+                .warning(Code::SecretWeak, span.clone(), message)
+                .help("make one by: openssl rand -hex 32"),
+        );
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Tunnel {
     pub remote: IpAddr,
     /// Where the pre-shared key is.
     pub psk: SecretSource,
+    /// The post-quantum pre-shared key.
+    pub ppk: Option<Ppk>,
     /// The addresses inside the tunnel.
     pub inside: Inside,
     /// The tunnel interface's name, at most 15 octets.
@@ -43,6 +45,8 @@ pub struct Tunnel {
     pub esp: Vec<EspProposal>,
     /// Freedom in CREATE_CHILD_SA beyond the ESP proposals.
     pub pfs: Pfs,
+    /// Whether the first CHILD_SA has an exchange of its own, where the peer can do with that (RFC 6023).
+    pub childless: bool,
     /// Hard lifetime of the IKE SA.
     #[serde(serialize_with = "serialize_duration")]
     pub ike_lifetime: Duration,
@@ -134,6 +138,18 @@ impl fmt::Display for SecretSource {
             Self::File(path) => write!(f, "file {}", path.display()),
         }
     }
+}
+
+/// A post-quantum pre-shared key (RFC 8784).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Ppk {
+    /// Its name, which both ends have.
+    pub id: String,
+    /// Where the key is.
+    pub secret: SecretSource,
+    /// Whether there is no tunnel without it.
+    pub required: bool,
 }
 
 /// An IKE identity (RFC 7296 §3.5).

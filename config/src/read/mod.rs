@@ -6,6 +6,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod ppk;
 mod route;
 mod route_map;
 mod section;
@@ -23,6 +24,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
+pub(crate) use ppk::RawPpk;
 pub(crate) use route::RawRoute;
 pub(crate) use route_map::{
     RawChanges, RawConditions, RawEdit, RawRouteMap, RawRouteRule, Several,

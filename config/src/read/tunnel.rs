@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::RawPpk;
 use super::section::{At, Read, Section};
 use super::value::{self, InterfaceAddress};
 use crate::code::Code;
@@ -28,6 +29,7 @@ pub(crate) struct RawTunnel {
     pub(crate) profile: Option<At<Profile>>,
     pub(crate) remote: Option<At<Ipv4Addr>>,
     pub(crate) psk: Option<At<SecretSource>>,
+    pub(crate) ppk: Option<At<RawPpk>>,
     pub(crate) inside: Option<At<Ipv4Net>>,
     pub(crate) peer_inside: Option<At<Ipv4Addr>>,
     pub(crate) interface: Option<At<String>>,
@@ -38,6 +40,7 @@ pub(crate) struct RawTunnel {
     pub(crate) ike: Option<At<Vec<At<IkeProposal>>>>,
     pub(crate) esp: Option<At<Vec<At<EspProposal>>>>,
     pub(crate) pfs: Option<At<Pfs>>,
+    pub(crate) childless: Option<At<bool>>,
     pub(crate) ike_lifetime: Option<At<Duration>>,
     pub(crate) child_lifetime: Option<At<Duration>>,
     pub(crate) encapsulation: Option<At<Encapsulation>>,
@@ -71,6 +74,7 @@ impl RawTunnel {
             profile: section.get("profile", report),
             remote: section.require("remote", report),
             psk: section.require("psk", report),
+            ppk: section.get("ppk", report),
             inside: section
                 .require("inside", report)
                 .map(|inside| inside.map(|InterfaceAddress(net)| net)),
@@ -83,6 +87,7 @@ impl RawTunnel {
             ike: proposals(&section, "ike", report),
             esp: proposals(&section, "esp", report),
             pfs: section.get("pfs", report),
+            childless: section.get("childless", report),
             ike_lifetime: section.get("ike-lifetime", report),
             child_lifetime: section.get("child-lifetime", report),
             encapsulation: section.get("encapsulation", report),

@@ -1,6 +1,7 @@
 //! Single values: addresses, networks, durations, words, secrets.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -235,12 +236,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A name of the file's own: of a tunnel, neighbor, list, map or alias.
-pub(crate) fn check_name(
-    what: &str,
-    name: &str,
-    at: std::ops::Range<usize>,
-    report: &mut Report<'_>,
-) {
+pub(crate) fn check_name(what: &str, name: &str, at: Range<usize>, report: &mut Report<'_>) {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
     let begins = name
         .bytes()
@@ -361,40 +357,49 @@ impl Read for SecretSource {
             &schema::SECRET,
             report,
         )?;
-        let file = section.get::<PathBuf>("file", report);
-        let credential = section.get::<String>("credential", report);
-        let env = section.get::<String>("env", report);
-        let given = ["file", "credential", "env"]
-            .into_iter()
-            .filter(|key| section.value(key).is_some());
-        match given.count() {
-            0 => section.missing("file", report),
-            1 => {}
-            _ => drop(
-                report
-                    .error(
-                        Code::ConflictingKeys,
-                        value.span(),
-                        "a secret has one source, and here are several",
-                    )
-                    .help("keep one of file, credential and env"),
-            ),
+        secret_source(&section, value.span(), report)
+    }
+}
+
+/// The source of a secret by the keys of a table, which may have others too.
+pub(super) fn secret_source(
+    section: &Section<'_>,
+    span: Range<usize>,
+    report: &mut Report<'_>,
+) -> Option<SecretSource> {
+    let file = section.get::<PathBuf>("file", report);
+    let credential = section.get::<String>("credential", report);
+    let env = section.get::<String>("env", report);
+    let given = ["file", "credential", "env"]
+        .into_iter()
+        .filter(|key| section.value(key).is_some());
+    match given.count() {
+        0 => section.missing("file", report),
+        1 => {}
+        _ => drop(
+            report
+                .error(
+                    Code::ConflictingKeys,
+                    span,
+                    "a secret has one source, and here are several",
+                )
+                .help("keep one of file, credential and env"),
+        ),
+    }
+    let named = |At { value, span }: At<String>, report: &mut Report<'_>| {
+        let plain =
+            |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
+            let message = format!("\"{value}\" is no plain name");
+            drop(report.error(Code::BadValue, span, message));
+            return None;
         }
-        let named = |At { value, span }: At<String>, report: &mut Report<'_>| {
-            let plain =
-                |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-            if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
-                let message = format!("\"{value}\" is no plain name");
-                drop(report.error(Code::BadValue, span, message));
-                return None;
-            }
-            Some(value)
-        };
-        match (file, credential, env) {
-            (Some(path), ..) => Some(Self::File(path.value)),
-            (_, Some(name), _) => named(name, report).map(Self::Credential),
-            (_, _, Some(name)) => named(name, report).map(Self::Env),
-            _ => None,
-        }
+        Some(value)
+    };
+    match (file, credential, env) {
+        (Some(path), ..) => Some(SecretSource::File(path.value)),
+        (_, Some(name), _) => named(name, report).map(SecretSource::Credential),
+        (_, _, Some(name)) => named(name, report).map(SecretSource::Env),
+        _ => None,
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::settings::{Settings, list};
 use crate::model::{
     Asn, Encapsulation, Gateway, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload,
-    Origin, Tunnel,
+    Origin, Ppk, Tunnel,
 };
 use crate::profile::Profile;
 use crate::proposal::{EspProposal, IkeProposal};
-use crate::read::{At, RawDaemon, RawSite, RawTunnel};
+use crate::read::{At, RawDaemon, RawPpk, RawSite, RawTunnel};
 
 /// In packets; enough for what ECMP and multi-queue senders reorder.
 const REPLAY_WINDOW: u32 = 4_096;
@@ -54,6 +54,7 @@ fn resolve(
     settings.note("remote", Some(remote), remote.value.to_string());
     let psk = raw.psk.as_ref()?;
     settings.note("psk", Some(psk), psk.value.to_string());
+    let ppk = raw.ppk.as_ref().map(|at| ppk(at, settings));
     let net = raw.inside.as_ref()?;
     let inside = Inside {
         ours: net.value.addr(),
@@ -133,6 +134,7 @@ fn resolve(
         profile,
         remote: remote.value.into(),
         psk: psk.value.clone(),
+        ppk,
         inside,
         interface,
         interface_kind,
@@ -148,6 +150,7 @@ fn resolve(
             by_profile(),
             ToString::to_string,
         ),
+        childless: settings.choose("childless", &raw.childless, false, Origin::Default),
         ike_lifetime: settings.duration(
             "ike-lifetime",
             &raw.ike_lifetime,
@@ -197,6 +200,21 @@ fn resolve(
         ),
         remote_asn: facts.remote_asn.map(Asn),
     })
+}
+
+fn ppk(at: &At<RawPpk>, settings: &mut Settings<'_>) -> Ppk {
+    let RawPpk {
+        id,
+        secret,
+        required,
+    } = &at.value;
+    settings.note("ppk", Some(at), format!("{id}, {secret}"));
+    Ppk {
+        id: id.clone(),
+        secret: secret.clone(),
+        // Whoever writes it down wants it; falling back is for the time in which the peer gets it too.
+        required: settings.choose("ppk.required", required, true, Origin::Default),
+    }
 }
 
 /// Who chose what a tunnel takes from `[daemon]`.

@@ -37,18 +37,18 @@ struct Case {
 }
 
 #[derive(Deserialize)]
-struct SevenKeys {
-    d: String,
-    ai: String,
-    ar: String,
-    ei: String,
-    er: String,
-    pi: String,
-    pr: String,
+pub(crate) struct SevenKeys {
+    pub(crate) d: String,
+    pub(crate) ai: String,
+    pub(crate) ar: String,
+    pub(crate) ei: String,
+    pub(crate) er: String,
+    pub(crate) pi: String,
+    pub(crate) pr: String,
 }
 
 #[derive(Deserialize)]
-struct FourKeys {
+pub(crate) struct FourKeys {
     ei: String,
     ai: String,
     er: String,
@@ -56,7 +56,7 @@ struct FourKeys {
 }
 
 impl SevenKeys {
-    fn assert_equal(&self, keys: &SkKeys, what: &str) {
+    pub(crate) fn assert_equal(&self, keys: &SkKeys, what: &str) {
         let pairs = [
             (&self.d, &keys.d),
             (&self.ai, &keys.ai),
@@ -73,7 +73,7 @@ impl SevenKeys {
 }
 
 impl FourKeys {
-    fn assert_equal(&self, keys: &ChildKeys, what: &str) {
+    pub(crate) fn assert_equal(&self, keys: &ChildKeys, what: &str) {
         assert_eq!(keys.initiator.keymat.expose(), hex(&self.ei), "{what}");
         assert_eq!(keys.initiator.integrity.expose(), hex(&self.ai), "{what}");
         assert_eq!(keys.responder.keymat.expose(), hex(&self.er), "{what}");
@@ -200,22 +200,22 @@ fn prf_plus_gives_255_outputs_and_not_one_octet_more() {
     }
 }
 
-fn secret(digits: &str) -> Secret {
+pub(crate) fn secret(digits: &str) -> Secret {
     Secret::new(hex(digits))
 }
 
-fn spi(digits: &str) -> [u8; 8] {
+pub(crate) fn spi(digits: &str) -> [u8; 8] {
     hex(digits).try_into().unwrap()
 }
 
-fn prf(name: &str) -> Prf {
+pub(crate) fn prf(name: &str) -> Prf {
     Prf::ALL
         .into_iter()
         .find(|prf| prf.to_string() == name)
         .unwrap()
 }
 
-fn suite(name: &str) -> Suite {
+pub(crate) fn suite(name: &str) -> Suite {
     let mut integrities = vec![None];
     integrities.extend(Integrity::ALL.map(Some));
     Encryption::ALL

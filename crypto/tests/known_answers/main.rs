@@ -10,5 +10,6 @@
 mod given;
 mod groups;
 mod key_schedule;
+mod ppk;
 mod rfc;
 mod wycheproof;

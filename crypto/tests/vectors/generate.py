@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes modp.json and ikev2.json: values that another implementation computed.
+"""Writes modp.json, ikev2.json and ppk.json: values that another implementation computed.
 
 The modular powers are Python's pow(), checked against OpenSSL where the `cryptography` package is installed; the primes
 are recomputed here from pi by the formulas of RFC 2409 and RFC 3526. The key schedule is written out again from the
-text of RFC 7296, on Python's hmac module. The inputs come from a seeded generator, so a second run writes the same
+text of RFC 7296 and RFC 8784, on Python's hmac module. The inputs come from a seeded generator, so a second run writes the same
 files.
 """
 
@@ -179,5 +179,60 @@ def ikev2():
     return {"cases": cases}
 
 
-for name, value in (("modp.json", modp()), ("ikev2.json", ikev2())):
+def ppk_case(rng, prf, digest, suite, key, integrity):
+    """RFC 8784 section 3: the keys of an IKE SA, its AUTH with and without the PPK, its first child and its successor."""
+    ni, nr, spi_i, spi_r, shared = (rng.randbytes(n) for n in (32, 32, 8, 8, 32))
+    ppk, psk, message, identity = (rng.randbytes(n) for n in (32, 24, 300, 12))
+    ni2, nr2, spi_i2, spi_r2, shared2 = (rng.randbytes(n) for n in (32, 32, 8, 8, 32))
+    skeyseed = hmac.new(ni + nr, shared, digest).digest()
+    plain = sk_keys(digest, skeyseed, ni, nr, spi_i, spi_r, key, integrity)
+    size = hashlib.new(digest).digest_size
+    mixed = {name: prf_plus(digest, ppk, bytes.fromhex(plain[name]), size).hex() for name in ("d", "pi", "pr")}
+    pad = hmac.new(psk, b"Key Pad for IKEv2", digest).digest()
+
+    def auth(sk_p):
+        maced_id = hmac.new(bytes.fromhex(sk_p), identity, digest).digest()
+        return hmac.new(pad, message + nr + maced_id, digest).digest().hex()
+
+    d = bytes.fromhex(mixed["d"])
+    again = hmac.new(d, shared2 + ni2 + nr2, digest).digest()
+    return {
+        "prf": prf,
+        "suite": suite,
+        "ni": ni.hex(),
+        "nr": nr.hex(),
+        "spi_i": spi_i.hex(),
+        "spi_r": spi_r.hex(),
+        "shared": shared.hex(),
+        "ppk": ppk.hex(),
+        "plain": plain,
+        "mixed": mixed,
+        "psk": psk.hex(),
+        "message": message.hex(),
+        "id": identity.hex(),
+        "no_ppk_auth": auth(plain["pi"]),
+        "auth": auth(mixed["pi"]),
+        "child": child_keys(digest, d, b"", ni, nr, key, integrity),
+        "next_ni": ni2.hex(),
+        "next_nr": nr2.hex(),
+        "next_spi_i": spi_i2.hex(),
+        "next_spi_r": spi_r2.hex(),
+        "next_shared": shared2.hex(),
+        "rekeyed": sk_keys(digest, again, ni2, nr2, spi_i2, spi_r2, key, integrity),
+    }
+
+
+def ppk():
+    rng = random.Random(8784)
+    return {
+        "cases": [
+            ppk_case(rng, "prfsha1", "sha1", "aes256-sha1", 32, 20),
+            ppk_case(rng, "prfsha256", "sha256", "aes128gcm16", 20, 0),
+            ppk_case(rng, "prfsha384", "sha384", "aes256gcm16", 36, 0),
+            ppk_case(rng, "prfsha512", "sha512", "aes256-sha512", 32, 64),
+        ]
+    }
+
+
+for name, value in (("modp.json", modp()), ("ikev2.json", ikev2()), ("ppk.json", ppk())):
     (HERE / name).write_text(json.dumps(value, indent=1) + "\n")

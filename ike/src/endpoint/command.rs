@@ -192,6 +192,7 @@ fn needs_new_sa(old: &Connection, new: &Connection) -> bool {
         retransmission: new.retransmission,
         initiation: new.initiation,
         pfs: new.pfs,
+        childless: new.childless,
         initiate: new.initiate,
         fragment_size: new.fragment_size,
         initial_contact: new.initial_contact,

@@ -80,6 +80,7 @@ fn ike_sa(now: Instant, link: &Link, e: &Established, outbound: Option<u32>) -> 
         id: link.id(),
         role: link.role,
         suite: e.channel.suite.to_string(),
+        ppk: e.channel.ppk,
         peer: e.peer.identity().clone(),
         path: link.path,
         age: now.saturating_duration_since(e.since),

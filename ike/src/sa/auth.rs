@@ -1,14 +1,13 @@
 //! Proof of identity by a pre-shared key (RFC 7296 section 2.15).
 
-use crypto::{Secret, constant_time_eq, ikev2};
+use crypto::{Prf, Secret, constant_time_eq, ikev2};
 
-use super::channel::Channel;
 use crate::wire::{Identity, Payload};
 
 /// AUTH method: Shared Key Message Integrity Code.
 pub(crate) const SHARED_KEY_MIC: u8 = 2;
 
-/// An identity whose owner has proved to know the key. Only [`verify`] makes one.
+/// An identity whose owner has proved to know the key. Only [`Signed::verify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authenticated(Identity);
 
@@ -18,43 +17,42 @@ impl Authenticated {
     }
 }
 
-/// Our AUTH payload: over our first message, the peer's nonce and our identity.
-pub(crate) fn prove(
-    channel: &Channel,
-    psk: &Secret,
-    message: &[u8],
-    peer_nonce: &[u8],
-    identity: &Identity,
-) -> Payload {
-    let mic = mic(channel, psk, message, peer_nonce, identity, &channel.auth.0);
-    Payload::Auth {
-        method: SHARED_KEY_MIC,
-        data: mic.expose().to_vec(),
+/// What one side signs: its first message, the other side's nonce and its own identity.
+#[derive(Clone, Copy)]
+pub(crate) struct Signed<'a> {
+    pub(crate) message: &'a [u8],
+    pub(crate) nonce: &'a [u8],
+    pub(crate) identity: &'a Identity,
+}
+
+impl Signed<'_> {
+    /// The AUTH data; `key` is SK_pi or SK_pr, whose side signs.
+    pub(crate) fn prove(&self, prf: Prf, psk: &Secret, key: &Secret) -> Vec<u8> {
+        self.mic(prf, psk, key).expose().to_vec()
+    }
+
+    /// Checks AUTH data.
+    pub(crate) fn verify(
+        &self,
+        prf: Prf,
+        psk: &Secret,
+        key: &Secret,
+        data: &[u8],
+    ) -> Option<Authenticated> {
+        let expected = self.mic(prf, psk, key);
+        constant_time_eq(expected.expose(), data).then(|| Authenticated(self.identity.clone()))
+    }
+
+    fn mic(&self, prf: Prf, psk: &Secret, key: &Secret) -> Secret {
+        let maced_id = prf.compute(key.expose(), &[&self.identity.to_body()]);
+        ikev2::psk_auth(prf, psk, &[self.message, self.nonce, maced_id.expose()])
     }
 }
 
-/// Checks the peer's AUTH data: over its first message, our nonce and its identity.
-pub(crate) fn verify(
-    channel: &Channel,
-    psk: &Secret,
-    message: &[u8],
-    our_nonce: &[u8],
-    identity: &Identity,
-    data: &[u8],
-) -> Option<Authenticated> {
-    let expected = mic(channel, psk, message, our_nonce, identity, &channel.auth.1);
-    constant_time_eq(expected.expose(), data).then(|| Authenticated(identity.clone()))
-}
-
-fn mic(
-    channel: &Channel,
-    psk: &Secret,
-    message: &[u8],
-    nonce: &[u8],
-    identity: &Identity,
-    key: &Secret,
-) -> Secret {
-    let prf = channel.suite.prf;
-    let maced_id = prf.compute(key.expose(), &[&identity.to_body()]);
-    ikev2::psk_auth(prf, psk, &[message, nonce, maced_id.expose()])
+/// An AUTH payload.
+pub(crate) const fn payload(data: Vec<u8>) -> Payload {
+    Payload::Auth {
+        method: SHARED_KEY_MIC,
+        data,
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Channel {
     pub(crate) d: Secret,
     /// SK_pi and SK_pr in the order ours, the peer's.
     pub(crate) auth: (Secret, Secret),
+    /// A post-quantum pre-shared key is in `d`, by this SA's own set-up or that of the one before.
+    pub(crate) ppk: bool,
     /// Both sides can put fragments together.
     pub(crate) fragmentation: bool,
     protection: Protection,
@@ -54,6 +56,7 @@ impl Channel {
             suite,
             d: keys.d,
             auth,
+            ppk: false,
             fragmentation,
             protection,
             requests: Reassembly::default(),

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use crypto::{Group, KeyPair, ikev2};
 
-use super::auth;
+use super::auth::{self, Signed};
 use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::parts::Parts;
+use super::ppk::{self, Mixed};
 use super::window::Pace;
 use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn};
 use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, Encapsulation, Retransmission};
 use crate::context::Context;
-use crate::error::{Cause, Negotiation, RefusedBy};
+use crate::error::{Cause, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups, GroupOffer, IkeSuite};
@@ -48,12 +49,14 @@ pub(crate) struct InitSent {
 #[cfg_attr(feature = "explore", derive(Clone))]
 pub(crate) struct AuthSent {
     pub(crate) channel: Channel,
-    /// Inbound SPI of the first child.
-    pub(crate) spi_in: u32,
+    /// Inbound SPI of the child of this exchange, if it makes one.
+    pub(crate) spi_in: Option<u32>,
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
     /// The peer's IKE_SA_INIT response; its AUTH is computed over it.
     response: Vec<u8>,
+    /// Our keys with the PPK, if the peer can do with one.
+    mixed: Option<Mixed>,
 }
 
 /// Starts an attempt, the how-manieth since the tunnel was last up; none if the parameters name no group.
@@ -128,6 +131,9 @@ impl InitSent {
         ));
         let fragmentation = Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
         payloads.push(Payload::Notify(fragmentation));
+        if turn.connection.ppk.is_some() {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::USE_PPK)));
+        }
         let header = turn.link.header(Exchange::IkeSaInit, false, 0);
         self.request = Message { header, payloads }.encode();
         let packets = vec![self.request.clone()];
@@ -181,13 +187,39 @@ impl InitSent {
             path.remote.set_port(turn.connection.remote_ports.nat);
         }
         let (channel, nonce_r) = agreed;
-        let spi_in = turn.cx.child_spi();
+        let ppk = turn.connection.ppk.as_ref();
+        let usable = ppk.filter(|_| parts.has(NotifyType::USE_PPK));
+        if let (Some(ppk), None) = (ppk.filter(|ppk| ppk.required), usable) {
+            let cause = Cause::Ppk {
+                fault: PpkFault::Missing,
+                ours: Some(ppk.id.clone()),
+            };
+            turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true);
+            return State::Dead;
+        }
+        let mixed = match usable.map(|ppk| Mixed::new(&channel, ppk)).transpose() {
+            Ok(mixed) => mixed,
+            Err(error) => {
+                let what = error.to_string();
+                turn.fail(
+                    Exchange::IkeSaInit,
+                    Role::Initiator,
+                    Cause::Local { what },
+                    true,
+                );
+                return State::Dead;
+            }
+        };
+        let childless =
+            turn.connection.childless && parts.has(NotifyType::CHILDLESS_IKEV2_SUPPORTED);
+        let spi_in = (!childless).then(|| turn.cx.child_spi());
         let mut state = AuthSent {
             channel,
             spi_in,
             nonce_i: self.nonce,
             nonce_r,
             response: bytes.to_vec(),
+            mixed,
         };
         state.send(turn, &self.request);
         State::AuthSent(Box::new(state))
@@ -286,31 +318,41 @@ impl InitSent {
 impl AuthSent {
     fn send(&mut self, turn: &mut Turn<'_>, init_request: &[u8]) {
         let c = turn.connection;
-        let auth = auth::prove(
-            &self.channel,
-            &c.psk,
-            init_request,
-            &self.nonce_r,
-            &c.local_id,
-        );
-        let offer = select::offer_esp(&c.esp, self.spi_in, &GroupOffer::None);
+        let signed = Signed {
+            message: init_request,
+            nonce: &self.nonce_r,
+            identity: &c.local_id,
+        };
+        let prove = |key| signed.prove(self.channel.suite.prf, &c.psk, key);
+        let plain = &self.channel.auth.0;
+        let auth = auth::payload(prove(
+            self.mixed.as_ref().map_or(plain, |mixed| &mixed.auth.0),
+        ));
         let mut payloads = vec![Payload::IdI(c.local_id.clone())];
         // We initiate only where no SA stands, or the peer has lost the one that does.
         if c.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT)));
         }
-        payloads.extend([
-            Payload::IdR(c.remote_id.clone()),
-            auth,
-            Payload::Sa(offer),
-            Payload::TsI(c.local_ts.clone()),
-            Payload::TsR(c.remote_ts.clone()),
-        ]);
+        payloads.extend([Payload::IdR(c.remote_id.clone()), auth]);
+        if let Some(spi_in) = self.spi_in {
+            payloads.extend([
+                Payload::Sa(select::offer_esp(&c.esp, spi_in, &GroupOffer::None)),
+                Payload::TsI(c.local_ts.clone()),
+                Payload::TsR(c.remote_ts.clone()),
+            ]);
+        }
+        if let (Some(_), Some(ppk)) = (&self.mixed, &c.ppk) {
+            payloads.push(Payload::Notify(ppk::identity(ppk)));
+            if !ppk.required {
+                let notify = Notify::with_data(NotifyType::NO_PPK_AUTH, prove(plain));
+                payloads.push(Payload::Notify(notify));
+            }
+        }
         turn.request(&mut self.channel, Exchange::IkeAuth, &payloads);
     }
 
     /// Takes the response.
-    pub(crate) fn handle(self: Box<Self>, turn: &mut Turn<'_>, parts: Parts) -> State {
+    pub(crate) fn handle(mut self: Box<Self>, turn: &mut Turn<'_>, parts: Parts) -> State {
         let (Some(identity), Some((method, data))) = (&parts.id_r, &parts.auth) else {
             return self.refused(turn, &parts);
         };
@@ -322,27 +364,44 @@ impl AuthSent {
             let (expected, got) = (c.remote_id.clone(), identity.clone());
             return self.reject(turn, Cause::IdMismatch { expected, got });
         }
-        let verified = auth::verify(
-            &self.channel,
-            &c.psk,
-            &self.response,
-            &self.nonce_i,
+        let signed = Signed {
+            message: &self.response,
+            nonce: &self.nonce_i,
             identity,
-            data,
-        );
-        let Some(peer) = verified else {
-            let (ours, theirs) = (c.local_id.clone(), identity.clone());
-            return self.reject(
-                turn,
-                Cause::Authentication {
-                    by: RefusedBy::Us,
-                    ours,
-                    theirs,
-                },
-            );
         };
+        let mixed = self
+            .mixed
+            .take()
+            .filter(|_| parts.has(NotifyType::PPK_IDENTITY));
+        let key = mixed
+            .as_ref()
+            .map_or(&self.channel.auth.1, |mixed| &mixed.auth.1);
+        let ppk = c.ppk.as_ref();
+        let Some(peer) = signed.verify(self.channel.suite.prf, &c.psk, key, data) else {
+            let cause = Cause::Authentication {
+                by: RefusedBy::Us,
+                ours: c.local_id.clone(),
+                theirs: identity.clone(),
+                ppk: ppk.filter(|_| mixed.is_some()).map(|ppk| ppk.id.clone()),
+            };
+            return self.reject(turn, cause);
+        };
+        match (mixed, ppk) {
+            (Some(mixed), _) => mixed.adopt(&mut self.channel),
+            (None, Some(ppk)) if ppk.required => {
+                let cause = Cause::Ppk {
+                    fault: PpkFault::Missing,
+                    ours: Some(ppk.id.clone()),
+                };
+                return self.reject(turn, cause);
+            }
+            (None, Some(ppk)) => ppk::note_absence(turn, ppk),
+            (None, None) => {}
+        }
         let low_nonce = (&self.nonce_i).min(&self.nonce_r).clone();
-        let child = self.child(turn, &parts);
+        let child = self
+            .spi_in
+            .map(|spi_in| (spi_in, self.child(turn, &parts, spi_in)));
         let birth = Birth {
             channel: self.channel,
             peer,
@@ -352,12 +411,14 @@ impl AuthSent {
         let mut established = Established::new(turn, birth);
         established.announce(turn);
         match child {
-            Ok(mut child) => {
+            // The SA makes one by itself.
+            None => {}
+            Some((_, Ok(mut child))) => {
                 child.ready = Some(turn.cx.next_order());
                 established.children.insert(child.sa.spi_in, child);
             }
-            Err(cause) => {
-                turn.cx.release_spi(self.spi_in);
+            Some((spi_in, Err(cause))) => {
+                turn.cx.release_spi(spi_in);
                 turn.fail(Exchange::IkeAuth, Role::Initiator, cause, false);
                 established.retry_child(turn);
             }
@@ -374,7 +435,7 @@ impl AuthSent {
     }
 
     /// The first child, or why there is none.
-    fn child(&self, turn: &mut Turn<'_>, parts: &Parts) -> Result<Child, Cause> {
+    fn child(&self, turn: &mut Turn<'_>, parts: &Parts, spi_in: u32) -> Result<Child, Cause> {
         let c = turn.connection;
         let (Some(proposals), Some(ts_i), Some(ts_r)) = (&parts.sa, &parts.ts_i, &parts.ts_r)
         else {
@@ -390,7 +451,7 @@ impl AuthSent {
             path: &turn.link.path,
             role: Role::Initiator,
             suite: choice.chosen,
-            spi_in: self.spi_in,
+            spi_in,
             spi_out,
             local_ts,
             remote_ts,
@@ -401,6 +462,13 @@ impl AuthSent {
         Child::install(turn.cx, turn.now, c, keys, agreed).map_err(|error| Cause::Local {
             what: error.to_string(),
         })
+    }
+
+    /// Gives back what was kept for the child.
+    pub(crate) fn release(&self, cx: &mut Context) {
+        if let Some(spi_in) = self.spi_in {
+            cx.release_spi(spi_in);
+        }
     }
 
     /// The response breaks the format.
@@ -416,13 +484,16 @@ impl AuthSent {
 
     /// The peer did not authenticate itself; its notification says why.
     fn refused(self: Box<Self>, turn: &mut Turn<'_>, parts: &Parts) -> State {
-        turn.cx.release_spi(self.spi_in);
+        self.release(turn.cx);
         let c = turn.connection;
         let cause = match parts.error().map(|n| n.kind) {
             Some(NotifyType::AUTHENTICATION_FAILED) => Cause::Authentication {
                 by: RefusedBy::Peer,
                 ours: c.local_id.clone(),
                 theirs: c.remote_id.clone(),
+                ppk: (c.ppk.as_ref())
+                    .filter(|_| self.mixed.is_some())
+                    .map(|ppk| ppk.id.clone()),
             },
             Some(notify) => Cause::PeerRefused {
                 negotiation: None,
@@ -439,7 +510,7 @@ impl AuthSent {
     /// We do not accept the peer, which takes the SA for established: tell it
     /// (RFC 7296 section 2.21.2).
     fn reject(mut self: Box<Self>, turn: &mut Turn<'_>, cause: Cause) -> State {
-        turn.cx.release_spi(self.spi_in);
+        self.release(turn.cx);
         turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
         let payloads = [
             Payload::Notify(Notify::new(NotifyType::AUTHENTICATION_FAILED)),

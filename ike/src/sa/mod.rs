@@ -9,6 +9,7 @@ pub(crate) mod channel;
 pub(crate) mod established;
 pub(crate) mod initiator;
 pub(crate) mod parts;
+pub(crate) mod ppk;
 pub(crate) mod responder;
 pub(crate) mod task;
 pub(crate) mod window;
@@ -321,7 +322,7 @@ impl Sa {
     pub(crate) fn discard(&mut self, cx: &mut Context, now: Instant, reason: DownReason) {
         let id = self.link.id();
         match std::mem::replace(&mut self.state, State::Dead) {
-            State::AuthSent(s) => cx.release_spi(s.spi_in),
+            State::AuthSent(s) => s.release(cx),
             State::Established(s) => {
                 if let Some(connection) = self.connection {
                     s.abandon(cx, now, connection, id, reason);
@@ -600,7 +601,7 @@ impl Sa {
         match state {
             State::InitSent(_) => turn.fail(Exchange::IkeSaInit, Role::Initiator, cause, true),
             State::AuthSent(s) => {
-                turn.cx.release_spi(s.spi_in);
+                s.release(turn.cx);
                 turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
             }
             State::Established(s) => s.give_up(&mut turn, waited),

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use crypto::ikev2;
 
-use super::auth::{self, Authenticated};
+use super::auth::{self, Authenticated, Signed};
 use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::parts::Parts;
+use super::ppk::{self, Mixed};
 use super::task::child::Answer;
 use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn, answer_to};
 use crate::child::{Agreement, Child, meet};
 use crate::connection::{Connection, ConnectionId, Encapsulation};
 use crate::context::Context;
-use crate::error::{Cause, Diagnosis, Negotiation, RefusedBy};
+use crate::error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups};
@@ -38,6 +39,8 @@ pub(crate) struct HalfOpen {
     pub(crate) response: Vec<u8>,
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
+    /// Both sides have said USE_PPK.
+    ppk: bool,
     /// Connections with the addresses of this handshake; the identity decides among them.
     candidates: Vec<ConnectionId>,
 }
@@ -141,6 +144,14 @@ pub(crate) fn answer_init(
         let notify = Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
         answer.push(Payload::Notify(notify));
     }
+    // Whoever wants no child here asks for one later, or we do.
+    let childless = Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED);
+    answer.push(Payload::Notify(childless));
+    // Whose connection it is shows in IKE_AUTH only.
+    let ppk = parts.has(NotifyType::USE_PPK) && candidates.iter().any(|c| c.ppk.is_some());
+    if ppk {
+        answer.push(Payload::Notify(Notify::new(NotifyType::USE_PPK)));
+    }
     let header = link.header(Exchange::IkeSaInit, true, 0);
     let response = Message {
         header,
@@ -156,6 +167,7 @@ pub(crate) fn answer_init(
         response,
         nonce_i: nonce_i.clone(),
         nonce_r,
+        ppk,
         candidates: candidates.iter().map(|c| c.id).collect(),
     };
     Ok(Sa {
@@ -261,25 +273,72 @@ impl HalfOpen {
         if *method != auth::SHARED_KEY_MIC {
             return self.refuse(turn, id, failed(), Cause::AuthMethod { method: *method });
         }
-        let verified = auth::verify(
-            &self.channel,
-            &c.psk,
-            &self.request,
-            &self.nonce_r,
+        match self.verify(c, identity, data, parts) {
+            Ok((peer, mixed)) => self.establish(turn, id, parts, peer, mixed),
+            Err(cause) => self.refuse(turn, id, failed(), cause),
+        }
+    }
+
+    /// Checks the proof of the initiator, and which keys it is made with (RFC 8784 section 3).
+    fn verify(
+        &self,
+        c: &Connection,
+        identity: &Identity,
+        data: &[u8],
+        parts: &Parts,
+    ) -> Result<(Authenticated, Option<Mixed>), Cause> {
+        let signed = Signed {
+            message: &self.request,
+            nonce: &self.nonce_r,
             identity,
-            data,
-        );
-        match verified {
-            Some(peer) => self.establish(turn, id, parts, peer),
+        };
+        let check = |key, data: &[u8]| signed.verify(self.channel.suite.prf, &c.psk, key, data);
+        let plain = |data: &[u8]| check(&self.channel.auth.1, data);
+        let unproven = |ppk: Option<&str>| Cause::Authentication {
+            by: RefusedBy::Us,
+            ours: c.local_id.clone(),
+            theirs: identity.clone(),
+            ppk: ppk.map(str::to_owned),
+        };
+        let ours = c.ppk.as_ref();
+        let misfit = |fault| Cause::Ppk {
+            fault,
+            ours: ours.map(|ppk| ppk.id.clone()),
+        };
+        let required = ours.is_some_and(|ppk| ppk.required);
+        let without = parts
+            .notify(NotifyType::NO_PPK_AUTH)
+            .map(|n| n.data.as_slice());
+        match parts.notify(NotifyType::PPK_IDENTITY).filter(|_| self.ppk) {
             None => {
-                let (ours, theirs) = (c.local_id.clone(), identity.clone());
-                let cause = Cause::Authentication {
-                    by: RefusedBy::Us,
-                    ours,
-                    theirs,
-                };
-                self.refuse(turn, id, failed(), cause)
+                let peer = plain(data).ok_or_else(|| unproven(None))?;
+                let fits = || misfit(PpkFault::Missing);
+                (!required).then_some((peer, None)).ok_or_else(fits)
             }
+            Some(named) => match ours.filter(|ppk| ppk::names(named, ppk)) {
+                Some(ppk) => {
+                    let local = |error: crypto::Error| Cause::Local {
+                        what: error.to_string(),
+                    };
+                    let mixed = Mixed::new(&self.channel, ppk).map_err(local)?;
+                    match check(&mixed.auth.1, data) {
+                        Some(peer) => Ok((peer, Some(mixed))),
+                        // There is a key of this name, so this is no peer that has none: falling back would hide the mistake.
+                        None if without.is_some_and(|data| plain(data).is_some()) => {
+                            Err(misfit(PpkFault::Differ))
+                        }
+                        None => Err(unproven(Some(&ppk.id))),
+                    }
+                }
+                None => {
+                    let theirs = ppk::describe(named);
+                    let without = without.filter(|_| !required);
+                    let data = without.ok_or_else(|| misfit(PpkFault::Unknown { theirs }))?;
+                    plain(data)
+                        .map(|peer| (peer, None))
+                        .ok_or_else(|| unproven(None))
+                }
+            },
         }
     }
 
@@ -289,16 +348,24 @@ impl HalfOpen {
         id: u32,
         parts: &Parts,
         peer: Authenticated,
+        mixed: Option<Mixed>,
     ) -> State {
         let c = turn.connection;
-        let auth = auth::prove(
-            &self.channel,
-            &c.psk,
-            &self.response,
-            &self.nonce_i,
-            &c.local_id,
-        );
-        let mut answer = vec![Payload::IdR(c.local_id.clone()), auth];
+        if let Some(mixed) = mixed {
+            mixed.adopt(&mut self.channel);
+        }
+        let signed = Signed {
+            message: &self.response,
+            nonce: &self.nonce_i,
+            identity: &c.local_id,
+        };
+        let auth = signed.prove(self.channel.suite.prf, &c.psk, &self.channel.auth.0);
+        let mut answer = vec![Payload::IdR(c.local_id.clone()), auth::payload(auth)];
+        if self.channel.ppk {
+            answer.push(Payload::Notify(Notify::new(NotifyType::PPK_IDENTITY)));
+        } else if let Some(ppk) = &c.ppk {
+            ppk::note_absence(turn, ppk);
+        }
         let child = self.child(turn, parts);
         let child = match child {
             Ok(None) => None,

@@ -84,10 +84,18 @@ notify_types! {
     NON_FIRST_FRAGMENTS_ALSO = 16395;
     /// MOBIKE (RFC 4555).
     MOBIKE_SUPPORTED = 16396;
+    /// IKE_AUTH may come without a CHILD_SA (RFC 6023).
+    CHILDLESS_IKEV2_SUPPORTED = 16418;
     /// IKE fragmentation (RFC 7383).
     IKEV2_FRAGMENTATION_SUPPORTED = 16430;
     /// Hash algorithms for signatures (RFC 7427).
     SIGNATURE_HASH_ALGORITHMS = 16431;
+    /// A post-quantum pre-shared key can be used (RFC 8784).
+    USE_PPK = 16435;
+    /// Which one the initiator has used; empty, that the responder has used it too (RFC 8784).
+    PPK_IDENTITY = 16436;
+    /// The initiator's AUTH data without it (RFC 8784).
+    NO_PPK_AUTH = 16437;
 }
 
 impl NotifyType {

@@ -90,6 +90,8 @@ pub enum Fate {
     Drop,
     /// Keep it until [`Pair::release`].
     Hold,
+    /// Deliver this in its place.
+    Replace(Vec<u8>),
 }
 
 type Filter = Box<dyn FnMut(usize, &Transmit) -> Fate>;
@@ -248,7 +250,7 @@ impl Pair {
         self.most_inbound = self.most_inbound.max(self.sides[side].plane.inbound.len());
     }
 
-    fn post(&mut self, side: usize, transmit: Transmit) {
+    fn post(&mut self, side: usize, mut transmit: Transmit) {
         let fate = self
             .filter
             .as_mut()
@@ -256,6 +258,7 @@ impl Pair {
         match fate {
             Fate::Drop => return,
             Fate::Hold => return self.held.push((side, transmit)),
+            Fate::Replace(payload) => transmit.payload = payload,
             Fate::Deliver => {}
         }
         if self.loss > 0.0 && self.rng.random_bool(self.loss) {

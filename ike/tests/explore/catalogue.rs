@@ -97,6 +97,8 @@ pub fn beginnings() -> Vec<Setup> {
     ];
     list.extend(Low::ALL.map(|low| cold().low(low)));
     list.push(cold().both_initiate());
+    list.push(cold().childless());
+    list.push(cold().childless().both_initiate());
     for second in [Restart, RekeyChild, RekeyIke, DeleteIke] {
         let both = Setup::new(&[(A, Restart), (B, second)]).both_initiate();
         list.push(both.outcome(Outcome::Up));
@@ -104,6 +106,10 @@ pub fn beginnings() -> Vec<Setup> {
     for order in [RekeyChild, RekeyIke, DeleteChild, DeleteIke] {
         list.push(Setup::new(&[(B, order)]).start(Start::Fresh));
         list.push(Setup::new(&[(A, order), (B, order)]).start(Start::Fresh));
+    }
+    for order in [RekeyIke, DeleteIke, Restart] {
+        let childless = Setup::new(&[(A, order), (B, order)]).childless();
+        list.push(childless.both_initiate().outcome(Outcome::Up));
     }
     for order in [DeleteIke, DeleteChild] {
         list.push(Setup::new(&[(A, order), (B, order)]).both_initiate());

@@ -110,6 +110,8 @@ pub struct Setup {
     pub traffic: Traffic,
     pub start: Start,
     pub initiates: [bool; 2],
+    /// Whether the first child has an exchange of its own.
+    pub childless: bool,
     pub outcome: Outcome,
     /// A millisecond passes with every step. Where SAs are set up, their age decides; elsewhere time
     /// stands still between timers, so that more ways lead to the same state.
@@ -141,6 +143,7 @@ impl Setup {
             traffic: Traffic::Busy,
             start: Start::Warm,
             initiates: [true, false],
+            childless: false,
             outcome,
             time_passes: orders.iter().any(|(_, order)| order.sets_up()),
             seed: 1,
@@ -182,6 +185,11 @@ impl Setup {
         self.named("both initiate")
     }
 
+    pub fn childless(mut self) -> Self {
+        self.childless = true;
+        self.named("childless")
+    }
+
     pub fn outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = outcome;
         self
@@ -210,6 +218,7 @@ impl Setup {
         }];
         c.pfs.ike_group = self.child_guess == Guess::Right;
         c.initiate = self.initiates[at];
+        c.childless = self.childless;
         if !self.orders.iter().any(|(_, order)| order.sets_up()) {
             // Nobody is given up: whatever goes wrong is the exchanges' doing.
             c.liveness.give_up = Duration::from_secs(900);

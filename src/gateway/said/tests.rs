@@ -88,6 +88,7 @@ fn a_peer_without_a_console() {
         by: RefusedBy::Peer,
         ours: Identity::Ipv4([203, 0, 113, 10].into()),
         theirs: Identity::Ipv4([198, 51, 100, 1].into()),
+        ppk: None,
     };
     let line = said(&tunnel("generic", ""), Exchange::IkeAuth, cause);
     insta::assert_snapshot!(line, @"cloud with 198.51.100.1:500: IKE_AUTH: the peer refuses us with AUTHENTICATION_FAILED: we say ID_IPV4_ADDR '203.0.113.10' and expect ID_IPV4_ADDR '198.51.100.1'; the pre-shared keys differ, or the peer expects another ID of us; site file: psk (line 8), address of [gateway] (line 2)");

@@ -74,6 +74,8 @@ struct IkeView {
     /// `initiator` or `responder`.
     role: &'static str,
     suite: String,
+    /// Whether a post-quantum pre-shared key is in its keys (RFC 8784).
+    ppk: bool,
     peer_identity: String,
     local: String,
     remote: String,
@@ -225,6 +227,7 @@ fn ike_view(sa: &IkeSaStatus) -> IkeView {
             ike::Role::Responder => "responder",
         },
         suite: sa.suite.clone(),
+        ppk: sa.ppk,
         peer_identity: sa.peer.to_string(),
         local: sa.path.local.to_string(),
         remote: sa.path.remote.to_string(),

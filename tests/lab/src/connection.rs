@@ -49,6 +49,8 @@ pub struct Connection {
     pub extra: Vec<String>,
     /// More lines for the child's section, in strongSwan's words.
     pub child_extra: Vec<String>,
+    /// The name and the text of a post-quantum pre-shared key (RFC 8784) for strongSwan; `extra` says whether it is required.
+    pub ppk: Option<[String; 2]>,
 }
 
 impl Connection {
@@ -74,6 +76,7 @@ impl Connection {
             reqid: 0,
             extra: Vec::new(),
             child_extra: Vec::new(),
+            ppk: None,
         }
     }
 
@@ -100,6 +103,9 @@ impl Connection {
         self.extra.iter().for_each(|line| {
             let _ = writeln!(out, "  {line}");
         });
+        if let Some([id, _]) = &self.ppk {
+            let _ = writeln!(out, "  ppk_id = {id}");
+        }
         let _ = write!(
             out,
             "  local {{\n   auth = psk\n   id = {local_id}\n  }}\n  remote {{\n   auth = psk\n   id = {remote_id}\n  }}\n  \
@@ -117,5 +123,11 @@ impl Connection {
              secret = \"{}\"\n }}\n}}\n",
             self.psk
         );
+        if let Some([id, secret]) = &self.ppk {
+            let _ = writeln!(
+                out,
+                "secrets {{\n ppk-{name} {{\n  id-1 = {id}\n  secret = \"{secret}\"\n }}\n}}"
+            );
+        }
     }
 }

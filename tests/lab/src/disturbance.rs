@@ -108,6 +108,28 @@ impl Netem {
         }
     }
 
+    /// The same for the packets that match alone (`"udp dport 500"`); all others leave as ever.
+    #[track_caller]
+    #[must_use]
+    pub fn on_matching(ns: &Ns, interface: &str, matches: &str, words: &str) -> Self {
+        for line in [
+            "qdisc add dev DEV root handle 1: prio bands 2 priomap 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
+            &format!("qdisc add dev DEV parent 1:2 netem {words}"),
+        ] {
+            let line = line.replace("DEV", interface);
+            let argv: Vec<_> = ["tc"].into_iter().chain(line.split(' ')).collect();
+            ns.exec(&argv);
+        }
+        ns.nft(&format!(
+            "table inet netem {{\n chain c {{\n  type filter hook postrouting priority 0; policy accept;\n  \
+             oifname \"{interface}\" {matches} meta priority set 1:2\n }}\n}}\n"
+        ));
+        Self {
+            ns: ns.clone(),
+            interface: interface.to_owned(),
+        }
+    }
+
     /// How many packets it has dropped.
     #[track_caller]
     #[must_use]
@@ -127,6 +149,9 @@ impl Drop for Netem {
             let _ = self
                 .ns
                 .try_exec(&["tc", "qdisc", "del", "dev", &self.interface, "root"]);
+            let _ = self
+                .ns
+                .try_exec(&["nft", "delete", "table", "inet", "netem"]);
         }
     }
 }

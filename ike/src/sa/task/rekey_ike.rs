@@ -91,7 +91,9 @@ impl Successor {
             spi_r.0,
         )?;
         let fragmentation = sa.channel.fragmentation;
-        let channel = Channel::new(self.suite, keys, self.role, fragmentation)?;
+        let mut channel = Channel::new(self.suite, keys, self.role, fragmentation)?;
+        // It is in the old SK_d, and so in all that comes from it (RFC 8784 section 3).
+        channel.ppk = sa.channel.ppk;
         let low_nonce = self.nonce_i.min(self.nonce_r);
         let birth = Birth {
             channel,
