@@ -18,6 +18,7 @@ mod lockout;
 mod logging;
 mod plan;
 mod plane;
+mod resolver;
 mod run;
 mod secrets;
 mod site;

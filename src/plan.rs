@@ -11,7 +11,7 @@ use crypto::{Secret, Suite};
 use ike::ConnectionId;
 use ipnet::IpNet;
 use vti::ifname::IfName;
-use vti::nft::Ruleset;
+use vti::nft::{Alias, Ruleset};
 use vti::plane::{TunnelId, TunnelSpec};
 
 use crate::lockout::Outline;
@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) wan: Option<String>,
     /// The firewall, unless the site file leaves it to others.
     pub(crate) firewall: Option<Ruleset>,
+    /// The aliases that the addresses of peers with a DNS name belong into.
+    pub(crate) with_peers: BTreeSet<String>,
     /// The tunnels' interfaces at which a rule has to lower TCP's MSS, because the plane does not: known when the plane is chosen.
     pub(crate) clamp_mss: Vec<String>,
 }
@@ -111,6 +113,8 @@ pub(crate) struct TunnelPlan {
     pub(crate) spec: TunnelSpec,
     /// `local` is filled in when the way to the peer is known.
     pub(crate) connection: ike::Connection,
+    /// The peer's DNS name, where the site file has that: `connection.remote` is unspecified until it has been looked up.
+    pub(crate) remote_name: Option<String>,
     /// Our identity is whatever address we send from.
     pub(crate) local_id_follows_address: bool,
 }
@@ -166,6 +170,12 @@ impl TunnelPlan {
             || self.local_id_follows_address != new.local_id_follows_address
     }
 
+    /// The peer's outer address, once it is known.
+    pub(crate) fn remote(&self) -> Option<IpAddr> {
+        let remote = self.connection.remote;
+        (!remote.is_unspecified()).then_some(remote)
+    }
+
     /// The interface's name.
     pub(crate) fn interface(&self) -> &str {
         &self.spec.interface
@@ -200,6 +210,7 @@ impl Default for Plan {
             networks: Vec::new(),
             wan: None,
             firewall: None,
+            with_peers: BTreeSet::new(),
             clamp_mss: Vec::new(),
         }
     }
@@ -296,6 +307,14 @@ impl Plan {
         }
     }
 
+    /// Whether the tunnels run over IPv6: all of them do, or none.
+    pub(crate) fn runs_over_ipv6(&self) -> bool {
+        let literal = (self.tunnels.iter()).filter(|tunnel| tunnel.remote_name.is_none());
+        literal
+            .filter_map(TunnelPlan::remote)
+            .any(|remote| remote.is_ipv6())
+    }
+
     /// What the host has to be judged by.
     pub(crate) fn outline(&self) -> Outline {
         let tunnels: BTreeSet<String> = self
@@ -305,7 +324,9 @@ impl Plan {
             .collect();
         let interfaces = self.peers.iter().filter_map(|peer| peer.interface.clone());
         Outline {
-            remotes: self.tunnels.iter().map(|t| t.connection.remote).collect(),
+            remotes: (self.tunnels.iter())
+                .filter_map(TunnelPlan::remote)
+                .collect(),
             wan: self.wan.clone(),
             networks: self.networks.clone(),
             lan: interfaces.filter(|dev| !tunnels.contains(dev)).collect(),
@@ -319,10 +340,39 @@ impl Plan {
         if self.firewall.is_none() && self.clamp_mss.is_empty() {
             return None;
         }
-        Some(Ruleset {
+        let mut ruleset = Ruleset {
             clamp_mss: self.clamp_mss.clone(),
             ..self.firewall.clone().unwrap_or_default()
-        })
+        };
+        let named = (self.tunnels.iter()).filter(|tunnel| tunnel.remote_name.is_some());
+        let found: BTreeSet<IpNet> = named
+            .filter_map(TunnelPlan::remote)
+            .map(IpNet::from)
+            .collect();
+        for (name, alias) in &mut ruleset.aliases {
+            if let Alias::Networks(networks) = alias
+                && self.with_peers.contains(name)
+            {
+                let new = found.iter().filter(|it| !networks.contains(it)).copied();
+                let new: Vec<IpNet> = new.collect();
+                networks.extend(new);
+            }
+        }
+        Some(ruleset)
+    }
+
+    /// Lets tunnels keep the addresses that their peers' names stood for when they were looked up last.
+    pub(crate) fn keep_addresses(&mut self, running: &Self) {
+        for tunnel in &mut self.tunnels {
+            let same = |old: &&TunnelPlan| {
+                old.name == tunnel.name
+                    && old.remote_name.is_some()
+                    && old.remote_name == tunnel.remote_name
+            };
+            if let Some(old) = running.tunnels.iter().find(same) {
+                tunnel.connection.remote = old.connection.remote;
+            }
+        }
     }
 
     /// The tunnels, as the data plane is told of them.
@@ -360,6 +410,7 @@ impl Plan {
             networks: site.gateway.networks.clone(),
             wan: site.gateway.wan.clone(),
             firewall: firewall::ruleset(site)?,
+            with_peers: site.firewall.with_peers.clone(),
             clamp_mss: Vec::new(),
         })
     }

@@ -12,6 +12,7 @@
 //! Nothing is decided here. A queue that is full slows its producer down, or is counted where the producer may not wait.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,10 +32,12 @@ use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question, until};
 use crate::liveness::Liveness;
+use crate::plan::Plan;
 use crate::plane::{self as choice, Choice};
+use crate::resolver::Family;
 use crate::site::{self, Loaded};
 use crate::transport::{self, Arrival, Dial, Distance, Transport};
-use crate::{lockout, logging, systemd};
+use crate::{lockout, logging, resolver, systemd};
 
 /// How often signs of life are collected and systemd's watchdog is told that the loop turns.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -127,6 +130,15 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
+/// What our sockets are bound to: all addresses of the family that the tunnels run over.
+fn any_address(plan: &Plan) -> IpAddr {
+    if plan.runs_over_ipv6() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
 /// Randomness for a core, from the kernel.
 fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
@@ -152,6 +164,7 @@ struct Daemon {
     paths: mpsc::Receiver<bfd::Event>,
     host: host::Handle,
     notices: mpsc::Receiver<Input>,
+    told: mpsc::Sender<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
     counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
     /// Who waits for which tunnel to be verified.
@@ -169,14 +182,15 @@ impl Daemon {
         let ports = UserPlaneConfig {
             ike_port: loaded.ike_port,
             nat_port: loaded.nat_port,
+            bind: any_address(&loaded.plan),
             ..Default::default()
         };
         let plane = choice::open(choice.kind, &ports, events)
             .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
-        let host =
-            host::Handle::start(loaded.runtime_folder(), told).map_err(|error| failed(&error))?;
+        let host = host::Handle::start(loaded.runtime_folder(), told.clone())
+            .map_err(|error| failed(&error))?;
         let (happened, connections) = mpsc::channel(256);
         let (arrived, arrivals) = mpsc::channel(16);
         let mut transport = Transport::new(happened, arrived);
@@ -218,6 +232,7 @@ impl Daemon {
             paths,
             host,
             notices,
+            told,
             counted,
             counted_by,
             verifying: BTreeMap::new(),
@@ -240,6 +255,9 @@ impl Daemon {
                 Effect::Host(desired) => self.host.desire(desired),
                 Effect::Firewall(ruleset) => self.host.load(ruleset),
                 Effect::Watch(outline) => self.host.watch(outline),
+                Effect::Resolve(name) => {
+                    resolver::look_up(name, self.family(), self.told.clone());
+                }
                 Effect::Count(tunnel) => self.count(tunnel),
                 Effect::Verified(tunnel, report) => {
                     // A client that went away does not want its answer.
@@ -252,6 +270,15 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// What the tunnels run over.
+    fn family(&self) -> Family {
+        if self.loaded.plan.runs_over_ipv6() {
+            Family::Ipv6
+        } else {
+            Family::Ipv4
+        }
     }
 
     /// Removes what an earlier process left in the data plane for tunnels that are not wanted any more.
@@ -516,6 +543,7 @@ impl Daemon {
             .admit(&loaded.plan.tunnels, choice::probe)
             .map_err(Refusal::Failed)?;
         choice.fit(&mut loaded.plan, choice::device_to);
+        self.gateway.keep_addresses(&mut loaded.plan);
         Ok((loaded, choice, kept))
     }
 
@@ -625,6 +653,7 @@ impl Daemon {
                 | Effect::Bgp(_)
                 | Effect::Sign(_)
                 | Effect::Watch(_)
+                | Effect::Resolve(_)
                 | Effect::Count(_)
                 | Effect::Verified(..)
                 | Effect::Bfd(_)

@@ -214,6 +214,11 @@ impl Loaded {
         if (self.ike_port, self.nat_port) != (running.ike_port, running.nat_port) {
             return Err("[daemon] ike-port and nat-port take effect at a restart only".into());
         }
+        if self.plan.runs_over_ipv6() != running.plan.runs_over_ipv6() {
+            return Err(
+                "the outer addresses of the tunnels are of another family, which takes effect at a restart only".into(),
+            );
+        }
         let mut kept = Vec::new();
         let mut keep = |what: &str, differs: bool| {
             if differs {

@@ -100,3 +100,81 @@ fn loss_on_the_way_delays_a_tunnel_and_does_not_stop_it() {
     drop(loss);
     scene.wait_until_up();
 }
+
+/// Makes the internet's router the NAT of the first head-end, which is reached at 192.0.2.200 then: `ports` are those that its packets
+/// from port 4500 get.
+fn nat_the_head_end(site: &ReferenceSite, ports: &str) {
+    let drg = at::HEAD_ENDS[0];
+    site.internet.ip("addr add 192.0.2.200/32 dev lo\n");
+    site.internet.nft(&format!(
+        "table ip head {{\n chain pre {{\n  type nat hook prerouting priority -100; policy accept;\n  \
+         ip daddr 192.0.2.200 udp dport {{ 500, 4500 }} dnat to {drg}\n }}\n chain post {{\n  \
+         type nat hook postrouting priority 100; policy accept;\n  ip saddr {drg} udp sport 4500 snat to 192.0.2.200{ports}\n  \
+         ip saddr {drg} snat to 192.0.2.200\n }}\n}}\n"
+    ));
+}
+
+/// The reference site with the first head-end at its NAT's address; it is known by its own.
+fn head_end_behind_nat() -> SiteFile {
+    SiteFile::reference()
+        .replace("remote = \"198.51.100.1\"", "remote = \"192.0.2.200\"")
+        .add(
+            "tunnel.oci-1",
+            &format!("remote-id = \"{}\"", at::HEAD_ENDS[0]),
+        )
+}
+
+#[test]
+fn with_a_nat_before_each_side_both_tunnels_come_up_and_traffic_crosses() {
+    let site = ReferenceSite::behind_nat();
+    nat_the_head_end(&site, "");
+    let scene = Scene::start_with(site, CAUSEWAY, &head_end_behind_nat(), |_, _| {});
+    scene.wait_until_up();
+    let ike = &scene.gateway.tunnel("oci-1")["ike"];
+    assert_eq!(ike["local_nat"], true);
+    assert_eq!(ike["remote_nat"], true);
+    let charon = scene.site.drg[0].dir().join("charon.log");
+    let log = std::fs::read_to_string(charon).expect("the head-end's log");
+    assert!(log.contains("local host is behind NAT"), "{log}");
+    assert!(log.contains("remote host is behind NAT"), "{log}");
+    assert!(scene.ping_inside(0).all());
+    for (from, to) in [
+        (&scene.site.home, at::INSTANCE),
+        (&scene.site.instance, at::HOME),
+    ] {
+        let pinged = ping(from, to, 3, &[]);
+        assert!(pinged.all(), "{}", pinged.text);
+    }
+}
+
+#[test]
+fn a_nat_before_the_peer_that_forgets_its_mapping_costs_no_tunnel() {
+    let site = ReferenceSite::new();
+    nat_the_head_end(&site, ":20000-60000 random");
+    let file = head_end_behind_nat().add("tunnel.oci-1", "initiate = false");
+    let scene = Scene::start_with(site, CAUSEWAY, &file, |_, _| {});
+    assert!(scene.cloud.swan[0].initiate("cpe").ok());
+    scene.wait_until_up();
+    let remote = || scene.gateway.tunnel("oci-1")["ike"]["remote"].to_string();
+    let before = remote();
+    // From now on a mapping lives for a second of silence, and the next one has another port.
+    for key in [
+        "nf_conntrack_udp_timeout",
+        "nf_conntrack_udp_timeout_stream",
+    ] {
+        scene
+            .site
+            .internet
+            .sysctl(&format!("net/netfilter/{key}"), "1");
+    }
+    eventually_true(Scene::SOON * 3, "we send to the new port", || {
+        // The mapping ends by silence alone.
+        let pause = "sleep 2; ping -c 1 -W 1 ".to_owned() + at::INSIDE_OURS[0];
+        let _ = scene.site.drg[0].try_exec(&["sh", "-c", &pause]);
+        remote() != before
+    });
+    let log = scene.gateway.log();
+    assert!(!log.contains("tunnel down"), "{log}");
+    assert_eq!(log.matches("IKE_SA established").count(), 2, "{log}");
+    assert!(scene.ping_inside(0).all());
+}

@@ -54,7 +54,7 @@ codes! {
         "Names of tunnels, neighbors, lists and aliases appear in interface names, firewall sets and commands: letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 32 characters. \"all\", \"none\" and \"any\" have a meaning of their own.";
     /// Keys that exclude each other.
     ConflictingKeys = 7, "keys that exclude each other",
-        "Two keys say the same thing in two ways, or one has no meaning beside the other. Keep one of them. `interface-kind` and `offload` are about the kernel's data plane, and mean nothing with `data-plane = \"userspace\"`; a card that encrypts (`offload = \"crypto\"`) does not know ESP in UDP, so it does not go with `encapsulation = \"force\"`.";
+        "Two keys say the same thing in two ways, or one has no meaning beside the other. Keep one of them. `interface-kind` and `offload` are about the kernel's data plane, and mean nothing with `data-plane = \"userspace\"`; a card that encrypts (`offload = \"crypto\"`) does not know ESP in UDP, so it does not go with `encapsulation = \"force\"`. `mobike` has to find NATs, which `encapsulation = \"never\"` rules out.";
     /// A network with bits set beyond its length.
     HostBits = 8, "host bits set in a network",
         "A network's address ends in zeros beyond its length: 192.168.2.5/24 is either the network 192.168.2.0/24 or the host 192.168.2.5/32, and a list that means one and gets the other passes the wrong routes.";
@@ -85,10 +85,10 @@ codes! {
         "The tunnel's outer address lies in one of our own networks, or in a prefix that may be learnt through the tunnels. The encrypted packets would then be routed into the LAN or into the tunnel that is to carry them, and it would stop working as soon as it works.";
     /// An address of a kind that is not supported.
     Ipv6Unsupported = 109, "IPv6 is not supported here yet",
-        "Outer and inside addresses of tunnels, neighbors and prefix lists are IPv4 so far. It is refused rather than accepted and ignored. `gateway.networks` and aliases may hold IPv6 networks.";
+        "`gateway.address`, the inside addresses of tunnels, neighbors and prefix lists are IPv4 so far. It is refused rather than accepted and ignored. The tunnels' `remote` may be IPv6 addresses, all of them or none; `gateway.networks` and aliases may hold IPv6 networks.";
     /// A host name instead of an address.
     NotLiteral = 110, "host name where an address is needed",
-        "`remote` and `gateway.address` are literal addresses: a cloud's gateway keeps its address for life, and a tunnel must not depend on a resolver that may be behind it.";
+        "A name is looked up for a tunnel's `remote` alone. `gateway.address` (\"auto\" follows what the host has) and neighbors are literal addresses: what this host is, and who it speaks BGP with, must not depend on a resolver.";
     /// An address that no peer can have.
     NotUnicast = 111, "not a host's address",
         "Loopback, multicast, broadcast and unspecified addresses cannot be the address of a gateway or neighbor.";

@@ -130,7 +130,11 @@ pub const TUNNEL: Section = Section {
             "\"generic\"",
             "the kind of gateway at the other end: `oci` or `generic`; it gives defaults and limits",
         ),
-        key("remote", "", "the peer's public IPv4 address"),
+        key(
+            "remote",
+            "",
+            "the peer's public IPv4 or IPv6 address, or its DNS name, which is looked up at the start and whenever the tunnel fails",
+        ),
         key("psk", "", "where the pre-shared key is"),
         key(
             "ppk",
@@ -167,7 +171,11 @@ pub const TUNNEL: Section = Section {
             "the outer address",
             "who we say that we are: an address, a name, or a mail address",
         ),
-        key("remote-id", "`remote`", "who the peer has to be"),
+        key(
+            "remote-id",
+            "`remote`",
+            "who the peer has to be; a DNS name in `remote` is an identity of the kind FQDN",
+        ),
         key(
             "ike",
             "profile",
@@ -204,6 +212,11 @@ pub const TUNNEL: Section = Section {
             "ESP in UDP: `auto` (behind a NAT), `force`, `never`",
         ),
         key("initiate", "true", "whether we initiate; we always answer"),
+        key(
+            "mobike",
+            "true with `gateway.address = \"auto\"`",
+            "whether SAs follow when an outer address changes, where the peer has that too (RFC 4555); IKE then uses UDP 4500 without a NAT as well",
+        ),
         key(
             "liveness",
             "profile (10s)",

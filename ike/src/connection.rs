@@ -267,6 +267,8 @@ pub struct Connection {
     pub initiate: bool,
     /// Largest IP packet for IKE messages that can be fragmented (RFC 7383), in bytes.
     pub fragment_size: u16,
+    /// Offer MOBIKE (RFC 4555): where both sides have it, SAs follow when an address changes. IKE then uses the NAT ports from IKE_AUTH on.
+    pub mobike: bool,
     /// Say INITIAL_CONTACT when we have no other IKE SA with the peer.
     pub initial_contact: bool,
 }
@@ -320,8 +322,14 @@ impl Connection {
             encapsulation: Encapsulation::Auto,
             initiate: true,
             fragment_size: 1280,
+            mobike: false,
             initial_contact: true,
         }
+    }
+
+    /// Whether MOBIKE is offered: never without NAT detection, which moving needs to know how ESP travels.
+    pub(crate) fn offers_mobike(&self) -> bool {
+        self.mobike && self.encapsulation != Encapsulation::Never
     }
 
     /// The peer's address for IKE_SA_INIT.
@@ -347,6 +355,10 @@ pub enum Command {
     /// New parameters for a connection. What needs a new IKE SA brings the old one down first;
     /// lifetimes, liveness and timing change in place.
     Replace(Box<Connection>),
+    /// The same connection between other outer addresses: the host has another one, or the peer was found elsewhere. An IKE SA that
+    /// stands and has MOBIKE is told of our address; another one carries traffic, as well as that works, until a new one takes its place,
+    /// which is tried at once.
+    Move(Box<Connection>),
     /// Delete the connection and its SAs, and tell the peer.
     Remove(ConnectionId),
     /// Want the connection up, and try at once.

@@ -138,6 +138,8 @@ pub enum DownReason {
     Duplicate,
     /// A new one took its place.
     Replaced,
+    /// Our outer address has changed, and the peer has to be told by a new one.
+    Moved,
     /// Something failed on our side; the failure was reported.
     Local,
 }

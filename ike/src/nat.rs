@@ -55,17 +55,15 @@ pub(crate) fn announce(
 }
 
 /// Compares the peer's notifications with the addresses of the datagram that carried them.
-pub(crate) fn detect(
-    payloads: &[Payload],
+pub(crate) fn detect<'a>(
+    notifies: impl Iterator<Item = &'a Notify> + Clone,
     (spi_i, spi_r): (IkeSpi, IkeSpi),
     local: SocketAddr,
     remote: SocketAddr,
 ) -> Detected {
     let hashes = |kind| {
-        payloads.iter().filter_map(move |payload| match payload {
-            Payload::Notify(n) if n.kind == kind => Some(n.data.as_slice()),
-            _ => None,
-        })
+        let of_kind = notifies.clone().filter(move |n| n.kind == kind);
+        of_kind.map(|n| n.data.as_slice())
     };
     let mut sources = hashes(NotifyType::NAT_DETECTION_SOURCE_IP).peekable();
     let mut destinations = hashes(NotifyType::NAT_DETECTION_DESTINATION_IP).peekable();
@@ -78,4 +76,12 @@ pub(crate) fn detect(
         remote_nat: !sources.any(|h| h == hash(spi_i, spi_r, remote)),
         local_nat: !destinations.any(|h| h == hash(spi_i, spi_r, local)),
     }
+}
+
+/// The notifications among payloads.
+pub(crate) fn notifies(payloads: &[Payload]) -> impl Iterator<Item = &Notify> + Clone {
+    payloads.iter().filter_map(|payload| match payload {
+        Payload::Notify(notify) => Some(notify),
+        _ => None,
+    })
 }

@@ -76,6 +76,8 @@ pub struct IkeSaStatus {
     pub retransmits: u32,
     /// Whether the peer puts fragments together.
     pub fragmentation: bool,
+    /// Whether both sides have MOBIKE (RFC 4555).
+    pub mobike: bool,
     /// Its CHILD_SAs; more than one only around rekeying.
     pub children: Vec<ChildStatus>,
 }

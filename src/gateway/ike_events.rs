@@ -82,7 +82,12 @@ impl Gateway {
             }
             Event::PathChanged { connection, path } => {
                 let name = self.tunnel_name(connection.0);
-                info!(tunnel = %name, "the peer is at {} now, {}", path.remote, nat(&path));
+                info!(tunnel = %name, "packets go from {} to {} now, {}", path.local, path.remote, nat(&path));
+                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
+                    let before = tunnel.inner_mtu();
+                    tunnel.carry(path.encapsulated);
+                    self.desired_is_stale |= tunnel.inner_mtu() != before;
+                }
                 self.plane(PlaneChange::UpdatePath(TunnelId(connection.0), path));
             }
             Event::Failure(diagnosis) => self.failed(now, &diagnosis),
@@ -166,6 +171,7 @@ impl Gateway {
             .record(now, format!("{name}: tunnel down: {text}"));
         self.forget_inherited_over(id);
         self.publish(now, id);
+        self.look_up(id);
     }
 
     /// Tells BGP whether a tunnel carries packets: its CHILD_SA is usable and its interface is up. This is the one line that ties routes
@@ -358,6 +364,7 @@ pub(crate) fn describe(reason: &DownReason) -> String {
         DownReason::Expired => "its lifetime was over before it could be replaced".into(),
         DownReason::Duplicate => "both sides had set one up; the other one stays".into(),
         DownReason::Replaced => "a new one took its place".into(),
+        DownReason::Moved => "our outer address has changed".into(),
         DownReason::Local => "something failed on our side".into(),
     }
 }

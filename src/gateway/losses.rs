@@ -43,13 +43,19 @@ pub(super) enum Due {
     Release(u32),
     /// A lost SA should have a successor by now.
     Succession(u32),
+    /// The peer's name is looked up, unless the tunnel is up by then.
+    LookUp(u32),
 }
 
 impl Due {
     /// Whose it is.
     pub(super) const fn tunnel(self) -> u32 {
         match self {
-            Self::Hold(id) | Self::Offer(id) | Self::Release(id) | Self::Succession(id) => id,
+            Self::Hold(id)
+            | Self::Offer(id)
+            | Self::Release(id)
+            | Self::Succession(id)
+            | Self::LookUp(id) => id,
         }
     }
 }
@@ -91,6 +97,7 @@ impl Gateway {
                     self.negotiate_anew(now, id);
                 }
             }
+            Due::LookUp(id) => self.try_next_address(now, id),
         }
     }
 
@@ -134,7 +141,7 @@ impl Gateway {
         let is_pending = self.due.iter().any(|(_, due)| match due {
             Due::Offer(_) => due.tunnel() == id.0,
             Due::Release(_) => due.tunnel() == id.0 && what == Refused::Sa,
-            Due::Hold(_) | Due::Succession(_) => false,
+            Due::Hold(_) | Due::Succession(_) | Due::LookUp(_) => false,
         });
         if is_pending {
             return;
@@ -142,7 +149,8 @@ impl Gateway {
         let pause = tunnel.refuse(now, text.clone());
         tunnel.note_failure(now, text.clone());
         self.take_down(now, id.0, text);
-        self.due.retain(|(_, due)| due.tunnel() != id.0);
+        self.due
+            .retain(|(_, due)| due.tunnel() != id.0 || *due == Due::LookUp(id.0));
         self.ike_command(now, ike::Command::Hold(ConnectionId(id.0)));
         self.due.push((now + pause, again));
     }

@@ -32,6 +32,7 @@ mod ike_events;
 mod inherited;
 mod journal;
 mod losses;
+mod naming;
 mod outer;
 mod preview;
 mod reload;
@@ -94,6 +95,11 @@ pub(crate) enum Input {
     },
     /// The firewall was loaded, or not, and what else would drop our peers.
     Firewall(FirewallFacts),
+    /// What a peer's DNS name stands for, or why that is not known.
+    Resolved {
+        name: String,
+        outcome: Result<Vec<IpAddr>, String>,
+    },
     /// A deadline has come.
     Tick,
 }
@@ -139,6 +145,8 @@ pub(crate) enum Effect {
     Firewall(Option<Arc<Ruleset>>),
     /// What the host has to be looked at for: the ways to the peers, and what is in the way.
     Watch(Arc<Outline>),
+    /// Look a peer's DNS name up, and say what came of it with [`Input::Resolved`].
+    Resolve(String),
     /// Say what a tunnel has carried so far, with [`Input::Carried`].
     Count(TunnelId),
     /// What verifying a tunnel has shown: the report of `docs/status.md`.
@@ -266,6 +274,7 @@ impl Gateway {
                 reason,
             } => self.handle_refusal(now, tunnel, what, &reason),
             Input::Firewall(facts) => self.handle_firewall(facts),
+            Input::Resolved { name, outcome } => self.handle_resolved(now, &name, &outcome),
             Input::Tick => {}
         }
         self.do_what_is_due(now);
@@ -471,7 +480,7 @@ impl Gateway {
 
     /// Starts or moves each connection whose way to its peer is known now.
     fn follow_paths(&mut self, now: Instant) {
-        let mut commands = Vec::new();
+        let (mut commands, mut moved) = (Vec::new(), Vec::new());
         let interfaces: BTreeSet<String> = self
             .tunnels
             .values()
@@ -487,10 +496,19 @@ impl Gateway {
                         "the route to {remote} leads into our own tunnel interface {into}"
                     ));
                 }
-                Some(Ok(path)) => commands.extend(tunnel.take_path(path)),
+                Some(Ok(path)) => {
+                    if let Some((command, said)) = tunnel.take_path(path) {
+                        moved.extend(said.map(|said| (tunnel.plan.name.clone(), said)));
+                        commands.push(command);
+                    }
+                }
                 Some(Err(reason)) => tunnel.lose_path(reason),
                 None => {}
             }
+        }
+        for (name, said) in moved {
+            warn!(tunnel = %name, "{said}");
+            self.journal.record(now, format!("{name}: {said}"));
         }
         for command in commands {
             self.ike_command(now, command);

@@ -10,6 +10,7 @@ use bgpd::{EffectKind, PeerConfig, PeerName};
 use ike::ConnectionId;
 use vti::plane::TunnelId;
 
+use super::naming::Naming;
 use super::{Effect, Gateway, PlaneChange, Tunnel};
 use crate::plan::{Plan, TunnelPlan};
 
@@ -24,8 +25,9 @@ impl Gateway {
         touched
     }
 
-    pub(super) fn adopt(&mut self, now: Instant, plan: Plan) -> Result<Vec<String>, String> {
+    pub(super) fn adopt(&mut self, now: Instant, mut plan: Plan) -> Result<Vec<String>, String> {
         let mut touched = Vec::new();
+        plan.keep_addresses(&self.plan);
         self.adopt_tunnels(now, &plan, &mut touched);
         self.adopt_speaker(now, &plan, &mut touched)?;
         self.adopt_peers(now, &plan, &mut touched)?;
@@ -108,6 +110,7 @@ impl Gateway {
         }
         self.tunnels.insert(id, tunnel);
         self.follow_paths(now);
+        self.look_up(id);
     }
 
     fn remove_tunnel(&mut self, now: Instant, id: u32, touched: &mut Vec<String>) {
@@ -141,6 +144,7 @@ impl Gateway {
         };
         let differs = !tunnel.plan.is_the_same(new);
         let negotiates_anew = tunnel.plan.negotiates_otherwise(new);
+        let is_named_otherwise = tunnel.plan.remote_name != new.remote_name;
         tunnel.plan = new.clone();
         if !differs {
             return;
@@ -151,9 +155,20 @@ impl Gateway {
         if negotiates_anew {
             tunnel.forget_suites();
         }
-        if let Some(source) = source.filter(|_| negotiates_anew) {
+        if is_named_otherwise {
+            tunnel.naming = Naming::default();
+        }
+        if new.remote().is_none() && source.is_some() {
+            // Nothing is left of the old peer, and the new one's address is not known yet.
+            tunnel.forget_source();
+            self.ike_command(now, ike::Command::Remove(ConnectionId(id)));
+        } else if let Some(source) = source.filter(|_| negotiates_anew) {
             let connection = tunnel.connection(source);
+            tunnel.told();
             self.ike_command(now, ike::Command::Replace(Box::new(connection)));
+        }
+        if is_named_otherwise {
+            self.look_up(id);
         }
     }
 

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use vti::plane::Direction;
 
+use super::naming::Naming;
 use super::said::{Field, Said};
 use crate::plan::TunnelPlan;
 
@@ -83,6 +84,10 @@ pub(crate) struct Tunnel {
     published: bool,
     /// Where IKE was told to send from; `None` before it was told of the connection.
     source: Option<IpAddr>,
+    /// Where IKE was told to send to.
+    destination: Option<IpAddr>,
+    /// What becomes of the peer's DNS name, where it has one.
+    pub(super) naming: Naming,
     /// What the present outbound SA costs each packet.
     carrier: Option<(Suite, bool)>,
     path_mtu: Option<u16>,
@@ -146,6 +151,8 @@ impl Tunnel {
             inherits: false,
             published: false,
             source: None,
+            destination: None,
+            naming: Naming::default(),
             carrier: None,
             path_mtu: None,
             heard: Heard {
@@ -245,27 +252,42 @@ impl Tunnel {
         refused.filter(|_| self.up)
     }
 
-    /// Takes the way to the peer, and says what IKE has to be told.
-    pub(crate) fn take_path(&mut self, path: &LocalPath) -> Option<ike::Command> {
+    /// Takes the way to the peer, and says what IKE has to be told, and what people have, where our address is another one than before.
+    pub(crate) fn take_path(&mut self, path: &LocalPath) -> Option<(ike::Command, Option<String>)> {
         self.unreachable = None;
-        if self.path.as_ref() == Some(path) {
+        let remote = self.plan.connection.remote;
+        if self.path.as_ref() == Some(path) && self.destination == Some(remote) {
             return None;
         }
         self.path = Some(path.clone());
         self.path_mtu = None;
-        if self.source == Some(path.source) {
+        let was_destination = self.destination.replace(remote);
+        let before = self.source.replace(path.source);
+        if (before, was_destination) == (Some(path.source), Some(remote)) {
             return None;
         }
-        let first = self.source.replace(path.source).is_none();
-        if first {
-            self.reason = None;
-        }
         let connection = Box::new(self.connection(path.source));
-        Some(if first {
-            ike::Command::Add(connection)
-        } else {
-            ike::Command::Replace(connection)
-        })
+        let Some(before) = before else {
+            self.reason = None;
+            return Some((ike::Command::Add(connection), None));
+        };
+        let said = (before != path.source).then(|| {
+            format!(
+                "our address towards {remote} is {} now, on {}, and was {before}: the tunnel moves there at once",
+                path.source, path.interface
+            )
+        });
+        Some((ike::Command::Move(connection), said))
+    }
+
+    /// IKE knows nothing of the connection any more.
+    pub(crate) fn forget_source(&mut self) {
+        (self.path, self.source, self.destination) = (None, None, None);
+    }
+
+    /// IKE was told of the connection as it is planned now.
+    pub(crate) fn told(&mut self) {
+        self.destination = Some(self.plan.connection.remote);
     }
 
     /// The peer cannot be reached. What runs goes on: routes come and go while links renegotiate.
@@ -274,6 +296,11 @@ impl Tunnel {
             warn!(tunnel = %self.plan.name, "{reason}");
             self.unreachable = Some(reason.to_owned());
         }
+    }
+
+    /// Nothing can be tried before that is known.
+    pub(crate) fn wait_for(&mut self, what: String) {
+        self.unreachable = Some(what);
     }
 
     /// Why packets do not pass, in words, as far as it is known here.
@@ -406,6 +433,13 @@ impl Tunnel {
     /// What each packet costs from now on.
     pub(crate) fn set_carrier(&mut self, suite: Suite, encapsulated: bool) {
         self.carrier = Some((suite, encapsulated));
+    }
+
+    /// ESP goes in UDP, or no longer, with the same suite.
+    pub(crate) fn carry(&mut self, encapsulated: bool) {
+        if let Some((_, in_udp)) = &mut self.carrier {
+            *in_udp = encapsulated;
+        }
     }
 
     /// The path has turned out to carry less than its first link.

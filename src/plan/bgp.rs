@@ -203,7 +203,7 @@ fn own_networks(site: &model::Site) -> Vec<IpNet> {
 fn outer_addresses(site: &model::Site) -> Vec<IpAddr> {
     site.tunnels
         .iter()
-        .map(|tunnel| tunnel.remote)
+        .filter_map(|tunnel| tunnel.remote.address())
         .chain(site.gateway.address)
         .collect()
 }

@@ -1,9 +1,15 @@
 //! Aliases and rules, for the firewall.
 
+use std::collections::BTreeMap;
+
 use config::model::{self, Role, UpdateSource, builtin};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vti::nft::{
     Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules,
 };
+
+/// All addresses. No alias of a site file can have that name.
+const ANYWHERE: &str = "_anywhere";
 
 /// The rules that the site asks for; `None` where it leaves the firewall to others.
 pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
@@ -15,12 +21,23 @@ pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
     wan.interface.clone_from(&site.gateway.wan);
     wan.ike_port = site.daemon.ike_port;
     wan.nat_t_port = site.daemon.nat_port;
+    let mut aliases: BTreeMap<String, Alias> = firewall
+        .aliases
+        .iter()
+        .map(|(name, group)| (name.clone(), alias(group)))
+        .collect();
+    // A peer that sets up by itself and may move comes from wherever it is; who it is, IKE has it prove.
+    if site
+        .tunnels
+        .iter()
+        .any(|tunnel| tunnel.mobike && !tunnel.initiate)
+    {
+        wan.peers = ANYWHERE.to_owned();
+        let all = vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        aliases.insert(wan.peers.clone(), Alias::Networks(all));
+    }
     let ruleset = Ruleset {
-        aliases: firewall
-            .aliases
-            .iter()
-            .map(|(name, group)| (name.clone(), alias(group)))
-            .collect(),
+        aliases,
         wan: (!site.tunnels.is_empty()).then_some(wan),
         tunnel_interfaces: site
             .tunnels

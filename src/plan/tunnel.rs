@@ -74,6 +74,7 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
             binding: None,
             offload: Offload::Off,
         },
+        remote_name: tunnel.remote.name().map(str::to_owned),
         local_id_follows_address: known_as.is_none(),
         connection: connection(site, tunnel, key, known_as),
     })
@@ -91,7 +92,8 @@ fn connection(
         ConnectionId(tunnel.reqid),
         tunnel.name.clone(),
         local,
-        tunnel.remote,
+        // What a name stands for is filled in when it has been looked up.
+        (tunnel.remote.address()).unwrap_or(IpAddr::from([0, 0, 0, 0])),
         key,
     );
     connection.remote_ports = Ports {
@@ -119,6 +121,7 @@ fn connection(
         model::Encapsulation::Never => ike::Encapsulation::Never,
     };
     connection.initiate = tunnel.initiate;
+    connection.mobike = tunnel.mobike;
     connection
 }
 

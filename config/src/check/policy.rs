@@ -1,6 +1,7 @@
 //! Prefix lists: their rules, who uses them, and what they let through.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -194,7 +195,10 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
             .iter()
             .filter_map(|tunnel| Some((tunnel, tunnel.remote.as_ref()?)))
         {
-            if let Some(witness) = overlap(&list, rule, Ipv4Net::from(remote.value)) {
+            let Some(IpAddr::V4(address)) = remote.value.address() else {
+                continue;
+            };
+            if let Some(witness) = overlap(&list, rule, Ipv4Net::from(address)) {
                 let message = format!(
                     "prefix list {name} permits {witness}, in which the remote of tunnel {} is",
                     tunnel.name

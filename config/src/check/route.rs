@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::read::{RawRoute, RawSite, is_host};
+use crate::model::Remote;
+use crate::read::{At, RawRoute, RawSite, is_host};
 
 pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
     let mut seen = BTreeMap::new();
@@ -22,8 +25,9 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
             );
         }
         for tunnel in &raw.tunnels {
-            let inside = |remote: &&crate::read::At<std::net::Ipv4Addr>| {
-                prefix.value.contains(&remote.value)
+            let inside = |remote: &&At<Remote>| {
+                let address = remote.value.address();
+                address.is_some_and(|it| IpNet::V4(prefix.value).contains(&it))
             };
             if let Some(remote) = tunnel.remote.as_ref().filter(inside)
                 && route.drops()

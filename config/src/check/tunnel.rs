@@ -1,18 +1,20 @@
 //! Tunnels among each other and in the network: addresses, interfaces, reqids.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
-use crate::model::LARGEST_REQID;
+use crate::model::{Encapsulation, InterfaceKind, LARGEST_REQID};
 use crate::read::{At, RawSite, RawTunnel, is_host};
 
 pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
     for tunnel in &raw.tunnels {
         remote(tunnel, raw, report);
+        moving(tunnel, report);
         inside(tunnel, report);
         peer(tunnel, report);
         let span = tunnel
@@ -21,24 +23,25 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
             .map_or(tunnel.at.clone(), |interface| interface.span.clone());
         interface_name(&tunnel.interface(), span, report);
     }
+    families(raw, report);
     swapped(raw, report);
     overlaps(raw, report);
     unique(raw, report);
 }
 
 fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
-    let Some(At {
-        value: remote,
-        span,
-    }) = tunnel.remote.clone()
-    else {
+    let Some(At { value, span }) = tunnel.remote.clone() else {
         return;
     };
-    if !is_host(remote.into()) {
+    // What a name stands for is known when it is looked up.
+    let Some(remote) = value.address() else {
+        return;
+    };
+    if !is_host(remote) {
         let message = format!("{remote} cannot be a peer's address");
         drop(report.error(Code::NotUnicast, span.clone(), message));
     }
-    if let Some(ours) = raw.gateway.fixed().filter(|ours| ours.value == remote) {
+    if let Some(ours) = raw.gateway.fixed().filter(|ours| remote == ours.value) {
         let message = format!("tunnel {}: remote {remote} is our own address", tunnel.name);
         drop(
             report
@@ -51,7 +54,7 @@ fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
         );
     }
     for network in &raw.gateway.networks {
-        if network.value.contains(&std::net::IpAddr::V4(remote)) {
+        if network.value.contains(&remote) {
             let message = format!(
                 "tunnel {}: remote {remote} is inside our own network {}",
                 tunnel.name, network.value
@@ -62,6 +65,68 @@ fn remote(tunnel: &RawTunnel, raw: &RawSite, report: &mut Report<'_>) {
                     .also(network.span.clone(), "our network"),
             );
         }
+    }
+}
+
+/// All tunnels of a gateway share its sockets, which are of one family; a name stands for addresses of the others' family.
+fn families(raw: &RawSite, report: &mut Report<'_>) {
+    let mut first: Option<(&RawTunnel, IpAddr, Range<usize>)> = None;
+    for tunnel in &raw.tunnels {
+        let Some(At { value, span }) = &tunnel.remote else {
+            continue;
+        };
+        let Some(remote) = value.address() else {
+            continue;
+        };
+        if remote.is_ipv6()
+            && let Some(kind) = &tunnel.interface_kind
+            && kind.value == InterfaceKind::Vti
+        {
+            let message = format!(
+                "tunnel {}: a vti interface has IPv4 outer addresses, and {remote} is none",
+                tunnel.name
+            );
+            drop(
+                report
+                    .error(Code::ConflictingKeys, kind.span.clone(), message)
+                    .help("interface-kind = \"xfrm\""),
+            );
+        }
+        match &first {
+            Some((other, address, at)) if address.is_ipv4() != remote.is_ipv4() => {
+                let message = format!(
+                    "the tunnels {} and {} have outer addresses of different families",
+                    other.name, tunnel.name
+                );
+                drop(
+                    report
+                        .error(Code::Ipv6Unsupported, span.clone(), message)
+                        .also(at.clone(), "the other family")
+                        .help("write addresses of one family for all peers"),
+                );
+            }
+            Some(_) => {}
+            None => first = Some((tunnel, remote, span.clone())),
+        }
+    }
+}
+
+/// MOBIKE has to find the NATs of a new way, which is ruled out together with ESP in UDP.
+fn moving(tunnel: &RawTunnel, report: &mut Report<'_>) {
+    if let Some(mobike) = tunnel.mobike.as_ref().filter(|at| at.value)
+        && let Some(encapsulation) = &tunnel.encapsulation
+        && encapsulation.value == Encapsulation::Never
+    {
+        let message = format!(
+            "tunnel {}: mobike does not go with encapsulation = \"never\"",
+            tunnel.name
+        );
+        drop(
+            report
+                .error(Code::ConflictingKeys, mobike.span.clone(), message)
+                .also(encapsulation.span.clone(), "no NAT may be found")
+                .help("leave one of the two keys out"),
+        );
     }
 }
 
@@ -240,7 +305,7 @@ fn unique(raw: &RawSite, report: &mut Report<'_>) {
     for tunnel in &raw.tunnels {
         let name = tunnel.name.as_str();
         if let Some(At { value, span }) = &tunnel.remote
-            && let Some((other, first)) = insert(&mut remotes, *value, (name, span.clone()))
+            && let Some((other, first)) = insert(&mut remotes, value.clone(), (name, span.clone()))
         {
             let message = format!("the tunnels {other} and {name} have the same remote {value}");
             let help = format!(

@@ -1,6 +1,6 @@
 //! Filtering: named groups of addresses and ports, and the rules for what comes out of the tunnels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
@@ -30,6 +30,8 @@ pub struct Firewall {
     pub rules: Vec<FirewallRule>,
     /// Every alias, the built-in ones too, with what it includes already in it; sorted, without duplicates.
     pub aliases: BTreeMap<String, Alias>,
+    /// Those of them that have the tunnels' outer addresses on the other side in them: what a DNS name stands for is known only later.
+    pub with_peers: BTreeSet<String>,
 }
 
 /// A named group.

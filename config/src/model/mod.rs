@@ -37,7 +37,7 @@ pub use policy::{
 };
 pub use route::{Route, Way};
 pub use tunnel::{
-    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Ppk,
+    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Ppk, Remote,
     SecretSource, Tunnel, TunnelRole,
 };
 

@@ -21,8 +21,8 @@ pub struct Tunnel {
     pub line: usize,
     /// Whose defaults it took.
     pub profile: Profile,
-    /// The peer's outer address.
-    pub remote: IpAddr,
+    /// Where the peer is.
+    pub remote: Remote,
     /// Where the pre-shared key is.
     pub psk: SecretSource,
     /// The post-quantum pre-shared key.
@@ -57,6 +57,8 @@ pub struct Tunnel {
     pub encapsulation: Encapsulation,
     /// Whether we initiate; we always answer.
     pub initiate: bool,
+    /// Whether SAs follow when an outer address changes, where the peer has that too (MOBIKE, RFC 4555).
+    pub mobike: bool,
     /// Silence after which the peer is asked whether it lives.
     #[serde(serialize_with = "serialize_duration")]
     pub liveness: Duration,
@@ -75,6 +77,45 @@ pub struct Tunnel {
     pub role: Option<TunnelRole>,
     /// The AS at the other end, where the profile knows it.
     pub remote_asn: Option<Asn>,
+}
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remote {
+    /// At this outer address.
+    Address(IpAddr),
+    /// At an address that this DNS name has.
+    Name(String),
+}
+
+impl Remote {
+    /// The outer address, where the site file says it.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Name(_) => None,
+        }
+    }
+
+    /// The DNS name, where the site file has one instead.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Address(_) => None,
+            Self::Name(name) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Which of several tunnels traffic takes.

@@ -14,7 +14,7 @@ use super::value::{self, InterfaceAddress};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, SecretSource, TunnelRole,
+    Encapsulation, Identity, InterfaceKind, Mtu, Offload, Pfs, Remote, SecretSource, TunnelRole,
 };
 use crate::profile::{Profile, TunnelProfile};
 use crate::proposal::{EspProposal, IkeProposal, ProposalError};
@@ -27,7 +27,7 @@ pub(crate) struct RawTunnel {
     /// Where the name is.
     pub(crate) at: Range<usize>,
     pub(crate) profile: Option<At<Profile>>,
-    pub(crate) remote: Option<At<Ipv4Addr>>,
+    pub(crate) remote: Option<At<Remote>>,
     pub(crate) psk: Option<At<SecretSource>>,
     pub(crate) ppk: Option<At<RawPpk>>,
     pub(crate) inside: Option<At<Ipv4Net>>,
@@ -45,6 +45,7 @@ pub(crate) struct RawTunnel {
     pub(crate) child_lifetime: Option<At<Duration>>,
     pub(crate) encapsulation: Option<At<Encapsulation>>,
     pub(crate) initiate: Option<At<bool>>,
+    pub(crate) mobike: Option<At<bool>>,
     pub(crate) liveness: Option<At<Duration>>,
     pub(crate) liveness_timeout: Option<At<Duration>>,
     pub(crate) mtu: Option<At<Mtu>>,
@@ -92,6 +93,7 @@ impl RawTunnel {
             child_lifetime: section.get("child-lifetime", report),
             encapsulation: section.get("encapsulation", report),
             initiate: section.get("initiate", report),
+            mobike: section.get("mobike", report),
             liveness: section.get("liveness", report),
             liveness_timeout: section.get("liveness-timeout", report),
             mtu: section.get("mtu", report),

@@ -14,7 +14,7 @@ use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
     Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, OverLimit, Pfs,
-    PortRange, Redistribute, Role, SecretSource, TunnelRole,
+    PortRange, Redistribute, Remote, Role, SecretSource, TunnelRole,
 };
 use crate::profile::{NeighborKind, Profile};
 use crate::{schema, suggest};
@@ -108,6 +108,38 @@ impl Read for Ipv4Addr {
             }
         }
     }
+}
+
+impl Read for Remote {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        let text = text(value, "an IP address or a DNS name in quotes", report)?;
+        match text.parse() {
+            Ok(address) => return Some(Self::Address(address)),
+            Err(_) if is_host_name(text) => {
+                return Some(Self::Name(text.trim_end_matches('.').to_owned()));
+            }
+            Err(_) => {}
+        }
+        let message = format!("\"{text}\" is neither an IP address nor a DNS name");
+        drop(report.error(Code::BadValue, value.span(), message));
+        None
+    }
+}
+
+/// Whether a text is a host's name (RFC 1123 section 2.1): its last label begins with a letter, so that no mistyped address is one.
+fn is_host_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253
+        && name.split('.').all(is_label)
+        && last.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 fn ipv6(value: &Spanned<DeValue<'_>>, text: &str, report: &mut Report<'_>) {

@@ -40,7 +40,10 @@ pub(super) fn firewall(
         (
             builtin::PEERS.to_owned(),
             Alias::Networks(tidy(
-                tunnels.iter().map(|tunnel| tunnel.remote.into()).collect(),
+                tunnels
+                    .iter()
+                    .filter_map(|tunnel| tunnel.remote.address().map(IpNet::from))
+                    .collect(),
             )),
         ),
         (
@@ -57,9 +60,13 @@ pub(super) fn firewall(
         .iter()
         .map(|alias| (alias.name.as_str(), alias))
         .collect();
+    let mut with_peers = BTreeSet::from([builtin::PEERS.to_owned()]);
     for alias in &raw.aliases {
         let mut contents = Contents::default();
         contents.add(&alias.name, &index, &built_in);
+        if contents.has_peers {
+            with_peers.insert(alias.name.clone());
+        }
         aliases.insert(alias.name.clone(), contents.into_alias());
     }
     settings.within("alias");
@@ -79,6 +86,7 @@ pub(super) fn firewall(
         from_cloud,
         rules,
         aliases,
+        with_peers,
     })
 }
 
@@ -87,6 +95,8 @@ pub(super) fn firewall(
 struct Contents {
     networks: Vec<IpNet>,
     ports: Vec<PortRange>,
+    /// It includes the built-in alias of the peers.
+    has_peers: bool,
 }
 
 impl Contents {
@@ -100,6 +110,7 @@ impl Contents {
         let mut seen = BTreeSet::new();
         let mut next = vec![name];
         while let Some(name) = next.pop() {
+            self.has_peers |= name == builtin::PEERS;
             match built_in.get(name) {
                 Some(Alias::Networks(networks)) => self.networks.extend(networks),
                 Some(Alias::Ports(ports)) => self.ports.extend(ports),

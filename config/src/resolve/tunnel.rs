@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::settings::{Settings, list};
 use crate::model::{
     Asn, Encapsulation, Gateway, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload,
-    Origin, Ppk, Tunnel,
+    Origin, Ppk, Remote, Tunnel,
 };
 use crate::profile::Profile;
 use crate::proposal::{EspProposal, IkeProposal};
@@ -109,7 +109,10 @@ fn resolve(
     let remote_id = settings.choose_shown(
         "remote-id",
         &raw.remote_id,
-        Identity::Address(remote.value.into()),
+        match &remote.value {
+            Remote::Address(address) => Identity::Address(*address),
+            Remote::Name(name) => Identity::Fqdn(name.clone()),
+        },
         Origin::Derived { from: "remote" },
         ToString::to_string,
     );
@@ -128,11 +131,13 @@ fn resolve(
         list(&esp),
         by_profile(),
     );
+    let never_in_udp =
+        (raw.encapsulation.as_ref()).is_some_and(|at| at.value == Encapsulation::Never);
     Some(Tunnel {
         name: raw.name.clone(),
         line,
         profile,
-        remote: remote.value.into(),
+        remote: remote.value.clone(),
         psk: psk.value.clone(),
         ppk,
         inside,
@@ -171,6 +176,14 @@ fn resolve(
         ),
         role: settings.maybe_word("role", &raw.role),
         initiate: settings.choose("initiate", &raw.initiate, true, Origin::Default),
+        mobike: settings.choose(
+            "mobike",
+            &raw.mobike,
+            gateway.address.is_none() && !never_in_udp,
+            Origin::Derived {
+                from: "gateway.address",
+            },
+        ),
         liveness: settings.duration("liveness", &raw.liveness, facts.liveness, by_profile()),
         liveness_timeout: settings.duration(
             "liveness-timeout",

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use crate::child::Child;
@@ -12,6 +12,9 @@ use crate::sa::established::Established;
 use crate::sa::task::Task;
 use crate::sa::{Addresses, Sa, State};
 
+/// How long the peer may take for our new address before a new IKE SA is tried beside: a few repetitions.
+const UPDATE: Duration = Duration::from_secs(4);
+
 impl Endpoint {
     /// Takes a command. One for a connection or SPI that is not there does nothing.
     pub fn command(&mut self, now: Instant, command: Command) {
@@ -19,6 +22,7 @@ impl Endpoint {
             Command::Add(connection) | Command::Replace(connection) => {
                 self.put(now, Arc::new(*connection));
             }
+            Command::Move(connection) => self.relocate(now, Arc::new(*connection)),
             Command::Remove(id) => {
                 self.cx.held.remove(&id);
                 self.bring_down(now, id);
@@ -103,6 +107,51 @@ impl Endpoint {
         self.cx.connections.insert(id, connection);
     }
 
+    /// Takes a connection to other addresses. Requests that are under way, and ESP that is sent, come from our new address at once: the
+    /// peer knows both by their SPIs. What it sends goes where we were, so an IKE SA that stands only bridges the time until the next one.
+    fn relocate(&mut self, now: Instant, connection: Arc<Connection>) {
+        let id = connection.id;
+        let local = connection.local;
+        let Some(old) = self.cx.connections.insert(id, Arc::clone(&connection)) else {
+            return self.put(now, connection);
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        tunnel.next_attempt = None;
+        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+            let from = SocketAddr::new(local, sa.link.path.local.port());
+            match &mut sa.state {
+                State::InitSent(_) | State::AuthSent(_) => {
+                    sa.discard(&mut self.cx, now, DownReason::Moved);
+                }
+                State::Established(e) => {
+                    let remote = sa.link.path.remote;
+                    let same_family = remote.is_ipv4() == from.is_ipv4();
+                    if e.can_move() && same_family && old.remote == connection.remote {
+                        e.queue.insert(Task::UpdateAddresses);
+                        e.update_by = Some(now + UPDATE);
+                    } else if e.is_usable() && connection.initiate {
+                        e.stray(now + connection.liveness.give_up);
+                    } else if e.is_usable() {
+                        // Nobody but the peer may make a new one, which it does when it knows that this one is over.
+                        e.begin_close(DownReason::Moved);
+                        e.children.values_mut().for_each(|c| c.doomed = true);
+                        self.cx.reasons.insert(id, DownReason::Moved);
+                    }
+                    if old.local != local && same_family {
+                        let to = Addresses {
+                            local: from,
+                            remote,
+                        };
+                        sa.move_to(&mut self.cx, to);
+                    }
+                }
+                State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
+            }
+        }
+    }
+
     /// Ends all SAs of a connection: those that stand by telling the peer.
     fn bring_down(&mut self, now: Instant, id: ConnectionId) {
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -164,6 +213,7 @@ impl Endpoint {
                 .is_some_and(|e| e.children.contains_key(&spi))
         });
         if let Some(sa) = sa
+            && sa.established().is_some_and(|e| !e.mobike)
             && sa.link.path.remote_nat
             && !sa.link.path.local_nat
             && sa.link.path.remote != remote
@@ -196,6 +246,7 @@ fn needs_new_sa(old: &Connection, new: &Connection) -> bool {
         initiate: new.initiate,
         fragment_size: new.fragment_size,
         initial_contact: new.initial_contact,
+        mobike: new.mobike,
         ..old.clone()
     };
     in_place != *new

@@ -88,10 +88,13 @@ fn feed_established(e: &Established, hasher: &mut DefaultHasher) {
         Some(Active::DeleteChild(spi)) => (4, spi).hash(hasher),
         Some(Active::DeleteIke) => 5.hash(hasher),
         Some(Active::Liveness) => 6.hash(hasher),
+        Some(Active::UpdateAddresses(local)) => (7, local).hash(hasher),
+        Some(Active::CheckRoute(cookie)) => (8, cookie).hash(hasher),
     }
     (e.replaced_by, &e.closing, e.reap_at, e.rival, e.last_heard).hash(hasher);
     (e.rekey_at, e.expires_at, e.choose_child_at).hash(hasher);
-    (e.child_failures, e.pfs_refused, e.suspected).hash(hasher);
+    (e.mobike, e.update_by, &e.seen_as).hash(hasher);
+    (e.child_failures, e.pfs_refused, e.suspected, e.strays_until).hash(hasher);
 }
 
 fn feed_child(child: &Child, hasher: &mut DefaultHasher) {

@@ -83,7 +83,8 @@ impl Endpoint {
     /// The connections between these two addresses.
     fn candidates(&self, from: Addresses) -> Vec<Arc<Connection>> {
         let matches = |c: &Connection| {
-            c.remote == from.remote.ip() && (c.local == from.local.ip() || c.local.is_unspecified())
+            (c.remote == from.remote.ip() || c.remote.is_unspecified())
+                && (c.local == from.local.ip() || c.local.is_unspecified())
         };
         self.tunnels
             .iter()

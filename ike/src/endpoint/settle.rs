@@ -52,7 +52,13 @@ impl Endpoint {
             Effect::Established { spi, contact } => {
                 self.supersede(now, spi, contact);
             }
-            Effect::Adopt { into, children } => {
+            Effect::Adopt {
+                into,
+                children,
+                tasks,
+                update_by,
+                strays_until,
+            } => {
                 let heir = self.sas.get_mut(&into);
                 let connection = heir.as_ref().and_then(|sa| sa.connection);
                 let sa = heir.as_ref().map(|sa| sa.link.id());
@@ -60,6 +66,9 @@ impl Endpoint {
                     (Some(heir), Some(connection), Some(sa)) => {
                         heir.awaits_children = false;
                         heir.children.extend(children);
+                        heir.queue.extend(tasks);
+                        heir.update_by = update_by;
+                        heir.strays_until = strays_until;
                         self.cx.events.push_back(Event::IkeRekeyed {
                             connection,
                             sa,
@@ -159,11 +168,16 @@ impl Endpoint {
                 _ => {}
             }
             // The peer has dropped what it had before we said so; if it has not, it is told.
-            if contact.sent
-                && let Some(e) = sa.established_mut().filter(|e| e.since < born)
+            if let Some(e) = sa.established_mut().filter(|e| e.since < born)
                 && e.is_usable()
+                && (contact.sent || e.strays_until.is_some())
             {
-                e.begin_close(DownReason::Duplicate);
+                let has_strayed = e.strays_until.is_some();
+                e.begin_close(if has_strayed {
+                    DownReason::Moved
+                } else {
+                    DownReason::Duplicate
+                });
                 e.children
                     .values_mut()
                     .for_each(|child| child.doomed = true);
@@ -296,7 +310,7 @@ impl Endpoint {
                 sa.connection == Some(id)
                     && match &sa.state {
                         State::InitSent(_) | State::AuthSent(_) => true,
-                        State::Established(e) => e.is_usable() && !e.is_suspected(&sa.link),
+                        State::Established(e) => e.is_sound(&sa.link),
                         State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
                     }
             })
@@ -305,10 +319,7 @@ impl Endpoint {
     /// An SA that seemed lost has proved to live: what was begun beside it must not replace it.
     fn drop_pointless_attempts(&mut self, now: Instant, id: ConnectionId) {
         let lives = self.sas.values().any(|sa| {
-            sa.connection == Some(id)
-                && sa
-                    .established()
-                    .is_some_and(|e| e.is_usable() && !e.is_suspected(&sa.link))
+            sa.connection == Some(id) && sa.established().is_some_and(|e| e.is_sound(&sa.link))
         });
         let attempts = self.sas.values_mut().filter(|sa| {
             lives && sa.connection == Some(id) && matches!(sa.state, State::InitSent(_))

@@ -88,6 +88,7 @@ fn ike_sa(now: Instant, link: &Link, e: &Established, outbound: Option<u32>) -> 
         last_heard: now.saturating_duration_since(e.last_heard),
         retransmits: link.window.repeats(),
         fragmentation: e.channel.fragmentation,
+        mobike: e.mobike,
         children: e
             .children
             .values()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::auth::Authenticated;
 use super::channel::Channel;
 use super::parts::Parts;
-use super::task::{Active, Task, child, collision, delete, rekey_child, rekey_ike};
+use super::task::{Active, Task, child, collision, delete, mobike, rekey_child, rekey_ike};
 use super::{Effect, Link, State, Turn};
 use crate::child::{Child, REAP_AFTER};
 use crate::connection::ConnectionId;
@@ -61,6 +61,14 @@ pub(crate) struct Established {
     /// Silence after which the peer is asked.
     liveness: Duration,
     pub(crate) suspected: Option<Instant>,
+    /// Both sides have MOBIKE (RFC 4555): the SA can follow when an address changes.
+    pub(crate) mobike: bool,
+    /// Until then the peer has to have taken our new address.
+    pub(crate) update_by: Option<Instant>,
+    /// Our address as the peer sees it, hashed (RFC 4555 section 3.8).
+    pub(crate) seen_as: Option<Vec<u8>>,
+    /// We are elsewhere than where the peer sends to: another SA has to take its place, and after this it is over without one.
+    pub(crate) strays_until: Option<Instant>,
 }
 
 /// Two children may stand side by side so long before one is chosen.
@@ -74,6 +82,8 @@ pub(crate) struct Birth {
     pub(crate) channel: Channel,
     pub(crate) peer: Authenticated,
     pub(crate) low_nonce: Vec<u8>,
+    /// Both sides have MOBIKE.
+    pub(crate) mobike: bool,
     /// The set-up of the SA that is being rekeyed; none if this is one.
     pub(crate) origin: Option<Origin>,
 }
@@ -127,6 +137,10 @@ impl Established {
             pfs_refused: false,
             liveness: turn.connection.liveness.interval,
             suspected: None,
+            mobike: birth.mobike,
+            update_by: None,
+            seen_as: None,
+            strays_until: None,
         }
     }
 
@@ -161,6 +175,23 @@ impl Established {
     /// question after it had to be repeated. A forged hint alone is not enough.
     pub(crate) fn is_suspected(&self, link: &Link) -> bool {
         self.suspected.is_some_and(|at| at > self.last_heard) && link.window.repeats() > 0
+    }
+
+    /// Whether a change of our address can be told on it: the side that set it up first decides about addresses (RFC 4555 section 2.1).
+    pub(crate) fn can_move(&self) -> bool {
+        self.is_usable() && self.mobike && self.origin.role == Role::Initiator
+    }
+
+    /// We have left the address that the peer sends to.
+    pub(crate) fn stray(&mut self, until: Instant) {
+        self.strays_until.get_or_insert(until);
+        self.queue.remove(&Task::RekeyIke);
+        self.queue.remove(&Task::UpdateAddresses);
+    }
+
+    /// Whether it is the one that the connection is to have: no hint that the peer lost it, and we are where the peer thinks we are.
+    pub(crate) fn is_sound(&self, link: &Link) -> bool {
+        self.is_usable() && self.strays_until.is_none() && !self.is_suspected(link)
     }
 
     /// Takes a request that is new in the window.
@@ -268,7 +299,14 @@ impl Established {
                 let reason = self.closing.take().unwrap_or(DownReason::Administrative);
                 return self.close(turn, reason);
             }
-            Some(Active::Liveness) | None => {}
+            Some(Active::UpdateAddresses(local)) => {
+                mobike::finish_update(&mut self, turn, local, &parts);
+            }
+            Some(Active::CheckRoute(cookie)) => {
+                mobike::finish_check(&mut self, turn, &cookie, &parts);
+            }
+            Some(Active::Liveness) => mobike::notice_mapping(&mut self, &parts),
+            None => {}
         }
         State::Established(self)
     }
@@ -285,6 +323,16 @@ impl Established {
             self.reap_at = None;
             self.expires_at = turn.now + REAP_AFTER;
             self.begin_close(reason);
+        }
+        if self.update_by.is_some_and(|at| at <= turn.now) {
+            self.update_by = None;
+            mobike::give_way(&mut self, turn);
+        }
+        if self.is_usable() && self.strays_until.is_some_and(|at| at <= turn.now) {
+            self.begin_close(DownReason::Moved);
+            self.children.values_mut().for_each(|c| c.doomed = true);
+            let id = turn.connection.id;
+            turn.cx.reasons.insert(id, DownReason::Moved);
         }
         self.liveness = turn.connection.liveness.interval;
         self.schedule(turn.now);
@@ -560,6 +608,8 @@ impl Established {
         let mut times: Vec<Instant> = vec![self.expires_at];
         times.extend(self.unconfirmed_until);
         times.extend(self.reap_at);
+        times.extend(self.update_by);
+        times.extend(self.strays_until.filter(|_| self.is_usable()));
         times.extend(self.rekey_at);
         times.extend(self.postponed.iter().map(|(at, _)| *at));
         times.extend(self.choose_child_at);

@@ -164,7 +164,12 @@ impl InitSent {
             return State::InitSent(self);
         }
         let spis = (header.spi_i, header.spi_r);
-        let detected = nat::detect(&message.payloads, spis, from.local, from.remote);
+        let detected = nat::detect(
+            nat::notifies(&message.payloads),
+            spis,
+            from.local,
+            from.remote,
+        );
         let parts = Parts::new(message.payloads);
         if parts.sa.is_none() {
             return self.handle_notify(turn, &parts);
@@ -180,9 +185,11 @@ impl InitSent {
         path.local_nat = detected.local_nat;
         path.remote_nat = detected.remote_nat;
         let force = turn.connection.encapsulation == Encapsulation::Force;
-        if detected.supported && (detected.local_nat || detected.remote_nat || force) {
-            // Float to the NAT ports for all that follows (RFC 7296 section 2.23).
-            path.encapsulated = true;
+        path.encapsulated =
+            detected.supported && (detected.local_nat || detected.remote_nat || force);
+        if path.encapsulated || detected.supported && turn.connection.offers_mobike() {
+            // Float to the NAT ports for all that follows (RFC 7296 section 2.23), and without a NAT for those that may come later
+            // (RFC 4555 section 3.3).
             path.local.set_port(turn.cx.ports.nat);
             path.remote.set_port(turn.connection.remote_ports.nat);
         }
@@ -333,6 +340,9 @@ impl AuthSent {
         if c.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT)));
         }
+        if c.offers_mobike() {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::MOBIKE_SUPPORTED)));
+        }
         payloads.extend([Payload::IdR(c.remote_id.clone()), auth]);
         if let Some(spi_in) = self.spi_in {
             payloads.extend([
@@ -406,6 +416,7 @@ impl AuthSent {
             channel: self.channel,
             peer,
             low_nonce,
+            mobike: turn.connection.offers_mobike() && parts.has(NotifyType::MOBIKE_SUPPORTED),
             origin: None,
         };
         let mut established = Established::new(turn, birth);

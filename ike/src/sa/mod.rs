@@ -14,7 +14,7 @@ pub(crate) mod responder;
 pub(crate) mod task;
 pub(crate) mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,7 @@ use established::Established;
 use initiator::{AuthSent, InitSent};
 use parts::Parts;
 use responder::HalfOpen;
+use task::Task;
 use window::{Arrival, Due, Pace, Window};
 
 /// We send a keepalive after so much silence of ours if there is a NAT in front of us
@@ -58,6 +59,10 @@ pub(crate) enum Effect {
     Adopt {
         into: IkeSpi,
         children: BTreeMap<u32, Child>,
+        /// What it still has to do about addresses.
+        tasks: BTreeSet<Task>,
+        update_by: Option<Instant>,
+        strays_until: Option<Instant>,
     },
     /// The peer knows the SA with this SPI of ours.
     Confirm { spi: IkeSpi },
@@ -91,6 +96,8 @@ pub(crate) struct Link {
     /// Ours in the exchange that made this SA.
     pub(crate) role: Role,
     pub(crate) path: Path,
+    /// Where the last authentic message came from, and to: a request is answered there (RFC 7296 section 2.11).
+    pub(crate) heard_from: Addresses,
     /// When its first message was sent or received.
     pub(crate) born: Instant,
     pub(crate) window: Window,
@@ -154,6 +161,10 @@ impl Link {
             peer_spi,
             role,
             path,
+            heard_from: Addresses {
+                local: path.local,
+                remote: path.remote,
+            },
             born: now,
             window: Window::default(),
             last_sent: now,
@@ -197,6 +208,16 @@ impl Link {
         cx.counters.sent += 1;
         for packet in packets {
             cx.send(&self.path, packet.clone());
+        }
+    }
+
+    /// Sends an answer to where the request came from.
+    fn answer(&mut self, cx: &mut Context, now: Instant, packets: &[Vec<u8>]) {
+        self.last_sent = now;
+        cx.counters.sent += 1;
+        let back = self.path.between(self.heard_from);
+        for packet in packets {
+            cx.send(&back, packet.clone());
         }
     }
 
@@ -244,7 +265,7 @@ impl Turn<'_> {
         let max_len = self.link.max_len(self.connection);
         match channel.seal(header, payloads, max_len, &mut self.cx.rng) {
             Ok(packets) => {
-                self.link.transmit(self.cx, self.now, &packets);
+                self.link.answer(self.cx, self.now, &packets);
                 self.link.window.replied(packets);
             }
             Err(error) => self.local_failure(exchange, &error),
@@ -292,8 +313,19 @@ impl Turn<'_> {
     }
 }
 
+impl Path {
+    /// The same between other addresses.
+    const fn between(self, at: Addresses) -> Self {
+        Self {
+            local: at.local,
+            remote: at.remote,
+            ..self
+        }
+    }
+}
+
 /// Where a datagram came from, and to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Addresses {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
@@ -371,9 +403,10 @@ impl Sa {
                     // Of a fragmented request only the first fragment asks again
                     // (RFC 7383 section 2.6.1).
                     if plain.fragment.is_none_or(|(number, _)| number == 1) {
+                        let back = self.link.path.between(from);
                         packets
                             .iter()
-                            .for_each(|packet| cx.send(&self.link.path, packet.clone()));
+                            .for_each(|packet| cx.send(&back, packet.clone()));
                     }
                     return;
                 }
@@ -395,6 +428,7 @@ impl Sa {
     /// An authentic message has come: the peer lives, and this is where it lives
     /// (RFC 7296 section 2.23).
     fn heard(&mut self, cx: &mut Context, now: Instant, from: Addresses) {
+        self.link.heard_from = from;
         let moved = (from.local, from.remote) != (self.link.path.local, self.link.path.remote);
         match &mut self.state {
             State::HalfOpen(_) if moved => {
@@ -404,7 +438,9 @@ impl Sa {
             State::Established(established) => {
                 established.last_heard = now;
                 established.unconfirmed_until = None;
-                if moved && self.link.path.remote_nat && !self.link.path.local_nat {
+                // With MOBIKE the peer says so itself (RFC 4555 section 3.8).
+                let follows = !established.mobike;
+                if moved && follows && self.link.path.remote_nat && !self.link.path.local_nat {
                     self.move_to(cx, from);
                 }
             }

@@ -62,7 +62,7 @@ pub(crate) fn answer_init(
     candidates: &[Arc<Connection>],
 ) -> Result<Sa, Refusal> {
     let zero = (header.spi_i, header.spi_r);
-    let detected = nat::detect(&payloads, zero, from.local, from.remote);
+    let detected = nat::detect(nat::notifies(&payloads), zero, from.local, from.remote);
     let parts = Parts::new(payloads);
     let plain = |kind| Refusal {
         notify: Notify::new(kind),
@@ -379,12 +379,17 @@ impl HalfOpen {
                 None
             }
         };
+        let mobike = c.offers_mobike() && parts.has(NotifyType::MOBIKE_SUPPORTED);
+        if mobike {
+            answer.push(Payload::Notify(Notify::new(NotifyType::MOBIKE_SUPPORTED)));
+        }
         turn.reply(&mut self.channel, Exchange::IkeAuth, id, &answer);
         let low_nonce = (&self.nonce_i).min(&self.nonce_r).clone();
         let birth = Birth {
             channel: self.channel,
             peer,
             low_nonce,
+            mobike,
             origin: None,
         };
         let mut established = Established::new(turn, birth);

@@ -56,6 +56,10 @@ notify_types! {
     TS_UNACCEPTABLE = 38;
     /// The packet does not fit the SA's selectors.
     INVALID_SELECTORS = 39;
+    /// None of the addresses of an update can be used (RFC 4555).
+    UNACCEPTABLE_ADDRESSES = 40;
+    /// There is a NAT although the peer wants none (RFC 4555).
+    UNEXPECTED_NAT_DETECTED = 41;
     /// Try again later: another exchange is in the way.
     TEMPORARY_FAILURE = 43;
     /// The CHILD_SA to rekey does not exist.
@@ -84,6 +88,18 @@ notify_types! {
     NON_FIRST_FRAGMENTS_ALSO = 16395;
     /// MOBIKE (RFC 4555).
     MOBIKE_SUPPORTED = 16396;
+    /// A further IPv4 address of the sender (RFC 4555).
+    ADDITIONAL_IP4_ADDRESS = 16397;
+    /// A further IPv6 address of the sender (RFC 4555).
+    ADDITIONAL_IP6_ADDRESS = 16398;
+    /// The sender has no further address (RFC 4555).
+    NO_ADDITIONAL_ADDRESSES = 16399;
+    /// From now on the SAs run between the addresses of this message (RFC 4555).
+    UPDATE_SA_ADDRESSES = 16400;
+    /// To be returned as it is, which shows that the address can be reached (RFC 4555).
+    COOKIE2 = 16401;
+    /// The addresses of the message as its sender knows them; no NAT may have changed them (RFC 4555).
+    NO_NATS_ALLOWED = 16402;
     /// IKE_AUTH may come without a CHILD_SA (RFC 6023).
     CHILDLESS_IKEV2_SUPPORTED = 16418;
     /// IKE fragmentation (RFC 7383).

@@ -12,6 +12,7 @@
 
 mod hostile;
 mod lingering;
+mod moving;
 mod peer;
 
 use ike::Group;

@@ -1,7 +1,7 @@
 //! A peer that says exactly what a test wants it to say, byte by byte, to a real endpoint. It initiates
 //! the IKE SA; after that either side may ask.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,8 @@ pub struct Peer {
     /// Header flags and version to send instead of the right ones.
     pub odd_flags: u8,
     pub version: u8,
+    /// Where its datagrams come from.
+    pub from: SocketAddr,
     /// Of IKE_SA_INIT, and the same when it is sent again with a cookie.
     key: Rc<KeyPair>,
     nonce: Vec<u8>,
@@ -195,6 +197,7 @@ impl Peer {
             spis: (IkeSpi(rng.random()), IkeSpi::ZERO),
             odd_flags: 0,
             version: 0x20,
+            from: (THEIRS, 500).into(),
             key: Rc::new(Group::Curve25519.generate(&mut rng)),
             nonce: rng.random::<[u8; 32]>().to_vec(),
             keys: None,
@@ -237,8 +240,9 @@ impl Peer {
 
     /// Hands the endpoint a datagram, and takes what it has to say.
     pub fn send(&mut self, bytes: &[u8]) {
-        let (to, from) = ((OURS, 500).into(), (THEIRS, 500).into());
-        self.endpoint.handle_datagram(self.now, to, from, bytes);
+        let to = (OURS, 500).into();
+        self.endpoint
+            .handle_datagram(self.now, to, self.from, bytes);
         self.drain();
     }
 
@@ -456,6 +460,11 @@ pub fn notify(kind: NotifyType) -> Raw {
         data: Vec::new(),
     })
     .into()
+}
+
+/// A notification with data.
+pub fn notify_with(kind: NotifyType, data: Vec<u8>) -> Raw {
+    Payload::Notify(Notify::with_data(kind, data)).into()
 }
 
 /// The deletion of a child with this SPI at the peer.

@@ -25,6 +25,8 @@ pub struct Launch {
     pub site: String,
     /// Secret files by name, written with mode 0600 into that folder.
     pub secrets: Vec<(String, String)>,
+    /// What it sees in place of files of the machine: each path with its text. The copy is beside the secrets, by its last name.
+    pub files: Vec<(String, String)>,
 }
 
 impl Launch {
@@ -35,7 +37,15 @@ impl Launch {
             binary: PathBuf::from(binary),
             site: site.to_owned(),
             secrets: Vec::new(),
+            files: Vec::new(),
         }
+    }
+
+    /// The same, with a text in place of a file of the machine's, such as `/etc/hosts`.
+    #[must_use]
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
     }
 
     /// The same, with one more secret file.
@@ -78,7 +88,13 @@ impl Gateway {
             "--socket",
             &socket,
         ];
-        let program = Program::new(&argv)
+        let mut program = Program::new(&argv);
+        for (path, text) in &launch.files {
+            let copy = dir.join(Path::new(path).file_name().unwrap_or_default());
+            std::fs::write(&copy, text).or_fail(format_args!("write {}", copy.display()));
+            program = program.file(&copy, path);
+        }
+        let program = program
             .own_run()
             .env("RUST_BACKTRACE", "1")
             .env("NO_COLOR", "1");

@@ -45,6 +45,8 @@ pub struct Connection {
     pub start: StartAction,
     /// The reqid of the child; 0 lets the peer choose.
     pub reqid: u32,
+    /// Whether it has MOBIKE (RFC 4555).
+    pub mobike: bool,
     /// More lines for the connection's section, in the peer's own words.
     pub extra: Vec<String>,
     /// More lines for the child's section, in strongSwan's words.
@@ -74,6 +76,7 @@ impl Connection {
             dpd_delay: 0,
             start: StartAction::None,
             reqid: 0,
+            mobike: false,
             extra: Vec::new(),
             child_extra: Vec::new(),
             ppk: None,
@@ -96,9 +99,12 @@ impl Connection {
         } = self;
         let _ = write!(
             out,
-            "connections {{\n {name} {{\n  version = 2\n  mobike = no\n  keyingtries = 0\n  local_addrs = {local}\n  \
+            "connections {{\n {name} {{\n  version = 2\n  mobike = {}\n  keyingtries = 0\n  local_addrs = {local}\n  \
              remote_addrs = {remote}\n  proposals = {}\n  rekey_time = {}s\n  dpd_delay = {}s\n",
-            self.ike, self.ike_rekey, self.dpd_delay
+            if self.mobike { "yes" } else { "no" },
+            self.ike,
+            self.ike_rekey,
+            self.dpd_delay
         );
         self.extra.iter().for_each(|line| {
             let _ = writeln!(out, "  {line}");

@@ -24,8 +24,8 @@ pub struct Program {
     pub env: Vec<(String, String)>,
     /// Give it a `/run` of its own, empty, and a `/sys` that shows its own namespace's interfaces.
     pub own_run: bool,
-    /// A file that it sees in place of `/etc/group`; only with `own_run`.
-    pub group_file: Option<PathBuf>,
+    /// Files that it sees in place of others: where each is, and which path it takes; only with `own_run`.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Program {
@@ -52,10 +52,11 @@ impl Program {
         self
     }
 
-    /// The same, with another `/etc/group` in its view.
+    /// The same, with a file in place of another one in its view.
     #[must_use]
-    pub fn group_file(mut self, path: &Path) -> Self {
-        self.group_file = Some(path.to_owned());
+    pub fn file(mut self, file: &Path, instead_of: &str) -> Self {
+        self.files
+            .push((file.to_owned(), PathBuf::from(instead_of)));
         self
     }
 
@@ -74,7 +75,7 @@ impl Program {
         if !self.own_run {
             return command.spawn();
         }
-        view::within(self.group_file.as_deref(), || command.spawn())?
+        view::within(&self.files, || command.spawn())?
     }
 }
 

@@ -55,7 +55,9 @@ impl Frr {
             Daemon::start(
                 ns,
                 &format!("{name}-stdio"),
-                Program::new(&argv).own_run().group_file(&group_file),
+                Program::new(&argv)
+                    .own_run()
+                    .file(&group_file, "/etc/group"),
             )
         };
         let zebra = start("zebra", &[]);

@@ -2,27 +2,27 @@
 
 use std::fs::File;
 use std::io::Result;
-use std::path::Path;
+use std::path::PathBuf;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// Does something in a new view, in which the file `group` is `/etc/group` if there is one. What is started meanwhile
+/// Does something in a new view, in which each of `files` is what another path names: `("/tmp/x", "/etc/group")`. What is started meanwhile
 /// keeps the view; the calling thread, which has to be of a network namespace of its own, gets its old one back.
 ///
 /// The thread makes the view by itself: `mount` and `unshare` as programs cost an emulated machine a second for each daemon.
-pub(crate) fn within<T>(group: Option<&Path>, job: impl FnOnce() -> T) -> Result<T> {
+pub(crate) fn within<T>(files: &[(PathBuf, PathBuf)], job: impl FnOnce() -> T) -> Result<T> {
     let before = File::open("/proc/thread-self/ns/mnt")?;
     let folder = std::env::current_dir()?;
     unshare(CloneFlags::CLONE_NEWNS)?;
-    let done = arrange(group).map(|()| job());
+    let done = arrange(files).map(|()| job());
     setns(before, CloneFlags::CLONE_NEWNS)?;
     // Entering a view leads to its root.
     std::env::set_current_dir(folder)?;
     done
 }
 
-fn arrange(group: Option<&Path>) -> Result<()> {
+fn arrange(files: &[(PathBuf, PathBuf)]) -> Result<()> {
     const NOTHING: Option<&str> = None;
     // What is mounted here stays here.
     mount(
@@ -46,14 +46,8 @@ fn arrange(group: Option<&Path>) -> Result<()> {
         MsFlags::empty(),
         NOTHING,
     )?;
-    if let Some(group) = group {
-        mount(
-            Some(group),
-            "/etc/group",
-            NOTHING,
-            MsFlags::MS_BIND,
-            NOTHING,
-        )?;
+    for (file, instead_of) in files {
+        mount(Some(file), instead_of, NOTHING, MsFlags::MS_BIND, NOTHING)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! INFORMATIONAL: deletes (RFC 7296 section 1.4.1), and liveness, which is nothing at all.
 
-use super::{Active, collision, rekey_ike};
+use super::{Active, collision, mobike, rekey_ike};
 use crate::event::{DownReason, Event};
 use crate::sa::established::Established;
 use crate::sa::parts::Parts;
@@ -43,14 +43,13 @@ pub(crate) fn answer(
             gone.push(spi_in);
         }
     }
-    let payloads: Vec<Payload> = if gone.is_empty() {
-        Vec::new()
-    } else {
-        vec![Payload::Delete(Delete {
+    let mut payloads = mobike::answer(&mut sa, turn, parts);
+    if !gone.is_empty() {
+        payloads.push(Payload::Delete(Delete {
             protocol: Protocol::Esp,
             spis: gone,
-        })]
-    };
+        }));
+    }
     turn.reply(&mut sa.channel, Exchange::Informational, id, &payloads);
     State::Established(sa)
 }

@@ -6,8 +6,11 @@
 pub(crate) mod child;
 pub(crate) mod collision;
 pub(crate) mod delete;
+pub(crate) mod mobike;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
+
+use std::net::SocketAddr;
 
 use super::Turn;
 use super::established::Established;
@@ -19,6 +22,10 @@ use crate::wire::{Delete, Exchange, Payload, Protocol};
 pub(crate) enum Task {
     /// Delete the IKE SA.
     DeleteIke,
+    /// Tell the peer where we are.
+    UpdateAddresses,
+    /// Have the peer show that it is where it says.
+    CheckRoute,
     /// Delete the child with this inbound SPI of ours.
     DeleteChild(u32),
     /// Make a new child.
@@ -40,6 +47,10 @@ pub(crate) enum Active {
     RekeyIke(Box<rekey_ike::Request>),
     DeleteChild(u32),
     DeleteIke,
+    /// The peer is told of this address and port of ours.
+    UpdateAddresses(SocketAddr),
+    /// The peer has to return this.
+    CheckRoute(Vec<u8>),
     Liveness,
 }
 
@@ -49,7 +60,12 @@ impl Active {
         match self {
             Self::CreateChild(request) => Some(request.spi_in),
             Self::RekeyChild(request) => Some(request.child.spi_in),
-            Self::RekeyIke(_) | Self::DeleteChild(_) | Self::DeleteIke | Self::Liveness => None,
+            Self::RekeyIke(_)
+            | Self::DeleteChild(_)
+            | Self::DeleteIke
+            | Self::UpdateAddresses(_)
+            | Self::CheckRoute(_)
+            | Self::Liveness => None,
         }
     }
 }
@@ -94,11 +110,19 @@ impl Established {
             }
             Task::RekeyChild(spi) if new_sas => rekey_child::start(self, turn, spi),
             Task::RekeyIke if new_sas => rekey_ike::start(self, turn),
+            Task::UpdateAddresses if new_sas => mobike::start_update(self, turn),
+            Task::CheckRoute if new_sas => mobike::start_check(self, turn),
             Task::Liveness => {
-                turn.request(&mut self.channel, Exchange::Informational, &[]);
+                let payloads = mobike::liveness(self, turn);
+                turn.request(&mut self.channel, Exchange::Informational, &payloads);
                 self.active = Some(Active::Liveness);
             }
-            Task::DeleteChild(_) | Task::CreateChild | Task::RekeyChild(_) | Task::RekeyIke => {}
+            Task::UpdateAddresses
+            | Task::CheckRoute
+            | Task::DeleteChild(_)
+            | Task::CreateChild
+            | Task::RekeyChild(_)
+            | Task::RekeyIke => {}
         }
     }
 

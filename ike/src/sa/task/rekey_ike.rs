@@ -1,6 +1,7 @@
 //! Rekeying the IKE SA (RFC 7296 sections 1.3.2, 2.8.2 and 2.18): a new SA inherits the children,
 //! the old one is deleted by whoever initiated the exchange that stays.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crypto::{Group, KeyPair, ikev2};
@@ -99,6 +100,7 @@ impl Successor {
             channel,
             peer: sa.peer.clone(),
             low_nonce,
+            mobike: sa.mobike,
             origin: Some(sa.origin.clone()),
         };
         let mut link = Link::new(turn.now, self.spi, self.peer_spi, self.role, turn.link.path);
@@ -200,6 +202,7 @@ pub(crate) fn hand_over(sa: &mut Established, turn: &mut Turn<'_>, into: IkeSpi)
     let postponed = std::mem::take(&mut sa.postponed);
     let pending = std::mem::take(&mut sa.queue).into_iter();
     let mut children = std::mem::take(&mut sa.children);
+    let mut tasks = BTreeSet::new();
     for task in pending.chain(postponed.into_iter().map(|(_, task)| task)) {
         // What was to be done with a child is to be done on the new SA.
         match task {
@@ -211,10 +214,17 @@ pub(crate) fn hand_over(sa: &mut Established, turn: &mut Turn<'_>, into: IkeSpi)
                 let child = children.get_mut(&spi);
                 child.map(|child| child.reap_at.insert(turn.now));
             }
+            Task::UpdateAddresses | Task::CheckRoute => _ = tasks.insert(task),
             Task::DeleteIke | Task::CreateChild | Task::RekeyIke | Task::Liveness => {}
         }
     }
-    turn.cx.effects.push_back(Effect::Adopt { into, children });
+    turn.cx.effects.push_back(Effect::Adopt {
+        into,
+        children,
+        tasks,
+        update_by: sa.update_by.take(),
+        strays_until: sa.strays_until,
+    });
 }
 
 /// Finishes our request.
