@@ -1,8 +1,7 @@
 //! Routes of the site's own.
 
 use std::collections::BTreeMap;
-
-use ipnet::IpNet;
+use std::net::IpAddr;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
@@ -25,9 +24,9 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
             );
         }
         for tunnel in &raw.tunnels {
-            let inside = |remote: &&At<Remote>| {
-                let address = remote.value.address();
-                address.is_some_and(|it| IpNet::V4(prefix.value).contains(&it))
+            let inside = |remote: &&At<Remote>| match remote.value.address() {
+                Some(IpAddr::V4(address)) => prefix.value.contains(&address),
+                Some(IpAddr::V6(_)) | None => false,
             };
             if let Some(remote) = tunnel.remote.as_ref().filter(inside)
                 && route.drops()
