@@ -4,10 +4,11 @@
 
 mod bgp;
 mod markdown;
+mod policy;
 
+pub use bgp::{BFD, BGP, NEIGHBOR};
 pub use markdown::{INTRODUCTION, markdown};
-
-pub use bgp::*;
+pub use policy::{PREFIX_RULE, ROUTE, ROUTE_MATCH, ROUTE_RULE, ROUTE_SET};
 
 /// A kind of section.
 #[derive(Debug)]

@@ -100,6 +100,12 @@ match.prefix-list = "services"
         "65551:7:7",
     ];
     assert_eq!(best["communities"], Value::from(marks.to_vec()));
+    let said = lan.gateway.command(&["bgp", "why", at::SERVICE]).stdout;
+    let line = format!(
+        "permitted by route map in seq 10, communities {}",
+        marks.join(" ")
+    );
+    assert!(said.contains(&line), "{said}");
     let received = lan.json(&["neighbor", at::NODES[0]])["received"].clone();
     let service = format!("{}/32", at::SERVICE);
     let mut received = received.as_array().into_iter().flatten();

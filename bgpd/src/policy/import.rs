@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{Actions, ExportSource, Permit, PolicyTable, Refusal, RouteFacts, RouteJudge};
 use crate::wire::{Community, PathAttributes};
-use crate::{Asn, PeerConfig, Role};
+use crate::{Asn, PeerConfig, Policy, Role};
 
 /// What the judgement depends on besides the peer's parameters.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,12 @@ impl<'a> ImportContext<'a> {
             .contains(&Community::GRACEFUL_SHUTDOWN);
         let (configured, received) = (self.peer.local_pref, attributes.local_pref);
         degree_of_preference(configured, received, is_leaving, self.is_internal())
+    }
+
+    /// The import policy before all sets of attributes, where it asks nothing but prefixes.
+    pub(crate) fn judge_without_reading(&self) -> Option<RouteJudge<'a>> {
+        let is_map = matches!(self.peer.import, Some(Policy::RouteMap(_)));
+        (!is_map).then(|| self.judge_set(|| None))
     }
 
     /// The import policy before a set of attributes, which is read only where the policy asks for it.

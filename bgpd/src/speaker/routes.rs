@@ -11,7 +11,7 @@ use super::peer::export_context;
 use crate::error::SessionError;
 use crate::event::{Agreed, Event, StaleEnd};
 use crate::policy::Refusal;
-use crate::rib::{AttrId, PeerIndex};
+use crate::rib::{AttrId, Judged, PeerIndex};
 use crate::wire::{Treatment, UpdateFault, UpdateFrame};
 use crate::{DefaultOriginate, OverLimit};
 
@@ -263,14 +263,28 @@ impl Speaker {
         let Some(import) = peer.import(&self.config, &self.policy) else {
             return;
         };
-        let mut sets = BTreeMap::new();
+        // There may be as many sets as prefixes: more than a bit is kept of each only for a route map.
+        let plain = import.judge_without_reading();
+        let (mut good, mut sets) = (BTreeMap::new(), BTreeMap::new());
         self.rib.rejudge(index, |attributes, prefix, id| {
-            let set = sets.entry(id).or_insert_with(|| {
-                let set = attributes.set(id);
-                let good = set.is_some_and(|set| import.judge_attributes(&set).is_ok());
-                JudgedSet::new(import, attributes, id, good)
-            });
-            set.judge(attributes, prefix).0
+            let judge = || {
+                attributes
+                    .set(id)
+                    .is_some_and(|set| import.judge_attributes(&set).is_ok())
+            };
+            let good = *good.entry(id).or_insert_with(judge);
+            match &plain {
+                Some(plain) => Judged {
+                    accepted: good && import.judge_prefix(plain, prefix).is_ok(),
+                    rewritten: None,
+                },
+                None => {
+                    let set = sets
+                        .entry(id)
+                        .or_insert_with(|| JudgedSet::new(import, attributes, id, good));
+                    set.judge(attributes, prefix).0
+                }
+            }
         });
         for set in sets.into_values() {
             set.release(&mut self.rib.attributes);
