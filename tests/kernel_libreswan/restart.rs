@@ -16,7 +16,7 @@ fn is_served_again(tunnel: &Tunnel, before: &[String]) {
 
 #[test]
 fn killed_and_started_again_it_says_initial_contact_and_is_served() {
-    let mut ends = Ends::new();
+    let mut ends = Ends::new().theirs(&["initial-contact=yes"]);
     ends.initiate = false;
     ends.theirs.start = StartAction::Start;
     let mut tunnel = ends.up();

@@ -41,8 +41,8 @@ impl PingReport {
 #[must_use]
 pub fn ping(from: &Ns, to: &str, count: u32, options: &[&str]) -> PingReport {
     crate::tools::require(&["ping"]);
-    let count = count.to_string();
-    let mut argv = vec!["ping", "-n", "-i", "0.1", "-W", "1", "-c", &count];
+    let (count, wait) = (count.to_string(), patience().min(3).to_string());
+    let mut argv = vec!["ping", "-n", "-i", "0.1", "-W", &wait, "-c", &count];
     argv.extend(options);
     argv.push(to);
     let finished = from.try_exec(&argv);
