@@ -23,15 +23,7 @@ pub(crate) struct RawPpk {
 
 impl Read for RawPpk {
     fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
-        if value.get_ref().is_str() {
-            // Perhaps the key itself.
-            let message = "a secret does not stand in the site file";
-            drop(
-                report
-                    .error(Code::WrongType, value.span(), message)
-                    .conceal(value.span())
-                    .help("write { id = \"…\", file = \"/etc/causeway/…\" }"),
-            );
+        if value::refuses_secret(value, "{ id = \"…\", file = \"/etc/causeway/…\" }", report) {
             return None;
         }
         let what = "the ppk".to_owned();

@@ -374,15 +374,8 @@ impl Read for PortRange {
 
 impl Read for SecretSource {
     fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
-        if value.get_ref().is_str() {
-            // It must not be repeated where others may read it.
-            let message = "a secret does not stand in the site file";
-            drop(
-                report
-                    .error(Code::WrongType, value.span(), message)
-                    .conceal(value.span())
-                    .help("write { file = \"/etc/causeway/…\" }, { credential = \"…\" } or { env = \"…\" }"),
-            );
+        let form = "{ file = \"/etc/causeway/…\" }, { credential = \"…\" } or { env = \"…\" }";
+        if refuses_secret(value, form, report) {
             return None;
         }
         let section = Section::open(
@@ -394,6 +387,26 @@ impl Read for SecretSource {
         )?;
         secret_source(&section, value.span(), report)
     }
+}
+
+/// Refuses text where a table that says where a secret is has to be: it may be the secret itself, which must not be repeated where others
+/// may read it. `form` is what to write instead. Returns whether it did.
+pub(super) fn refuses_secret(
+    value: &Spanned<DeValue<'_>>,
+    form: &str,
+    report: &mut Report<'_>,
+) -> bool {
+    let is_text = value.get_ref().is_str();
+    if is_text {
+        let message = "a secret does not stand in the site file";
+        drop(
+            report
+                .error(Code::WrongType, value.span(), message)
+                .conceal(value.span())
+                .help(format!("write {form}")),
+        );
+    }
+    is_text
 }
 
 /// The source of a secret by the keys of a table, which may have others too.
