@@ -143,22 +143,12 @@ impl Protection {
         let extra = if fragment.is_some() { FRAGMENT_LEN } else { 0 };
         let payload_len = GENERIC_LEN + extra + iv.len() + padded + icv.len();
 
-        let mut out = Writer::new();
         let sk = if fragment.is_some() {
             PayloadType::SKF
         } else {
             PayloadType::SK
         };
-        Header {
-            next_payload: sk,
-            ..header
-        }
-        .encode(payload_len, &mut out);
-        let generic = out.len();
-        out.u8(first);
-        out.u8(0);
-        out.u16(0);
-        out.patch_u16(generic + 2, payload_len);
+        let mut out = opening(header, sk, first, payload_len);
         if let Some((number, total)) = fragment {
             out.u16(number);
             out.u16(total);
@@ -289,10 +279,17 @@ impl<'a> Sealed<'a> {
 /// latter held what it holds in clear and in one piece, and that content. `first` is the type of its first payload.
 #[must_use]
 pub fn intermediate_octets(header: Header, first: u8, body: &[u8]) -> Vec<u8> {
-    let payload_len = GENERIC_LEN + body.len();
+    let mut out = opening(header, PayloadType::SK, first, GENERIC_LEN + body.len());
+    out.bytes(body);
+    out.into_bytes()
+}
+
+/// The header of a message that has nothing but one payload of the type `sk`, and the generic header of that: `payload_len` octets with
+/// this, and `first` is the type of the first payload inside (RFC 7296 section 3.14).
+fn opening(header: Header, sk: u8, first: u8, payload_len: usize) -> Writer {
     let mut out = Writer::new();
     Header {
-        next_payload: PayloadType::SK,
+        next_payload: sk,
         ..header
     }
     .encode(payload_len, &mut out);
@@ -301,8 +298,7 @@ pub fn intermediate_octets(header: Header, first: u8, body: &[u8]) -> Vec<u8> {
     out.u8(0);
     out.u16(0);
     out.patch_u16(generic + 2, payload_len);
-    out.bytes(body);
-    out.into_bytes()
+    out
 }
 
 /// The same of a message that is about to be sent.
