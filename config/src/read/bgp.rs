@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::section::{At, Read, Section, wrong_type};
+use super::section::{At, Read, Section, elements, wrong_type};
 use super::{RawBfd, named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
@@ -244,18 +244,10 @@ impl RawList {
         value: &'v Spanned<DeValue<'v>>,
         report: &mut Report<'_>,
     ) -> Option<Self> {
-        let Some(elements) = value.get_ref().as_array() else {
-            wrong_type(
-                value,
-                "a list of rules: [{ permit = \"10.0.0.0/16\" }]",
-                report,
-            );
-            return None;
-        };
-        let rules = elements
-            .iter()
-            .filter_map(|element| RawPrefixRule::read(name, element, report))
-            .collect();
+        let form = "a list of rules: [{ permit = \"10.0.0.0/16\" }]";
+        let rules = elements(value, form, report, |rule, report| {
+            RawPrefixRule::read(name, rule, report)
+        })?;
         Some(Self {
             name: name.to_owned(),
             at,

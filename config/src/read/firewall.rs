@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::section::{At, Read, Section, number};
+use super::section::{At, Read, Section, elements, number};
 use super::value;
 use crate::code::Code;
 use crate::diagnostic::Report;
@@ -89,19 +89,10 @@ impl RawAlias {
 
 impl RawFirewall {
     pub(super) fn read(section: &Section<'_>, report: &mut Report<'_>) -> Self {
-        let rules = match section.value("rule") {
-            None => Vec::new(),
-            Some(value) => match value.get_ref().as_array() {
-                Some(rules) => rules
-                    .iter()
-                    .filter_map(|rule| RawRule::read(rule, report))
-                    .collect(),
-                None => {
-                    super::wrong_type(value, "sections [[firewall.rule]]", report);
-                    Vec::new()
-                }
-            },
-        };
+        let rules = section
+            .value("rule")
+            .and_then(|value| elements(value, "sections [[firewall.rule]]", report, RawRule::read))
+            .unwrap_or_default();
         Self {
             enabled: section.get("enabled", report),
             from_cloud: section.get("from-cloud", report),

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::section::{At, Section, wrong_type};
+use super::section::{At, Section, elements};
 use crate::diagnostic::Report;
 use crate::schema;
 
@@ -26,14 +26,7 @@ pub(super) fn routes(root: &Section<'_>, report: &mut Report<'_>) -> Vec<RawRout
     let Some(value) = root.value("route") else {
         return Vec::new();
     };
-    let Some(elements) = value.get_ref().as_array() else {
-        wrong_type(value, "routes: [[route]]", report);
-        return Vec::new();
-    };
-    elements
-        .iter()
-        .filter_map(|element| RawRoute::read(element, report))
-        .collect()
+    elements(value, "routes: [[route]]", report, RawRoute::read).unwrap_or_default()
 }
 
 impl RawRoute {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::section::{At, Read, Section, number, wrong_type};
+use super::section::{At, Read, Section, elements, number};
 use super::value;
 use crate::code::Code;
 use crate::diagnostic::Report;
@@ -94,14 +94,12 @@ impl RawRouteMap {
         value: &'v Spanned<DeValue<'v>>,
         report: &mut Report<'_>,
     ) -> Option<Self> {
-        let Some(elements) = value.get_ref().as_array() else {
-            wrong_type(value, "rules: [[route-map.NAME]]", report);
-            return None;
-        };
-        let rules = elements
-            .iter()
-            .filter_map(|element| RawRouteRule::read(name, element, report))
-            .collect();
+        let rules = elements(
+            value,
+            "rules: [[route-map.NAME]]",
+            report,
+            |rule, report| RawRouteRule::read(name, rule, report),
+        )?;
         Some(Self {
             name: name.to_owned(),
             at,

@@ -199,18 +199,14 @@ impl<'v> Section<'v> {
         report: &mut Report<'_>,
     ) -> Option<At<Vec<At<T>>>> {
         let value = self.value(name)?;
-        let Some(elements) = value.get_ref().as_array() else {
-            wrong_type(value, "a list in [ ]", report);
-            return None;
-        };
-        let read = |element: &Spanned<DeValue<'_>>| {
+        let list = elements(value, "a list in [ ]", report, |element, report| {
             Some(At {
                 value: T::read(element, report)?,
                 span: element.span(),
             })
-        };
+        })?;
         Some(At {
-            value: elements.iter().filter_map(read).collect(),
+            value: list,
             span: value.span(),
         })
     }
@@ -245,6 +241,22 @@ pub(crate) fn number<N: TryFrom<i64>>(
         drop(report.error(Code::BadValue, value.span(), message));
     }
     fits
+}
+
+/// What `read` makes of the elements of a list; wrong ones are reported and left out. `None` if it is no list, which is reported as not
+/// being `wanted`.
+pub(crate) fn elements<'v, T>(
+    value: &'v Spanned<DeValue<'v>>,
+    wanted: &str,
+    report: &mut Report<'_>,
+    mut read: impl FnMut(&'v Spanned<DeValue<'v>>, &mut Report<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(elements) = value.get_ref().as_array() else {
+        wrong_type(value, wanted, report);
+        return None;
+    };
+    let read = |element| read(element, report);
+    Some(elements.iter().filter_map(read).collect())
 }
 
 /// Reports that a value is of the wrong kind.
