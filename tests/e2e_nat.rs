@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use lab::{
     Capture, Disturbance, Hook, Ns, ReferenceSite, Scene, SiteFile, addresses as at, eventually,
-    eventually_true, ping, tcp_transfer,
+    eventually_true, tcp_transfer,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -23,13 +23,7 @@ fn behind_a_nat_ike_floats_to_4500_and_traffic_crosses_encapsulated() {
         assert!(scene.child(index).encap);
         assert!(scene.ping_inside(index).all());
     }
-    for (from, to) in [
-        (&scene.site.home, at::INSTANCE),
-        (&scene.site.instance, at::HOME),
-    ] {
-        let pinged = ping(from, to, 3, &[]);
-        assert!(pinged.all(), "{}", pinged.text);
-    }
+    scene.assert_traffic(3);
     let address = Ipv4Addr::new(10, 0, 0, 9);
     tcp_transfer(&scene.site.home, &scene.site.instance, address, 1_000_000)
         .expect("every byte arrives");
@@ -148,13 +142,7 @@ fn with_a_nat_before_each_side_both_tunnels_come_up_and_traffic_crosses() {
     assert!(log.contains("local host is behind NAT"), "{log}");
     assert!(log.contains("remote host is behind NAT"), "{log}");
     assert!(scene.ping_inside(0).all());
-    for (from, to) in [
-        (&scene.site.home, at::INSTANCE),
-        (&scene.site.instance, at::HOME),
-    ] {
-        let pinged = ping(from, to, 3, &[]);
-        assert!(pinged.all(), "{}", pinged.text);
-    }
+    scene.assert_traffic(3);
 }
 
 #[test]

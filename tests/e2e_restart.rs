@@ -147,13 +147,7 @@ fn one_tunnel_dies_and_traffic_goes_on_over_the_other() {
     eventually_true(Scene::SOON * 2, "the way back is the other tunnel", || {
         scene.ways_back() == 1
     });
-    for (from, to) in [
-        (&scene.site.home, at::INSTANCE),
-        (&scene.site.instance, at::HOME),
-    ] {
-        let pinged = ping(from, to, 5, &[]);
-        assert!(pinged.all(), "{}", pinged.text);
-    }
+    scene.assert_traffic(5);
     let links = scene
         .site
         .gateway

@@ -2,7 +2,7 @@
 
 use lab::{
     Capture, Cloud, Connection, Gateway, ReferenceSite, Scene, SiteFile, addresses as at,
-    eventually, eventually_true, ping, tcp_transfer,
+    eventually, eventually_true, tcp_transfer,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -36,16 +36,6 @@ fn renumber(site: &ReferenceSite) {
     ));
 }
 
-fn assert_traffic(scene: &Scene) {
-    for (from, to) in [
-        (&scene.site.home, at::INSTANCE),
-        (&scene.site.instance, at::HOME),
-    ] {
-        let pinged = ping(from, to, 3, &[]);
-        assert!(pinged.all(), "{}", pinged.text);
-    }
-}
-
 #[test]
 fn another_address_on_the_wan_moves_both_tunnels_at_once_and_no_session_is_lost() {
     let scene = Scene::start_with(ReferenceSite::new(), CAUSEWAY, &wandering(), from_anywhere);
@@ -66,7 +56,7 @@ fn another_address_on_the_wan_moves_both_tunnels_at_once_and_no_session_is_lost(
         assert!(scene.ping_inside(index).all());
     }
     scene.wait_until_up();
-    assert_traffic(&scene);
+    scene.assert_traffic(3);
     let log = scene.gateway.log();
     for remote in at::HEAD_ENDS {
         let why = format!(
@@ -135,7 +125,7 @@ fn of_a_names_addresses_one_that_does_not_answer_is_left_for_the_next() {
     assert_eq!(tunnel["remote"], at::HEAD_ENDS[0]);
     assert_eq!(tunnel["remote_name"], DRG1);
     assert!(peers(&scene).contains(at::HEAD_ENDS[0]));
-    assert_traffic(&scene);
+    scene.assert_traffic(3);
     let log = scene.gateway.log();
     assert!(
         log.contains(&format!("{DRG1} is {dead}, one of 2 addresses")),
@@ -244,7 +234,7 @@ fn with_mobike_the_sas_follow_to_another_address_of_ours() {
         assert!(scene.ping_inside(index).all());
     }
     scene.wait_until_up();
-    assert_traffic(&scene);
+    scene.assert_traffic(3);
     assert_eq!([of_peer(0), of_peer(1)], before);
     assert_eq!(spis(&scene), ours);
     let log = scene.gateway.log();
@@ -327,7 +317,7 @@ fn tunnels_over_ipv6_carry_ipv4_and_its_routes() {
         (connection.local_id, connection.remote_id) = (head_end, ours);
     });
     scene.wait_until_up();
-    assert_traffic(&scene);
+    scene.assert_traffic(3);
     for (index, name) in ["oci-1", "oci-2"].into_iter().enumerate() {
         let tunnel = scene.gateway.tunnel(name);
         assert_eq!(tunnel["local"], OURS_V6);

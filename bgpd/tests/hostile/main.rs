@@ -67,6 +67,20 @@ impl Victim {
         }
     }
 
+    /// Gives it so many prefixes of its own, each a /32, from this one on.
+    fn originate(&mut self, first: Ipv4Addr, count: u32) {
+        let routes = (0..count).map(|number| LocalRoute {
+            prefix: format!("{}/32", Ipv4Addr::from(u32::from(first) + number))
+                .parse()
+                .unwrap(),
+            source: LocalSource::Connected,
+            interface: Some("lan0".into()),
+            redistribute: true,
+        });
+        let routes = Command::SetLocalRoutes(routes.collect());
+        self.speaker.command(self.now, routes).unwrap();
+    }
+
     fn accept(&mut self) -> ConnId {
         let remote = SocketAddr::from(([10, 0, 0, 1], 40000));
         let local = SocketAddr::from(([10, 0, 0, 0], 179));
@@ -359,16 +373,7 @@ fn prefixes_that_come_and_go_for_ever_leave_no_trace() {
 fn any_number_of_refreshes_asked_for_in_one_breath_is_two_rounds_and_the_last_one_is_whole() {
     const ROUTES: u32 = 3000;
     let mut victim = Victim::new();
-    let routes = (0..ROUTES).map(|number| LocalRoute {
-        prefix: format!("{}/32", Ipv4Addr::from(0x0a00_0000 + number))
-            .parse()
-            .unwrap(),
-        source: LocalSource::Connected,
-        interface: Some("lan0".into()),
-        redistribute: true,
-    });
-    let routes = Command::SetLocalRoutes(routes.collect());
-    victim.speaker.command(victim.now, routes).unwrap();
+    victim.originate(Ipv4Addr::new(10, 0, 0, 0), ROUTES);
     let conn = victim.bring_to(State::Established);
     victim.said.clear();
     victim.hear(

@@ -7,7 +7,7 @@ use bgpd::wire::{
     Capability, Family, Framer, MessageKind, Open, RefreshKind, RouteRefresh, UpdateFrame,
     end_of_rib, keepalive,
 };
-use bgpd::{Command, ConnId, Event, LocalRoute, LocalSource};
+use bgpd::{ConnId, Event};
 
 use super::{Victim, announce};
 
@@ -72,19 +72,7 @@ impl Bench {
 
     /// Our own prefixes.
     fn originate(&mut self, count: u32) {
-        let routes = (0..count).map(|number| LocalRoute {
-            prefix: format!("{}/32", Ipv4Addr::from(0x0b00_0000 + number))
-                .parse()
-                .unwrap(),
-            source: LocalSource::Connected,
-            interface: Some("lan0".into()),
-            redistribute: true,
-        });
-        let routes = Command::SetLocalRoutes(routes.collect());
-        self.victim
-            .speaker
-            .command(self.victim.now, routes)
-            .unwrap();
+        self.victim.originate(Ipv4Addr::new(11, 0, 0, 0), count);
         self.victim.drain();
     }
 

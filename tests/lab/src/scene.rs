@@ -140,6 +140,18 @@ impl Scene {
         )
     }
 
+    /// A machine at home and the instance in the cloud answer each other, every echo of so many each way.
+    #[track_caller]
+    pub fn assert_traffic(&self, echoes: u32) {
+        for (from, to) in [
+            (&self.site.home, at::INSTANCE),
+            (&self.site.instance, at::HOME),
+        ] {
+            let pinged = ping(from, to, echoes, &[]);
+            assert!(pinged.all(), "{}", pinged.text);
+        }
+    }
+
     /// A flow of 200 packets a second from a machine at home to the instance in the cloud.
     #[track_caller]
     #[must_use]

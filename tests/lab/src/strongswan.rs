@@ -131,7 +131,9 @@ impl StrongSwan {
         for program in PROGRAMS {
             crate::tools::require(&[program]);
             let copy = dir.join(Path::new(program).file_name().unwrap_or_default());
-            std::fs::copy(program, copy).or_fail(format_args!("copy {program}"));
+            // By a process of its own: a file that this one writes is open in whatever another thread starts meanwhile, until that
+            // has become its program, and so long the kernel does not execute it (ETXTBSY).
+            ns.exec(&["cp", program, &copy.display().to_string()]);
         }
         let settings = dir.join("strongswan.conf");
         let log = ns.dir().join("charon.log");
