@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 use crate::bgp::{Neighbor, Router, Speaker};
 use crate::bird::Bird;
@@ -10,6 +11,10 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::head_end::{HeadEnd, Peers};
 use crate::site::{ReferenceSite, addresses as at};
+use crate::wait::eventually_true;
+
+/// How long a head-end's daemon may take until it has its interface.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// The cloud: strongSwan (or what [`Peers::asked_for`] says) at both head-ends, FRR at the first and BIRD at the second, and BIRD as the VCN's router, which
 /// hears from both by iBGP what the site announces, so that the way back follows the tunnels that live.
@@ -55,7 +60,14 @@ impl Cloud {
                 let ns = &site.drg[index];
                 scope.spawn(move || HeadEnd::start(peers, ns, &inside, connection))
             });
-            let frr = scope.spawn(|| Frr::start(&site.drg[0], &Self::speaker(0)));
+            let frr = scope.spawn(|| {
+                // FRR's bgpd may never hear of an interface that appears while it registers with zebra.
+                eventually_true(START_LIMIT, "the first head-end has its interface", || {
+                    let show = ["ip", "link", "show", "ipsec0"];
+                    site.drg[0].try_exec(&show).ok()
+                });
+                Frr::start(&site.drg[0], &Self::speaker(0))
+            });
             let bird = scope.spawn(|| Bird::start(&site.drg[1], &Self::speaker(1)));
             let vcn = Bird::start(&site.vcn, &Self::vcn_speaker());
             Self {
