@@ -28,6 +28,7 @@
 mod aead;
 mod algorithm;
 mod cbc;
+mod der;
 mod error;
 mod group;
 pub mod ikev2;
@@ -36,7 +37,9 @@ mod mac;
 mod prf;
 mod seal;
 mod secret;
+pub mod signature;
 mod suite;
+pub mod x509;
 
 pub use algorithm::{Encryption, Integrity};
 pub use error::Error;
