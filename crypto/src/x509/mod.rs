@@ -11,7 +11,7 @@ mod trust;
 pub use certificate::{AlternativeName, Certificate};
 pub use credential::{Credential, CredentialError};
 pub use name::DistinguishedName;
-pub use trust::{Trust, TrustError, Untrusted};
+pub use trust::{Trust, TrustError, Untrusted, date};
 
 use rustls_pki_types::pem::{PemObject as _, SectionKind};
 

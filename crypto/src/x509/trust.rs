@@ -358,7 +358,7 @@ fn said(error: &Webpki) -> String {
 
 /// The day of a time in seconds since 1970 began, as `2026-11-21`.
 #[must_use]
-pub(crate) fn date(seconds: u64) -> String {
+pub fn date(seconds: u64) -> String {
     // Days of the Gregorian calendar, counted in years that begin in March.
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
