@@ -275,13 +275,11 @@ fn a_peer_of_another_authority_is_refused_and_named() {
 #[test]
 fn a_peer_that_does_not_trust_our_authority_is_named_with_what_it_asks_for() {
     let (authority, other) = (Authority::new("root"), Authority::new("stranger"));
-    let ours = authority
+    let mut ours = authority
         .below("issuer here")
         .issue(KeyType::P256, "home", &[at::GATEWAY]);
-    let ours = Issued {
-        certificate: format!("{}{}", ours.certificate, authority.certificate),
-        ..ours
-    };
+    // With it in the chain we know whom the peer would have to ask for.
+    ours.certificate += &authority.certificate;
     let theirs = other.issue(KeyType::P256, "cloud", &[at::HEAD_ENDS[0]]);
     let bed = Bed::start(
         &Ours::new(ours, &other.certificate),
