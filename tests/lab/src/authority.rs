@@ -1,8 +1,8 @@
 //! A certification authority of a test's own.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 
@@ -10,6 +10,9 @@ use crate::wait::OrFail;
 
 /// RSA keys take seconds to make, so there is one for all; it is secret from nobody.
 const RSA: &str = include_str!("../../../crypto/tests/keys/rsa.pkcs8.pem");
+
+/// What is made here is in a format that OpenSSL 3.0 does not read (RFC 5958 with the public key).
+const ED25519: &str = include_str!("../../../crypto/tests/keys/ed25519.pkcs8.pem");
 
 /// What a key is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl KeyType {
             Self::Rsa => return KeyPair::from_pem(RSA).or_fail("read the RSA key"),
             Self::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             Self::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-            Self::Ed25519 => &rcgen::PKCS_ED25519,
+            Self::Ed25519 => return KeyPair::from_pem(ED25519).or_fail("read the Ed25519 key"),
         };
         KeyPair::generate_for(kind).or_fail("make a key")
     }
@@ -90,6 +93,7 @@ impl Authority {
     #[track_caller]
     fn params(name: &str) -> CertificateParams {
         let mut params = CertificateParams::new([]).or_fail("an authority");
+        params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CountryName, "DE");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -110,6 +114,7 @@ impl Authority {
     pub fn issue_until(&self, kind: KeyType, name: &str, names: &[&str], year: i32) -> Issued {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).or_fail("names of a certificate");
+        params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CountryName, "DE");
         params
             .distinguished_name
