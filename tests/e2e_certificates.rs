@@ -2,8 +2,9 @@
 //! do not do.
 
 use lab::{
-    Authority, Connection, DataPlane, Gateway, Issued, KeyType, Launch, Net, Ns, PeerCertificate,
-    Scene, StrongSwan, addresses as at, eventually, eventually_true, ping,
+    Authority, Cloud, Connection, DataPlane, Gateway, Issued, KeyType, Launch, Net, Ns,
+    PeerCertificate, ReferenceSite, Scene, SiteFile, StrongSwan, addresses as at, eventually,
+    eventually_true, ping,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -339,4 +340,194 @@ fn a_certificate_without_the_identity_that_the_peer_says_is_refused_with_both() 
     assert!(line.contains(&said), "{line}");
     assert!(line.contains("remote-id"), "{line}");
     bed.peer_was_refused();
+}
+
+#[test]
+fn one_tunnel_has_a_pre_shared_key_and_the_other_certificates() {
+    let authority = Authority::new("root");
+    let ours = authority.issue(KeyType::P384, "home", &[at::GATEWAY]);
+    let theirs = authority.issue(KeyType::Rsa, "cloud", &[at::HEAD_ENDS[1]]);
+    let file = SiteFile::reference()
+        .replace(
+            "profile = \"oci\"\nremote = \"198.51.100.2\"\npsk = { file = \"{dir}/oci-2.psk\" }",
+            "remote = \"198.51.100.2\"\ncertificate = { file = \"{dir}/home.crt\", key = { file = \"{dir}/home.key\" }, ca = \"{dir}/ca.pem\" }",
+        )
+        .add("bgp.neighbor.oci-2", "remote-asn = 31898");
+    let site = ReferenceSite::new();
+    let cloud = Cloud::start_with(&site, |index, connection| {
+        if index == 1 {
+            let certificate = PeerCertificate::new(&theirs, &authority.certificate);
+            connection.certificate = Some(certificate);
+        }
+    });
+    let launch = (file.launch(CAUSEWAY))
+        .secret("home.crt", &ours.certificate)
+        .secret("home.key", &ours.key)
+        .secret("ca.pem", &authority.certificate);
+    let gateway = Gateway::start(&site.gateway, &launch);
+    let scene = Scene {
+        gateway,
+        cloud,
+        site,
+    };
+    scene.wait_until_up();
+    scene.assert_traffic(10);
+    let certificate = |name| scene.gateway.tunnel(name)["ike"]["peer_certificate"].clone();
+    assert!(certificate("oci-1").is_null());
+    assert_eq!(certificate("oci-2")["issuer"], "C=DE, CN=root");
+    let shown = scene.gateway.command(&["tunnels"]).stdout;
+    assert!(
+        shown.contains(
+            "certificate of C=DE, O=Example, CN=cloud, issued by C=DE, CN=root, until 4090-01-01"
+        ),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_certificate_of_ours_that_ends_soon_is_a_problem_and_a_new_one_takes_its_place_without_a_loss()
+{
+    let authority = Authority::new("root");
+    let (mut ours, theirs) = pair(&authority, KeyType::P256);
+    let lasting = ours.own.clone();
+    ours.own = authority.issue_for_days("home", &[at::GATEWAY], (-300, 20));
+    let bed = Bed::start(&ours, theirs, |_| {});
+    bed.carries();
+    let problems = bed.gateway.status()["problems"].to_string();
+    assert!(
+        problems.contains("tunnel t: our certificate of C=DE, O=Example, CN=home ends on"),
+        "{problems}"
+    );
+    let before = bed.gateway.tunnel("t")["ike"]["responder_spi"].clone();
+    let dir = bed.ns[0].dir().join("causeway");
+    for (name, text) in [("t.crt", &lasting.certificate), ("t.key", &lasting.key)] {
+        std::fs::write(dir.join(name), text).expect("a file of the test");
+    }
+    let said = bed.gateway.command(&["reload"]);
+    assert!(said.ok(), "{}{}", said.stdout, said.stderr);
+    let problems = bed.gateway.status()["problems"].to_string();
+    assert!(!problems.contains("certificate"), "{problems}");
+    assert_eq!(bed.gateway.tunnel("t")["ike"]["responder_spi"], before);
+}
+
+/// What `causeway check` says of a site with these files in place of good ones.
+#[track_caller]
+fn checked(
+    net: &Net,
+    name: &str,
+    change: impl FnOnce(&mut Vec<(&str, String)>, &mut String),
+) -> String {
+    let authority = Authority::new("root");
+    let own = authority.issue(KeyType::P256, "home", &["home.example"]);
+    let mut files = vec![
+        ("t.crt", own.certificate),
+        ("t.key", own.key),
+        ("ca.pem", authority.certificate.clone()),
+        ("t.crl", authority.revoke(&[])),
+    ];
+    let mut lines = "local-id = \"home.example\"\n".to_owned();
+    change(&mut files, &mut lines);
+    let ns = net.ns(name);
+    let dir = ns.dir().display().to_string();
+    for (file, text) in &files {
+        let path = ns.dir().join(file);
+        std::fs::write(&path, text).expect("a file of the test");
+        ns.exec(&["chmod", "600", &path.display().to_string()]);
+    }
+    let text = format!(
+        "[gateway]\naddress = \"{}\"\nnetworks = [\"192.168.2.0/24\"]\n\n[tunnel.t]\nremote = \"{}\"\ninside = \"10.1.0.0/31\"\n\
+         certificate = {{ file = \"{dir}/t.crt\", key = {{ file = \"{dir}/t.key\" }}, ca = \"{dir}/ca.pem\", crl = \"{dir}/t.crl\" }}\n{lines}",
+        at::GATEWAY,
+        at::HEAD_ENDS[0],
+    );
+    let site = ns.dir().join("site.toml");
+    std::fs::write(&site, text).expect("a file of the test");
+    let said = ns.try_exec(&[CAUSEWAY, "check", &site.display().to_string()]);
+    let all = format!("{}{}", said.stdout, said.stderr);
+    println!("{name}: {all}");
+    let is_error = all.contains("error[CW0126]");
+    assert_eq!(said.ok(), !is_error, "{all}");
+    all.replace(&dir, "")
+}
+
+#[test]
+fn check_names_each_thing_that_does_not_fit() {
+    type Change = fn(&mut Vec<(&str, String)>, &mut String);
+    let net = Net::new();
+    let cases: [(&str, Change, &str); 12] = [
+        ("good", |_, _| {}, "ok"),
+        (
+            "missing",
+            |files, _| files.retain(|(name, _)| *name != "ca.pem"),
+            "tunnel t: cannot read /ca.pem: No such file",
+        ),
+        (
+            "text",
+            |files, _| "no PEM".clone_into(&mut files[0].1),
+            "tunnel t: /t.crt: holds no certificate (a PEM block",
+        ),
+        (
+            "nokey",
+            |files, _| files[1].1 = files[0].1.clone(),
+            "tunnel t: the file /t.key holds no PEM block",
+        ),
+        (
+            "otherkey",
+            |files, _| {
+                let other = Authority::new("root").issue(KeyType::P256, "home", &[]);
+                files[1].1 = other.key;
+            },
+            "the ECDSA P-256 key is not the one in the certificate of C=DE, O=Example, CN=home",
+        ),
+        (
+            "expired",
+            |files, _| {
+                let own =
+                    Authority::new("root").issue_for_days("home", &["home.example"], (-30, -2));
+                (files[0].1, files[1].1) = (own.certificate, own.key);
+            },
+            "the certificate of C=DE, O=Example, CN=home has expired on",
+        ),
+        (
+            "early",
+            |files, _| {
+                let own = Authority::new("root").issue_for_days("home", &["home.example"], (2, 30));
+                (files[0].1, files[1].1) = (own.certificate, own.key);
+            },
+            "the certificate of C=DE, O=Example, CN=home is not valid yet: it begins on",
+        ),
+        (
+            "soon",
+            |files, _| {
+                let own =
+                    Authority::new("root").issue_for_days("home", &["home.example"], (-2, 20));
+                (files[0].1, files[1].1) = (own.certificate, own.key);
+            },
+            "warning[CW0127]: tunnel t: our certificate of C=DE, O=Example, CN=home ends on",
+        ),
+        (
+            "nobody",
+            |files, _| files[2].1.clear(),
+            "tunnel t: /ca.pem holds no certificate",
+        ),
+        (
+            "crl",
+            |files, _| "no list".clone_into(&mut files[3].1),
+            "tunnel t: /t.crl holds no revocation list",
+        ),
+        (
+            "name",
+            |_, lines| lines.clear(),
+            "tunnel t: our ID, ID_IPV4_ADDR '203.0.113.10', is not in the certificate of C=DE, O=Example, CN=home",
+        ),
+        (
+            "subject",
+            |_, lines| *lines += "remote-id = \"CN=a,X\"\n",
+            "tunnel t: \"CN=a,X\" is not the subject of a certificate",
+        ),
+    ];
+    for (name, change, said) in cases {
+        let all = checked(&net, name, change);
+        assert!(all.contains(said), "{name}: expected {said:?} in\n{all}");
+    }
 }

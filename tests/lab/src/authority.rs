@@ -1,5 +1,7 @@
 //! A certification authority of a test's own.
 
+use std::time::{Duration, SystemTime};
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
@@ -112,6 +114,19 @@ impl Authority {
     #[track_caller]
     #[must_use]
     pub fn issue_until(&self, kind: KeyType, name: &str, names: &[&str], year: i32) -> Issued {
+        self.sign(kind, name, names, |params| {
+            params.not_after = date_time_ymd(year, 1, 1);
+        })
+    }
+
+    #[track_caller]
+    fn sign(
+        &self,
+        kind: KeyType,
+        name: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).or_fail("names of a certificate");
         params.distinguished_name = DistinguishedName::new();
@@ -122,7 +137,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.not_after = date_time_ymd(year, 1, 1);
+        change(&mut params);
         let key = kind.make();
         let serial = SerialNumber::from(u64::from(serial_of(&key)));
         params.serial_number = Some(serial.clone());
@@ -136,6 +151,21 @@ impl Authority {
             key: key.serialize_pem(),
             serial,
         }
+    }
+
+    /// The same from so many days after now to so many; negative ones are before now.
+    #[track_caller]
+    #[must_use]
+    pub fn issue_for_days(&self, name: &str, names: &[&str], days: (i64, i64)) -> Issued {
+        let at = |days: i64| {
+            let length = Duration::from_secs(days.unsigned_abs() * 86_400);
+            let now = SystemTime::now();
+            if days < 0 { now - length } else { now + length }
+        };
+        self.sign(KeyType::P256, name, names, |params| {
+            params.not_before = at(days.0).into();
+            params.not_after = at(days.1).into();
+        })
     }
 
     /// Its revocation list in PEM, with these on it, to be replaced in the far future.
