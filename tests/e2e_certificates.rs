@@ -3,8 +3,8 @@
 
 use lab::{
     Authority, Cloud, Connection, DataPlane, Gateway, Issued, KeyType, Launch, Net, Ns,
-    PeerCertificate, ReferenceSite, Scene, SiteFile, StrongSwan, addresses as at, eventually,
-    eventually_true, ping,
+    OrFail as _, PeerCertificate, ReferenceSite, Scene, SiteFile, StrongSwan, addresses as at,
+    eventually, eventually_true, ping,
 };
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -401,7 +401,7 @@ fn a_certificate_of_ours_that_ends_soon_is_a_problem_and_a_new_one_takes_its_pla
     let before = bed.gateway.tunnel("t")["ike"]["responder_spi"].clone();
     let dir = bed.ns[0].dir().join("causeway");
     for (name, text) in [("t.crt", &lasting.certificate), ("t.key", &lasting.key)] {
-        std::fs::write(dir.join(name), text).expect("a file of the test");
+        std::fs::write(dir.join(name), text).or_fail("write a file of the test");
     }
     let said = bed.gateway.command(&["reload"]);
     assert!(said.ok(), "{}{}", said.stdout, said.stderr);
@@ -431,7 +431,7 @@ fn checked(
     let dir = ns.dir().display().to_string();
     for (file, text) in &files {
         let path = ns.dir().join(file);
-        std::fs::write(&path, text).expect("a file of the test");
+        std::fs::write(&path, text).or_fail("write a file of the test");
         ns.exec(&["chmod", "600", &path.display().to_string()]);
     }
     let text = format!(
@@ -441,7 +441,7 @@ fn checked(
         at::HEAD_ENDS[0],
     );
     let site = ns.dir().join("site.toml");
-    std::fs::write(&site, text).expect("a file of the test");
+    std::fs::write(&site, text).or_fail("write a file of the test");
     let said = ns.try_exec(&[CAUSEWAY, "check", &site.display().to_string()]);
     let all = format!("{}{}", said.stdout, said.stderr);
     println!("{name}: {all}");

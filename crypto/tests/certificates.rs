@@ -84,12 +84,7 @@ fn a_chain_of_several_authorities_is_followed_in_any_order_and_with_strangers_am
     let trust = trust(&top);
     for others in [
         vec![last.der.clone(), middle.der.clone()],
-        vec![
-            middle.der.clone(),
-            stranger.der.clone(),
-            last.der.clone(),
-            top.der.clone(),
-        ],
+        vec![middle.der, stranger.der, last.der.clone(), top.der],
     ] {
         let chain: Vec<Vec<u8>> = std::iter::once(own.clone()).chain(others).collect();
         let certificate = trust.verify(&chain, NOW).expect("a way");
@@ -103,15 +98,38 @@ fn a_chain_of_several_authorities_is_followed_in_any_order_and_with_strangers_am
 }
 
 #[test]
-fn a_pinned_certificate_is_trusted_by_itself_and_no_other() {
+fn a_pinned_certificate_is_trusted_by_itself_and_vouches_for_nobody() {
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["gw.example".to_owned()]).expect("parameters");
+    let mut params = CertificateParams::new(["gw.example".to_owned()]).expect("parameters");
+    params.not_after = date_time_ymd(2030, 1, 1);
     let own = params.self_signed(&key).expect("a certificate");
     let trust = Trust::new(own.pem().as_bytes()).expect("an anchor");
-    assert!(trust.verify(&[own.der().to_vec()], NOW).is_ok());
+    let chain = [own.der().to_vec()];
+    assert!(trust.verify(&chain, NOW).is_ok());
+    assert_eq!(
+        trust.verify(&chain, 2 * NOW),
+        Err(Untrusted::Expired {
+            until: 1_893_456_000
+        })
+    );
     let other = KeyPair::generate().expect("a key");
     let forged = params.self_signed(&other).expect("a certificate");
     assert!(trust.verify(&[forged.der().to_vec()], NOW).is_err());
+    let below = leaf(&Issuer::new(params, key), |_| {});
+    for chain in [vec![below.clone()], vec![below, own.der().to_vec()]] {
+        assert!(trust.verify(&chain, NOW).is_err());
+    }
+    // One that an authority has issued, which is not trusted itself.
+    let issued = leaf(&root("top").issuer, |_| {});
+    let trust = Trust::new(&issued).expect("an anchor");
+    assert!(trust.verify(&[issued], NOW).is_ok());
+    // What openssl req -x509 makes of a gateway is an authority's.
+    let alone = root("alone");
+    assert!(
+        self::trust(&alone)
+            .verify(std::slice::from_ref(&alone.der), NOW)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -378,6 +396,37 @@ fn names_are_compared_by_what_they_say() {
     let der = DistinguishedName::from_der(b"\x01\x02");
     assert_eq!(der.to_string(), "DER:0102");
     assert!(!der.is_same(&ours) && der.is_same(&der.clone()));
+}
+
+/// Replays the fuzzer's corpus: what it once found stays fixed, without a fuzzer at hand.
+#[test]
+fn every_seed_of_the_fuzzer_passes_and_only_what_the_authority_signed_is_trusted() {
+    /// 2030, when all of them are valid.
+    const LATER: u64 = 1_900_000_000;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/certificate");
+    let seed = |name: &str| std::fs::read(format!("{folder}/{name}")).expect("a seed");
+    let trust = Trust::new(&seed("authority")).expect("an authority");
+    let gateway = trust.verify(&[seed("gateway")], LATER).expect("a way");
+    let names: Vec<String> = gateway.names().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        ["gw.example", "192.0.2.1", "2001:db8::1", "gw@example.net"]
+    );
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).expect("a corpus") {
+        let octets = std::fs::read(entry.expect("an entry").path()).expect("a seed");
+        for end in 0..octets.len() {
+            let _ = DistinguishedName::from_der(&octets[..end]).to_string();
+            let _ = crypto::signature::SignatureScheme::from_identifier(&octets[..end]);
+            assert_eq!(
+                crypto::signature::PublicKey::from_spki(&octets[..end]),
+                None
+            );
+            assert!(trust.verify(&[octets[..end].to_vec()], LATER).is_err());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Trusts every certificate of a file (PEM or DER).
+    /// Trusts every certificate of a file (PEM or DER): itself, and if it is an authority's, what it has issued.
     ///
     /// # Errors
     /// [`TrustError`] where there is none, or one that cannot be used.
@@ -160,7 +160,9 @@ impl Trust {
         if authorities.is_empty() {
             return Err(TrustError::NoCertificate);
         }
-        let anchors = authorities.iter().map(|authority| {
+        // Any other certificate is trusted for itself and vouches for nobody.
+        let vouching = authorities.iter().filter(|one| one.is_authority());
+        let anchors = vouching.map(|authority| {
             let der = CertificateDer::from(authority.der());
             let anchor = webpki::anchor_from_trusted_cert(&der).map(|anchor| anchor.to_owned());
             anchor.map_err(|error| TrustError::Unusable {
@@ -229,6 +231,9 @@ impl Trust {
                 missing: "digitalSignature",
             });
         }
+        if self.authorities.contains(&certificate) {
+            return within(certificate, now);
+        }
         let refused = |error: Webpki| self.refusal(&error, &certificate, now);
         let own = CertificateDer::from(own.as_slice());
         let end_entity = EndEntityCert::try_from(&own).map_err(refused)?;
@@ -294,6 +299,15 @@ impl Trust {
                 reason: said(other),
             },
         }
+    }
+}
+
+/// The certificate, on a day between its first and its last.
+fn within(certificate: Certificate, now: u64) -> Result<Certificate, Untrusted> {
+    match certificate.validity() {
+        (from, _) if now < from => Err(Untrusted::NotYetValid { from, now }),
+        (_, until) if until < now => Err(Untrusted::Expired { until }),
+        _ => Ok(certificate),
     }
 }
 
