@@ -78,6 +78,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             Inherited::default()
         });
     let mut daemon = Daemon::start(config, loaded, inherited)?;
+    daemon.set_clock();
     let (requests, mut asked) = mpsc::channel(16);
     let control = tokio::spawn(socket.serve(requests));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -115,6 +116,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             }
         };
         if let Some(input) = input {
+            daemon.set_clock();
             daemon.gateway.handle(Instant::now(), input);
         }
     };
@@ -416,6 +418,12 @@ impl Daemon {
             self.transport.adopt(conn, arrival.stream, distance);
         }
         None
+    }
+
+    /// Tells the gateway the time of day, which somebody may have set since.
+    fn set_clock(&mut self) {
+        let unix = crate::certificates::unix_time();
+        self.gateway.set_clock(Instant::now(), unix);
     }
 
     /// Tells the gateway what the tunnels carry, and systemd that the loop turns.

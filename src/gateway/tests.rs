@@ -48,7 +48,7 @@ export = "none"
     let site = loaded
         .site
         .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-    let keys = Keys::from([("cloud".to_owned(), key())]);
+    let keys = Keys::from([("cloud".to_owned(), key().into())]);
     Plan::of(&site, &keys).expect("the plan is made")
 }
 

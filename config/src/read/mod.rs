@@ -5,6 +5,7 @@
 
 mod bfd;
 mod bgp;
+mod certificate;
 mod firewall;
 mod ppk;
 mod route;
@@ -23,6 +24,7 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
+pub(crate) use certificate::RawCertificate;
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
 pub(crate) use ppk::RawPpk;
 pub(crate) use route::RawRoute;
