@@ -77,6 +77,37 @@ pub struct MessageCounts {
     pub refreshes: u64,
 }
 
+impl MessageCounts {
+    /// Of all types.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.opens + self.updates + self.notifications + self.keepalives + self.refreshes
+    }
+}
+
+/// What is counted of one peer. Costs the same whatever the size of the tables.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tally {
+    /// What the summary says.
+    pub summary: PeerSummary,
+    /// Our AS on this session.
+    pub local_asn: Asn,
+    /// The session's segments are signed (RFC 2385).
+    pub is_signed: bool,
+    /// What the session agreed on, while it is established; zero is never.
+    pub hold_time: Option<Duration>,
+    /// Prefixes that still wait to be told.
+    pub pending: usize,
+    /// Messages received on this and earlier sessions.
+    pub messages_received: MessageCounts,
+    /// Messages sent on this and earlier sessions.
+    pub messages_sent: MessageCounts,
+    /// Malformed UPDATEs that the sessions survived.
+    pub update_faults: u64,
+    /// How often a session was established.
+    pub established_count: u32,
+}
+
 /// All about one peer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Neighbor {

@@ -1,7 +1,8 @@
 //! The stable codes of diagnostics, and what `causeway explain` says about each.
 //!
 //! A code never changes its meaning and is never used again. CW00xx is about the file's form, CW01xx about the gateway
-//! and its tunnels, CW02xx about BGP, CW03xx about aliases and the firewall.
+//! and its tunnels, CW02xx about BGP, CW03xx about aliases and the firewall, CW04xx about
+//! what looks on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -238,6 +239,10 @@ codes! {
     /// Rules that have no effect.
     RuleWithoutEffect = 308, "rules have no effect",
         "The firewall is off, so its rules are not applied, or a rule stands after one that already matches everything.";
+
+    /// Metrics for everybody.
+    MetricsExposed = 401, "metrics can be read by others",
+        "Whoever reaches `metrics.listen` can read the metrics: no password, no encryption. They hold no secrets, but the peers' addresses, the neighbors and how much is carried. Listen on the loopback (127.0.0.1) and collect from this host, or on an address of the LAN.";
 }
 
 impl fmt::Display for Code {

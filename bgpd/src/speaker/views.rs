@@ -13,7 +13,7 @@ use crate::policy::{Verdict, Withheld};
 use crate::rib::{PeerIndex, PrefixId, judge, originates};
 use crate::view::{
     AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
-    Summary,
+    Summary, Tally,
 };
 
 impl Speaker {
@@ -121,6 +121,27 @@ impl Speaker {
             last_error: session.last_error().cloned(),
             remarks: self.remarks(now, index, peer),
         })
+    }
+
+    /// What is counted of each peer, by name. Takes time by the number of peers, not of routes.
+    #[must_use]
+    pub fn tallies(&self, now: Instant) -> Vec<Tally> {
+        let tally = |index: PeerIndex| {
+            let peer = self.peer(index)?;
+            let (messages_received, messages_sent) = peer.session.counts();
+            Some(Tally {
+                summary: self.peer_summary(now, index, peer),
+                local_asn: peer.local_asn(&self.config),
+                is_signed: peer.config.md5.is_some(),
+                hold_time: peer.session.agreed().map(|agreed| agreed.hold_time),
+                pending: peer.adj_out.pending(),
+                messages_received,
+                messages_sent,
+                update_faults: peer.update_faults,
+                established_count: peer.session.established_count(),
+            })
+        };
+        self.indices().into_iter().filter_map(tally).collect()
     }
 
     /// Refused prefixes of a peer by kind of refusal.

@@ -5,6 +5,7 @@
 mod bfd;
 mod bgp;
 mod firewall;
+mod metrics;
 mod plane;
 mod policy;
 mod role;
@@ -33,6 +34,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
     route_map::check(raw, report);
     route::check(raw, report);
     firewall::check(raw, report);
+    metrics::check(raw, report);
 }
 
 fn gateway(raw: &RawSite, report: &mut Report<'_>) {

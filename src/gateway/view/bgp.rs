@@ -176,7 +176,7 @@ fn received(route: bgpd::view::ReceivedRoute) -> ReceivedView {
     }
 }
 
-fn session_state(state: bgpd::State) -> &'static str {
+pub(super) fn session_state(state: bgpd::State) -> &'static str {
     match state {
         bgpd::State::Idle => "Idle",
         bgpd::State::Connect => "Connect",

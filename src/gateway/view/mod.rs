@@ -16,6 +16,7 @@ use crate::control::Refusal;
 
 mod bfd;
 mod bgp;
+pub(crate) mod metrics;
 mod neighbor;
 mod tunnel;
 mod why;
