@@ -33,6 +33,25 @@ pub struct Summary {
     pub fib_prefixes: usize,
     /// The peers by name.
     pub peers: Vec<PeerSummary>,
+    /// The ranges, in the order of [`Command::SetRanges`](crate::Command).
+    pub ranges: Vec<RangeSummary>,
+}
+
+/// One line per range.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RangeSummary {
+    /// Its name.
+    pub name: PeerName,
+    /// Where its members may be.
+    pub network: IpNet,
+    /// How many members there may be.
+    pub limit: u16,
+    /// How many there are.
+    pub members: usize,
+    /// How many connections were refused because it was full.
+    pub turned_away: u64,
+    /// It is full, and somebody was turned away since.
+    pub is_full: bool,
 }
 
 /// One line per peer.
@@ -40,6 +59,8 @@ pub struct Summary {
 pub struct PeerSummary {
     /// Its name.
     pub name: PeerName,
+    /// The range that it is a member of; `None` where it has a name of its own.
+    pub range: Option<PeerName>,
     /// Its address.
     pub address: IpAddr,
     /// Its AS.

@@ -215,6 +215,10 @@ codes! {
     Route = 225, "route does not work",
         "A route leads to a router on one of our interfaces (`via` and `interface`), or nowhere (`blackhole = true`), and there is one to each prefix. A blackhole must not swallow a tunnel's remote: its packets would be dropped with the rest.";
 
+    /// A range of neighbors that cannot be one.
+    NeighborRange = 226, "range of neighbors cannot be used",
+        "A `range` is for nodes on our own network that come and go: whoever connects from it becomes a neighbor. It is a network of at least /8, in one section only. Its neighbors are waited for and never dialled, so `port` and `passive` say nothing. TCP MD5 and BFD are for neighbors with an address of their own so far: list them in `addresses`. A cloud's gateway is at the other end of a tunnel, never in a range.";
+
     /// An alias that does not exist.
     UnknownAlias = 301, "unknown alias",
         "The rule or alias names an alias that is neither under [alias] nor built in (peers, ike-ports, home).";

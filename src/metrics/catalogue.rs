@@ -154,6 +154,12 @@ catalogue! {
             "ROUTE-REFRESHes sent, on all sessions.";
         SENT_MESSAGE: 2 = Counter "bgp_sent_message", "", ["peer", "neighbor"],
             "Messages of all types sent, on all sessions.";
+        RANGE_NEIGHBORS: 2 = Gauge "causeway_bgp_range_neighbors", "", ["range", "network"],
+            "Neighbors that the range has now.";
+        RANGE_LIMIT: 2 = Gauge "causeway_bgp_range_limit", "", ["range", "network"],
+            "How many the range may have.";
+        RANGE_TURNED_AWAY: 2 = Counter "causeway_bgp_range_turned_away", "", ["range", "network"],
+            "Connections refused because the range was full.";
         BGP_PREFIXES: 0 = Gauge "causeway_bgp_prefixes", "", [],
             "Prefixes with at least one path.";
         BGP_PATHS: 0 = Gauge "causeway_bgp_paths", "", [],

@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use super::Speaker;
 use super::judge::verdict;
 use super::peer::Peer;
-use crate::PeerName;
 use crate::policy::{Verdict, Withheld};
 use crate::rib::{PeerIndex, PrefixId, judge, originates};
 use crate::view::{
     AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
     Summary, Tally,
 };
+use crate::{PeerConfig, PeerName};
 
 impl Speaker {
     /// Everything at a glance.
@@ -29,7 +29,14 @@ impl Speaker {
             attribute_sets: self.rib.attributes.len(),
             fib_prefixes: self.rib.fib_count(),
             peers: self.indices().into_iter().filter_map(peer).collect(),
+            ranges: self.range_summaries(),
         }
+    }
+
+    /// The parameters of each peer that there is now, by name.
+    pub fn peer_configs(&self) -> impl Iterator<Item = &PeerConfig> {
+        let indices = self.names.values();
+        indices.filter_map(|index| Some(&self.peer(*index)?.config))
     }
 
     fn peer_summary(&self, now: Instant, index: PeerIndex, peer: &Peer) -> PeerSummary {
@@ -37,6 +44,7 @@ impl Speaker {
         let remarks = self.remarks(now, index, peer);
         PeerSummary {
             name: config.name.clone(),
+            range: peer.range.clone(),
             address: config.address,
             remote_asn: config.remote_asn,
             role: config.role,

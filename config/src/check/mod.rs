@@ -8,6 +8,7 @@ mod firewall;
 mod metrics;
 mod plane;
 mod policy;
+mod range;
 mod role;
 mod route;
 mod route_map;

@@ -251,6 +251,24 @@ impl Gateway {
         each.value(&all::ROUTES_STALE, |it| it.summary.stale);
         each.value(&all::ROUTES_PENDING, |it| it.pending);
         each.messages();
+        let ranges = || {
+            summary.ranges.iter().map(|range| {
+                let name: Cow<'_, str> = range.name.as_str().into();
+                ([name, range.network.to_string().into()], range)
+            })
+        };
+        out.family(
+            &all::RANGE_NEIGHBORS,
+            ranges().map(|(labels, it)| (labels, it.members)),
+        );
+        out.family(
+            &all::RANGE_LIMIT,
+            ranges().map(|(labels, it)| (labels, u32::from(it.limit))),
+        );
+        out.family(
+            &all::RANGE_TURNED_AWAY,
+            ranges().map(|(labels, it)| (labels, it.turned_away)),
+        );
         out.single(&all::BGP_PREFIXES, summary.prefixes);
         out.single(&all::BGP_PATHS, summary.paths);
         out.single(&all::BGP_SETS, summary.attribute_sets);

@@ -40,6 +40,8 @@ pub struct Ruleset {
     pub clamp_mss: Vec<String>,
     /// BGP speakers on the home network. On the interfaces named here, TCP 179 is closed to all others.
     pub lan_bgp: Vec<BgpPeer>,
+    /// Networks on the home network from which whoever comes may speak BGP. On the interfaces named here it is closed to all others, too.
+    pub lan_bgp_ranges: Vec<BgpRange>,
 }
 
 /// A named group that several rules can use.
@@ -191,6 +193,15 @@ pub enum Ports {
     Alias(String),
     /// Those of these ranges.
     Ranges(Vec<PortRange>),
+}
+
+/// BGP speakers that are not named one by one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BgpRange {
+    /// The interface that they are reached through.
+    pub interface: String,
+    /// Where they are.
+    pub network: IpNet,
 }
 
 /// Somebody who may open a BGP session to us, and where.
