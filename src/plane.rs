@@ -9,6 +9,7 @@ use config::model::{self, DataPlane, InterfaceKind, LARGEST_REQID};
 use crypto::Suite;
 use ike::EsnPolicy;
 use tokio::sync::mpsc::Sender;
+use vti::kept::KeptPort;
 pub(crate) use vti::kernel_plane::probe;
 use vti::kernel_plane::{KernelPlane, Probe, Reason, Wanted};
 use vti::plane::{
@@ -143,18 +144,19 @@ pub(crate) fn device_to(address: std::net::IpAddr) -> Option<String> {
     Some(path.dev.to_string())
 }
 
-/// Opens the plane, which takes the ports that it shares with IKE.
+/// Opens the plane, which takes the ports that it shares with IKE, but for one that was kept for it: for the kernel's plane only.
 ///
 /// # Errors
 /// What the system says; above all that somebody else has a port.
 pub(crate) fn open(
     kind: PlaneKind,
     config: &UserPlaneConfig,
+    kept: Option<KeptPort>,
     events: Sender<PlaneEvent>,
 ) -> Result<Box<dyn Plane>, plane::Error> {
     Ok(match kind {
         PlaneKind::Userspace => Box::new(UserPlane::new(config, events)?),
-        PlaneKind::Kernel => Box::new(KernelPlane::new(config, events)?),
+        PlaneKind::Kernel => Box::new(KernelPlane::new(config, kept, events)?),
     })
 }
 

@@ -200,8 +200,13 @@ impl Daemon {
             bind: any_address(&loaded.plan),
             ..Default::default()
         };
-        let plane = choice::open(choice.kind, &ports, events)
+        let kept = systemd::kept(choice.kind, &ports);
+        let successor = kept.is_some();
+        let plane = choice::open(choice.kind, &ports, kept, events)
             .map_err(|error| Failure::Failed(lockout::explain_port(&error)))?;
+        if let (false, Some(port)) = (successor, plane.to_be_kept()) {
+            systemd::keep(port);
+        }
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host = host::Handle::start(loaded.runtime_folder(), told.clone())

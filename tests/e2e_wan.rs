@@ -300,7 +300,11 @@ fn with_ipv6(site: &ReferenceSite) {
 fn tunnels_over_ipv6_carry_ipv4_and_its_routes() {
     let site = ReferenceSite::new();
     with_ipv6(&site);
-    let outside = Capture::start(&site.internet, "gateway", "ip6 and udp port 4500");
+    let outside = Capture::start(
+        &site.internet,
+        "gateway",
+        "ip6 and (udp port 4500 or ip6 proto 50)",
+    );
     let file = SiteFile::reference()
         .replace("address = \"203.0.113.10\"", "address = \"auto\"")
         .replace(
@@ -329,7 +333,7 @@ fn tunnels_over_ipv6_carry_ipv4_and_its_routes() {
         .expect("every byte arrives");
     let packets = outside.packets();
     assert!(
-        packets.iter().any(|line| line.contains("UDP-encap: ESP")),
+        packets.iter().any(|line| line.contains("ESP(spi=")),
         "{packets:?}"
     );
     // The firewall lets the peers in over IPv6, and nobody else.

@@ -157,6 +157,21 @@ pub(crate) const SCENARIOS: &[Scenarios] = &[
         &["what_comes_from_the_cloud_may_be_restricted_and_the_way_out_is_not"],
     ),
     on(
+        Plane::KernelVti,
+        Peers::Xfrm,
+        "e2e_wan",
+        &["another_address_on_the_wan_moves_both_tunnels_at_once_and_no_session_is_lost"],
+    ),
+    on(
+        Plane::KernelXfrm,
+        Peers::Xfrm,
+        "e2e_wan",
+        &[
+            "with_mobike_the_sas_follow_to_another_address_of_ours",
+            "tunnels_over_ipv6_carry_ipv4_and_its_routes",
+        ],
+    ),
+    on(
         Plane::Userspace,
         Peers::Libreswan,
         "e2e_reference",

@@ -8,6 +8,7 @@
 //! What both ends have at last is read from their kernels, and from nobody who might be wrong about himself.
 
 mod crossing;
+mod defaults;
 mod large;
 mod pfs;
 mod restart;
@@ -37,7 +38,7 @@ const REQUEST: &str = "udp sport 500 @th,208,8 36 @th,216,8 & 0x20 == 0";
 
 /// Both ends as a test wants them.
 struct Ends {
-    /// Our tunnel's `ike`, `esp`, and more lines.
+    /// Our tunnel's `ike`, `esp`, each left to the profile where empty, and more lines.
     ike: String,
     esp: String,
     ours: String,
@@ -68,18 +69,17 @@ impl Ends {
     }
 
     fn launch(&self) -> Launch {
-        let Self {
-            ike,
-            esp,
-            ours,
-            initiate,
-            ..
-        } = self;
+        let Self { ours, initiate, .. } = self;
+        let line = |key: &str, proposals: &str| match proposals {
+            "" => String::new(),
+            some => format!("{key} = [{some}]\n"),
+        };
+        let (ike, esp) = (line("ike", &self.ike), line("esp", &self.esp));
         let (address, remote) = (at::GATEWAY, at::HEAD_ENDS[0]);
         let site = format!(
             "[gateway]\nname = \"here\"\nwan = \"wan0\"\naddress = \"{address}\"\nnetworks = [\"192.168.2.0/24\"]\n\n\
              [tunnel.drg]\nremote = \"{remote}\"\npsk = {{ file = \"{{dir}}/drg.psk\" }}\ninside = \"10.1.0.0/31\"\n\
-             initiate = {initiate}\nike = [{ike}]\nesp = [{esp}]\n{ours}\n\
+             initiate = {initiate}\n{ike}{esp}{ours}\n\
              [daemon]\ndata-plane = \"kernel\"\nsocket = \"{{dir}}/control.sock\"\n"
         );
         Launch::new(CAUSEWAY, &site).secret("drg.psk", at::PSKS[0])

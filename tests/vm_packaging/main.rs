@@ -101,10 +101,12 @@ fn the_package_installs_starts_upgrades_goes_and_leaves_nothing() {
     host.run("systemctl reload causeway");
     assert_eq!(host.run("systemctl is-active causeway").trim(), "active");
 
-    // Killed: it comes back by itself.
+    // Killed: it comes back by itself, and with the kernel's data plane nobody notices.
+    host.start_pinging();
     host.run(&format!("kill -9 {started}"));
     let again = host.wait_until_it_carries();
     assert_ne!(again, started);
+    host.nothing_was_lost("while it was dead");
 
     // Upgraded: the new one goes on where the old one has ended, with the same site and keys. The key is one that only root can read by
     // now, and the daemon is to leave everything standing when it stops.
@@ -117,23 +119,30 @@ fn the_package_installs_starts_upgrades_goes_and_leaves_nothing() {
     host.run("mkdir /etc/systemd/system/causeway.service.d");
     host.write(DROP_IN, "[Service]\nLoadCredential=cloud:/root/cloud.psk");
     let configured = host.run(CONFIGURATION);
-    host.run("setsid ping -D -O -i 0.2 -I 192.168.2.1 10.0.0.1 >/root/ping 2>&1 </dev/null & echo $! >/root/pinging");
+    host.start_pinging();
     host.run("dpkg -i /root/second.deb");
     let upgraded = host.wait_until_it_carries();
-    let pinged = host.run("kill -INT $(cat /root/pinging); sleep 0.5; cat /root/ping");
-    // With the kernel's data plane nobody notices.
-    let (asked, answered) = echoes(&pinged);
-    println!("while it was upgraded: {answered} of {asked} echoes");
-    if answered < asked {
-        let unanswered = "grep 'no answer' /root/ping; journalctl -b --no-pager -o short-iso-precise -u causeway | tail -60; tail -60 /root/cloud/log";
-        panic!("{answered} of {asked}\n{}", host.run(unanswered));
-    }
+    host.nothing_was_lost("while it was upgraded");
     assert_ne!(upgraded, again);
     assert_eq!(host.run(CONFIGURATION), configured);
     let version = host.run("dpkg-query -W -f '${Version}' causeway");
     assert_eq!(version, "1.1-1");
     let journal = host.run(&format!("journalctl --no-pager -o cat _PID={again}"));
     assert!(journal.contains("for the next run"), "{journal}");
+
+    // Another plane: what systemd has kept for the kernel's is no longer in the way of it.
+    let kernels = host.run("cat /etc/causeway/site.toml");
+    for (site, plane) in [
+        (kernels.clone() + "data-plane = \"userspace\"", "userspace"),
+        (kernels, "kernel"),
+    ] {
+        host.write("/etc/causeway/site.toml", &site);
+        host.run("systemctl restart causeway");
+        host.wait_until_it_carries();
+        let status = host.run("causeway status");
+        assert!(status.contains(&format!("{plane} data plane")), "{status}");
+    }
+    assert_eq!(host.run(CONFIGURATION), configured);
 
     // Removed: the host is as it was before, whatever the daemon was told to leave, and the configuration stays.
     host.run("dpkg -r causeway");
@@ -240,6 +249,22 @@ impl Host {
             }
         }
         panic!("not within {SOON:?}: {last}\n{}", self.journal());
+    }
+
+    fn start_pinging(&mut self) {
+        self.run("setsid ping -D -O -i 0.2 -I 192.168.2.1 10.0.0.1 >/root/ping 2>&1 </dev/null & echo $! >/root/pinging");
+    }
+
+    /// Ends the echoes; each was answered.
+    #[track_caller]
+    fn nothing_was_lost(&mut self, when: &str) {
+        let pinged = self.run("kill -INT $(cat /root/pinging); sleep 0.5; cat /root/ping");
+        let (asked, answered) = echoes(&pinged);
+        println!("{when}: {answered} of {asked} echoes");
+        if answered < asked {
+            let unanswered = "grep 'no answer' /root/ping; journalctl -b --no-pager -o short-iso-precise -u causeway | tail -60; tail -60 /root/cloud/log";
+            panic!("{when}: {answered} of {asked}\n{}", self.run(unanswered));
+        }
     }
 
     fn carries(&mut self) -> bool {

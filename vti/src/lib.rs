@@ -5,6 +5,7 @@ pub mod diff;
 pub mod fake;
 pub mod host;
 pub mod ifname;
+pub mod kept;
 pub mod kernel;
 pub mod kernel_plane;
 mod link;

@@ -18,6 +18,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crypto::{Secret, Suite};
@@ -421,6 +422,11 @@ pub trait DataPlane: Send {
     /// process left in the kernel for others. Returns how many objects that were.
     fn sweep(&mut self) -> usize {
         0
+    }
+
+    /// What somebody has to keep open for packets to go on passing while there is no process of ours. `None` where none pass then.
+    fn to_be_kept(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Sends IKE messages and NAT keepalives from the ports that the plane shares with IKE.

@@ -28,7 +28,7 @@ mod watch;
 mod watcher;
 
 use std::net::IpAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -42,6 +42,7 @@ pub use self::plan::{plan, plan_blindly};
 pub use self::probe::{Probe, Wanted, probe};
 use self::reason::About;
 pub use self::reason::Reason;
+use crate::kept::KeptPort;
 use crate::plane::{
     DataPlane, Encap, Error, PlaneEvent, PlaneKind, SaCounters, SaSpec, StrayCounters,
     TunnelCounters, TunnelId, TunnelSpec,
@@ -98,16 +99,24 @@ impl Shared {
 }
 
 impl KernelPlane {
-    /// Opens the sockets, finds what an earlier process left in the kernel and starts the threads, in the network namespace of the
-    /// calling thread. IKE messages are received from now on: as events.
+    /// Opens the sockets, but for one that was `kept` for this process, finds what an earlier one left in the kernel and starts the
+    /// threads, in the network namespace of the calling thread. IKE messages are received from now on: as events.
     ///
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NotPermitted`], [`Error::Kernel`] where the kernel has no XFRM, or what else the system says.
-    pub fn new(config: &UserPlaneConfig, events: mpsc::Sender<PlaneEvent>) -> Result<Self, Error> {
+    pub fn new(
+        config: &UserPlaneConfig,
+        kept: Option<KeptPort>,
+        events: mpsc::Sender<PlaneEvent>,
+    ) -> Result<Self, Error> {
         let refused = |what: &'static str| {
             move |refusal: Refusal| Error::from(Reason::of(what, About::Xfrm, &refusal))
         };
-        let ports = Arc::new(IkePorts::open(config)?);
+        let ports = match kept {
+            Some(KeptPort(nat)) => IkePorts::with(config, nat)?,
+            None => IkePorts::open(config)?,
+        };
+        let ports = Arc::new(ports);
         encapsulate(&ports)?;
         let socket = Socket::open().map_err(refused("open an XFRM socket"))?;
         // Before the first look, so that nothing happens between the two unheard.
@@ -213,6 +222,10 @@ impl DataPlane for KernelPlane {
 
     fn sweep(&mut self) -> usize {
         self.edit(Core::sweep)
+    }
+
+    fn to_be_kept(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.ports.nat.as_fd())
     }
 
     fn ike_sender(&self) -> IkeSender {

@@ -132,6 +132,15 @@ impl IkePorts {
         })
     }
 
+    /// The same with a socket for NAT traversal that a process before this one has opened, and set up as this one would.
+    pub(crate) fn with(config: &UserPlaneConfig, nat: Socket) -> Result<Self, Error> {
+        Ok(Self {
+            config: *config,
+            ike: open_udp(config.bind, config.ike_port, Fragmentation::Allowed)?,
+            nat,
+        })
+    }
+
     /// Whether ESP can travel between these addresses, so encapsulated, by these sockets.
     pub(crate) fn check_path(
         &self,

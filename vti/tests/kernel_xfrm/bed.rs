@@ -168,7 +168,7 @@ pub(crate) fn spec(kind: Kind) -> TunnelSpec {
 pub(crate) fn plane(namespace: &Namespace) -> (KernelPlane, Events) {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(256);
     let plane = namespace
-        .enter(|| KernelPlane::new(&UserPlaneConfig::default(), sender))
+        .enter(|| KernelPlane::new(&UserPlaneConfig::default(), None, sender))
         .unwrap_or_else(|error| panic!("{error}\nthis test needs a kernel with ESP and runs in the virtual machine: cargo nextest run --test in_vm kernel_xfrm"));
     let (forward, events) = mpsc::channel();
     std::thread::spawn(move || {

@@ -61,7 +61,7 @@ fn spec(binding: Binding) -> TunnelSpec {
 
 fn plane() -> (KernelPlane, tokio::sync::mpsc::Receiver<PlaneEvent>) {
     let (sender, events) = tokio::sync::mpsc::channel(64);
-    let plane = KernelPlane::new(&UserPlaneConfig::default(), sender).unwrap();
+    let plane = KernelPlane::new(&UserPlaneConfig::default(), None, sender).unwrap();
     (plane, events)
 }
 
