@@ -275,9 +275,11 @@ impl Ruleset {
             .iter()
             .try_for_each(|rule| self.validate_cloud(rule))?;
         let speakers = self.bgp.iter().chain(&self.lan_bgp);
+        let speakers = speakers.map(|peer| &peer.interface);
+        let ranges = self.lan_bgp_ranges.iter().map(|range| &range.interface);
         speakers
-            .into_iter()
-            .try_for_each(|peer| check_interface(&peer.interface))
+            .chain(ranges)
+            .try_for_each(|interface| check_interface(interface))
     }
 
     fn validate_cloud(&self, rule: &CloudRule) -> Result<(), RulesetError> {
