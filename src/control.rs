@@ -3,41 +3,33 @@
 //! A request becomes a [`Request`] on the loop's bounded queue and its answer comes back on a one-shot; nothing is decided
 //! here. Paths are documented in `docs/control-api.md`.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
-use tracing::{debug, warn};
+use tracing::warn;
+
+use crate::http::{self, Clients};
+use crate::metrics;
 
 /// Connections served at a time. For one more, somebody who only sits there has to go.
 const MOST_CONNECTIONS: usize = 32;
-
-/// How long a client may take to send its request.
-const REQUEST_TIME: Duration = Duration::from_secs(5);
-
-/// How long a client may take in all, reading the answer included: until then the answer is kept in memory for it.
-const CONVERSATION_TIME: Duration = Duration::from_secs(30);
 
 /// What the API is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Query {
     /// Everything at a glance.
     Status,
+    /// Everything that is counted, as OpenMetrics text.
+    Metrics,
     /// Every tunnel in full.
     Tunnels,
     /// One line for each neighbor.
@@ -88,7 +80,16 @@ pub(crate) enum Refusal {
     Failed(String),
 }
 
-/// A question with the place for its answer.
+impl Refusal {
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::NotFound(text) | Self::Invalid(text) | Self::Failed(text) => text,
+        }
+    }
+}
+
+/// A question with the place for its answer: a JSON document, or a JSON string where the answer is text.
 pub(crate) struct Request {
     pub(crate) query: Query,
     pub(crate) answer: oneshot::Sender<Result<Value, Refusal>>,
@@ -128,14 +129,17 @@ impl Socket {
 
     /// Serves until the loop's end of `requests` is dropped.
     pub(crate) async fn serve(self, requests: mpsc::Sender<Request>) {
-        let mut clients = Clients::default();
+        let mut clients = Clients::new("the control socket", MOST_CONNECTIONS);
         loop {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = requests.closed() => return,
             };
             match stream {
-                Ok((stream, _)) => clients.admit(stream, &requests),
+                Ok((stream, _)) => {
+                    let requests = requests.clone();
+                    clients.admit(stream, move |request| respond(request, requests.clone()));
+                }
                 Err(error) => {
                     warn!(%error, "the control socket cannot accept");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -147,46 +151,6 @@ impl Socket {
     }
 }
 
-/// Who is connected, the oldest first.
-#[derive(Default)]
-struct Clients(VecDeque<Client>);
-
-struct Client {
-    /// It has said a whole request.
-    has_asked: Arc<AtomicBool>,
-    conversation: AbortHandle,
-}
-
-impl Clients {
-    /// Lets one more in. When there is no place, the oldest that has asked for nothing yet makes room, or else the oldest: idle clients
-    /// cannot keep others out.
-    fn admit(&mut self, stream: UnixStream, requests: &mpsc::Sender<Request>) {
-        self.0.retain(|client| !client.conversation.is_finished());
-        if self.0.len() >= MOST_CONNECTIONS {
-            let is_idle = |client: &Client| !client.has_asked.load(Ordering::Relaxed);
-            let leaves = self.0.iter().position(is_idle).unwrap_or_default();
-            if let Some(client) = self.0.remove(leaves) {
-                client.conversation.abort();
-                debug!("the control socket has too many clients; one was sent away");
-            }
-        }
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let conversation = converse(stream, requests.clone(), has_asked.clone());
-        let conversation = tokio::spawn(async {
-            if tokio::time::timeout(CONVERSATION_TIME, conversation)
-                .await
-                .is_err()
-            {
-                debug!("a control client took too long");
-            }
-        });
-        self.0.push_back(Client {
-            has_asked,
-            conversation: conversation.abort_handle(),
-        });
-    }
-}
-
 impl Drop for Socket {
     fn drop(&mut self) {
         // It may have been removed by hand; then there is nothing left to do.
@@ -194,27 +158,9 @@ impl Drop for Socket {
     }
 }
 
-async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>, has_asked: Arc<AtomicBool>) {
-    let service = service_fn(move |request| {
-        has_asked.store(true, Ordering::Relaxed);
-        let requests = requests.clone();
-        async move { Ok::<_, Infallible>(respond(&request, &requests).await) }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIME)
-        .keep_alive(false)
-        .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        debug!(%error, "a control connection ended early");
-    }
-}
-
 async fn respond(
-    request: &hyper::Request<Incoming>,
-    requests: &mpsc::Sender<Request>,
+    request: hyper::Request<Incoming>,
+    requests: mpsc::Sender<Request>,
 ) -> Response<Full<Bytes>> {
     let query = match route(
         request.method(),
@@ -229,6 +175,7 @@ async fn respond(
         return refuse(&Refusal::Failed("the daemon is stopping".into()));
     }
     match answered.await {
+        Ok(Ok(Value::String(text))) => http::reply(StatusCode::OK, metrics::MEDIA_TYPE, text),
         Ok(Ok(value)) => reply(StatusCode::OK, &value),
         Ok(Err(refusal)) => refuse(&refusal),
         Err(_) => refuse(&Refusal::Failed("the daemon is stopping".into())),
@@ -241,6 +188,7 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match (method, parts.as_slice()) {
         (&Method::GET, ["v1", "status"]) => Ok(Query::Status),
+        (&Method::GET, ["v1", "metrics"]) => Ok(Query::Metrics),
         (&Method::GET, ["v1", "tunnels"]) => Ok(Query::Tunnels),
         (&Method::GET, ["v1", "bgp", "summary"]) => Ok(Query::BgpSummary),
         (&Method::GET, ["v1", "bgp", "neighbors", name @ ..]) if !name.is_empty() => {
@@ -330,22 +278,16 @@ fn decode(text: &str) -> String {
 }
 
 fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let (status, text) = match refusal {
-        Refusal::NotFound(text) => (StatusCode::NOT_FOUND, text),
-        Refusal::Invalid(text) => (StatusCode::BAD_REQUEST, text),
-        Refusal::Failed(text) => (StatusCode::INTERNAL_SERVER_ERROR, text),
+    let status = match refusal {
+        Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+        Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+        Refusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    reply(status, &json!({ "error": text }))
+    reply(status, &json!({ "error": refusal.text() }))
 }
 
 fn reply(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        hyper::header::CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/json"),
-    );
-    response
+    http::reply(status, "application/json", value.to_string())
 }
 
 #[cfg(test)]
@@ -356,6 +298,7 @@ mod tests {
     fn each_documented_path_is_understood() {
         let get = |path, query| route(&Method::GET, path, query);
         assert_eq!(get("/v1/status", None), Ok(Query::Status));
+        assert_eq!(get("/v1/metrics", None), Ok(Query::Metrics));
         assert_eq!(
             get("/v1/bgp/neighbors/k8s/192.168.200.31", None),
             Ok(Query::BgpNeighbor("k8s/192.168.200.31".into()))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgpd::policy::Policies;
-use bgpd::{Asn, Md5Key, PeerConfig, PeerName, SpeakerConfig};
+use bgpd::{Asn, Md5Key, PeerConfig, PeerName, PeerRange, SpeakerConfig};
 use config::Console;
 use config::model::Origin;
 use crypto::{Secret, Suite};
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) speaker: SpeakerConfig,
     /// Who we speak BGP with.
     pub(crate) peers: Vec<PeerConfig>,
+    /// Who may become a neighbor by connecting.
+    pub(crate) ranges: Vec<PeerRange>,
     /// Which of them stay down because the site file says so.
     pub(crate) shut_down: BTreeMap<PeerName, String>,
     /// Whose path is watched.
@@ -203,6 +205,7 @@ impl Default for Plan {
                 multipath_relax: true,
             },
             peers: Vec::new(),
+            ranges: Vec::new(),
             shut_down: BTreeMap::new(),
             bfd: BTreeMap::new(),
             policies: Policies::default(),
@@ -323,7 +326,9 @@ impl Plan {
             .iter()
             .map(|tunnel| tunnel.interface().to_owned())
             .collect();
-        let interfaces = self.peers.iter().filter_map(|peer| peer.interface.clone());
+        let members = self.ranges.iter().map(|range| &range.template);
+        let interfaces =
+            (self.peers.iter().chain(members)).filter_map(|peer| peer.interface.clone());
         Outline {
             remotes: (self.tunnels.iter())
                 .filter_map(TunnelPlan::remote)
@@ -402,6 +407,7 @@ impl Plan {
             },
             bfd: bfd::watches(site, &peers),
             peers,
+            ranges: bgp::ranges(site)?,
             tunnels,
             speaker: bgp::speaker(site),
             shut_down: bgp::shut_down(site),

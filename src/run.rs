@@ -6,6 +6,7 @@
 //!  TCP tasks ─────events (256)────►│        ┌──────────┐ effects ┌── plane.*() ── IKE datagrams
 //!  host thread ───notices (64)────►├─select─►  Gateway ├────────►├── transport: dial, send, close
 //!  control socket ─requests (16)──►│        └──────────┘         └── host thread: Desired, firewall
+//!  metrics ─────────┘ (the same)   │
 //!  signals, timer ────────────────►┘
 //! ```
 //!
@@ -14,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use rand::TryRng;
@@ -28,10 +29,13 @@ use vti::user::{IkeSender, UserPlaneConfig};
 
 use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
+use crate::gateway::view::metrics::Wall;
 use crate::gateway::view::{RuleCount, Surroundings};
 use crate::gateway::{Effect, FAREWELL, Gateway, Inherited, Input, PlaneChange, Refused, encap};
 use crate::host::{self, Imagined, Question, until};
 use crate::liveness::Liveness;
+use crate::metrics::listener::Listener;
+use crate::metrics::process::Process;
 use crate::plan::Plan;
 use crate::plane::{self as choice, Choice};
 use crate::resolver::Family;
@@ -77,10 +81,11 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             warn!("cannot look for routes of a run before this one: {error}");
             Inherited::default()
         });
-    let mut daemon = Daemon::start(config, loaded, inherited)?;
-    daemon.set_clock();
     let (requests, mut asked) = mpsc::channel(16);
+    let mut daemon = Daemon::start(config, loaded, inherited, requests.clone())?;
+    daemon.set_clock();
     let control = tokio::spawn(socket.serve(requests));
+    daemon.serve_metrics();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -169,12 +174,22 @@ struct Daemon {
     told: mpsc::Sender<Input>,
     counted: mpsc::Receiver<(Request, Vec<RuleCount>)>,
     counted_by: mpsc::Sender<(Request, Vec<RuleCount>)>,
+    /// What the clock on the wall showed at the start.
+    wall: Wall,
+    requests: mpsc::Sender<Request>,
+    /// Where the site file asks for it.
+    metrics: Option<Listener>,
     /// Who waits for which tunnel to be verified.
     verifying: BTreeMap<TunnelId, oneshot::Sender<Result<Value, Refusal>>>,
 }
 
 impl Daemon {
-    fn start(config: &Path, mut loaded: Loaded, inherited: Inherited) -> Result<Self, Failure> {
+    fn start(
+        config: &Path,
+        mut loaded: Loaded,
+        inherited: Inherited,
+        requests: mpsc::Sender<Request>,
+    ) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let choice = choice::choose(loaded.data_plane, &loaded.plan.tunnels, choice::probe)
             .map_err(Failure::Failed)?;
@@ -242,6 +257,12 @@ impl Daemon {
             told,
             counted,
             counted_by,
+            wall: Wall {
+                started: SystemTime::now(),
+                at: Instant::now(),
+            },
+            requests,
+            metrics: None,
             verifying: BTreeMap::new(),
             loaded,
         })
@@ -456,7 +477,7 @@ impl Daemon {
     fn answer(&mut self, request: Request) -> Option<Input> {
         let now = Instant::now();
         let answer = match request.query {
-            Query::Status => {
+            Query::Status | Query::Metrics => {
                 self.count_for(request);
                 return None;
             }
@@ -507,7 +528,17 @@ impl Daemon {
         None
     }
 
-    /// Has the firewall's counters fetched for a status. The loop does not wait for the host thread; what it cannot count in time is left
+    /// Serves the metrics over TCP where the site file asks for it now, and nowhere else.
+    fn serve_metrics(&mut self) {
+        let wanted = self.loaded.metrics;
+        if self.metrics.as_ref().map(Listener::address) != wanted {
+            // The one before goes first: the address may be the same and the port another.
+            self.metrics = None;
+            self.metrics = wanted.map(|address| Listener::start(address, self.requests.clone()));
+        }
+    }
+
+    /// Has the firewall's counters fetched for a status or the metrics. The loop does not wait for the host thread; what it cannot count in time is left
     /// out of the answer.
     fn count_for(&self, request: Request) {
         let (answer, answered) = oneshot::channel();
@@ -563,12 +594,19 @@ impl Daemon {
     /// What a reload would do, and what it would ask of the host.
     fn preview(&self) -> Result<(plan::Reload, Imagined), Refusal> {
         let (loaded, _, kept) = self.read_again()?;
+        let moved =
+            (loaded.metrics != self.loaded.metrics).then(|| site::metrics_words(loaded.metrics));
         let preview = self
             .gateway
             .preview(Instant::now(), &loaded.plan)
             .map_err(Refusal::Failed)?;
         let reload = plan::Reload {
-            touched: preview.touched.into_iter().chain(kept).collect(),
+            touched: preview
+                .touched
+                .into_iter()
+                .chain(kept)
+                .chain(moved)
+                .collect(),
             tunnels: serde_json::json!(preview.tunnels),
             neighbors: serde_json::json!(preview.neighbors),
         };
@@ -582,11 +620,16 @@ impl Daemon {
 
     fn show(&mut self, request: Request, counts: Vec<RuleCount>) -> Option<Input> {
         self.gateway.see_bfd(self.liveness.views());
-        let status = self
-            .gateway
-            .status(Instant::now(), &self.surroundings(counts));
+        let (now, around) = (Instant::now(), self.surroundings(counts));
+        let answer = if request.query == Query::Metrics {
+            let process = Process::look();
+            let text = self.gateway.metrics(now, self.wall, &around, process);
+            Ok(Value::String(text))
+        } else {
+            self.gateway.status(now, &around)
+        };
         // A client that went away does not want its answer.
-        let _ = request.answer.send(status);
+        let _ = request.answer.send(answer);
         None
     }
 
@@ -632,7 +675,11 @@ impl Daemon {
             .reload(Instant::now(), loaded.plan.clone())
             .map_err(Refusal::Failed)?;
         touched.extend(kept);
+        if loaded.metrics != self.loaded.metrics {
+            touched.push(site::metrics_words(loaded.metrics));
+        }
         (self.loaded, self.choice) = (loaded, choice);
+        self.serve_metrics();
         Ok(touched)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(crate) struct Loaded {
     pub(crate) nat_port: u16,
     pub(crate) bgp_port: u16,
     pub(crate) data_plane: DataPlane,
+    /// Where the metrics are served over TCP.
+    pub(crate) metrics: Option<SocketAddr>,
     /// The control socket by the site file; the command line may have chosen another.
     asked_socket: PathBuf,
 }
@@ -208,6 +211,7 @@ fn finish(site: &Site, look: Look) -> Result<Loaded, String> {
         nat_port: site.daemon.nat_port,
         bgp_port: BGP_PORT,
         data_plane: site.daemon.data_plane,
+        metrics: site.metrics.listen,
         asked_socket: site.daemon.socket.clone(),
     })
 }
@@ -250,6 +254,14 @@ impl Loaded {
         self.plan.keep_numbers(&running.plan);
         Ok(kept)
     }
+}
+
+/// What a reload says of another address for the metrics.
+pub(crate) fn metrics_words(address: Option<SocketAddr>) -> String {
+    address.map_or_else(
+        || "[metrics]: no longer served over TCP".to_owned(),
+        |address| format!("[metrics]: served on http://{address}/metrics"),
+    )
 }
 
 fn level(level: LogLevel) -> &'static str {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use lab::{Finished, Nodes, ReferenceSite, Scene, SiteFile, addresses as at};
+use lab::{A_RANGE, Finished, Nodes, ReferenceSite, Scene, SiteFile, addresses as at};
 use serde_json::Value;
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
@@ -168,7 +168,7 @@ fn each_field_of_the_status_is_documented_and_each_documented_one_is_there() {
     let scene = Scene::start_with(
         ReferenceSite::new(),
         CAUSEWAY,
-        &SiteFile::reference(),
+        &SiteFile::reference().append(A_RANGE),
         |index, connection| groups[index].clone_into(&mut connection.esp),
     );
     scene.wait_until_up();

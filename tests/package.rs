@@ -52,6 +52,7 @@ fn the_package_has_everything_in_its_place_and_the_same_sources_make_the_same_pa
         "/usr/share/doc/causeway/changelog.Debian.gz",
         "/usr/share/doc/causeway/control-api.md",
         "/usr/share/doc/causeway/copyright",
+        "/usr/share/doc/causeway/metrics.md",
         "/usr/share/doc/causeway/operations.md",
         "/usr/share/doc/causeway/status.md",
     ]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use crate::policy::Policies;
-use crate::{LocalRoute, PeerConfig, PeerName, SpeakerConfig};
+use crate::{LocalRoute, PeerConfig, PeerName, PeerRange, SpeakerConfig};
 
 /// One order. Each is complete in itself and takes effect before the call returns.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Command {
     ReplacePeer(Box<PeerConfig>),
     /// Forget a peer: Cease / Peer De-configured, and everything that it taught us is gone.
     RemovePeer(PeerName),
+    /// All ranges of peers, in place of all earlier ones.
+    SetRanges(Vec<PeerRange>),
     /// Let a peer connect again.
     EnablePeer(PeerName),
     /// End a peer's session with Cease / Administrative Shutdown and stay down.

@@ -138,6 +138,8 @@ pub struct PeerConfig {
     pub port: u16,
     /// The AS that its OPEN must name.
     pub remote_asn: Asn,
+    /// ASes of which its OPEN may name any; the session takes `remote_asn` from there. Empty where only `remote_asn` will do.
+    pub allowed_asns: Vec<Asn>,
     /// The AS that we are on this session instead of the speaker's own: our OPEN names it, exported
     /// paths begin with it, and received paths must not contain it.
     pub local_asn: Option<Asn>,
@@ -208,6 +210,7 @@ impl PeerConfig {
             address,
             port: 179,
             remote_asn,
+            allowed_asns: Vec::new(),
             local_asn: None,
             role,
             interface: None,
@@ -332,6 +335,7 @@ impl PeerConfig {
             None,
             self.max_prefixes_in != new.max_prefixes_in,
         );
+        differs("allowed_asns", None, self.allowed_asns != new.allowed_asns);
         differs("passive", None, self.passive != new.passive);
         differs("keepalive", None, self.keepalive != new.keepalive);
         differs(

@@ -28,6 +28,14 @@ pub enum SessionError {
         /// What its parameters here say.
         expected: Asn,
     },
+    /// The peer is in none of the ASes that it may be in.
+    #[error("it says that it is AS {offered}, and only {} may connect", numbers(.allowed))]
+    PeerAsNotAllowed {
+        /// What its OPEN says.
+        offered: Asn,
+        /// What its parameters here allow.
+        allowed: Vec<Asn>,
+    },
     /// The BGP Identifier is zero, or ours although we are in one AS (RFC 6286, section 2.2).
     #[error("its BGP identifier is {offered}, ours is {ours}")]
     Identifier {
@@ -84,6 +92,11 @@ pub enum SessionError {
     },
 }
 
+fn numbers(asns: &[Asn]) -> String {
+    let numbers: Vec<String> = asns.iter().map(|asn| format!("AS {asn}")).collect();
+    numbers.join(", ")
+}
+
 impl SessionError {
     /// The message that tells the peer.
     #[must_use]
@@ -104,7 +117,7 @@ impl SessionError {
                 OpenError::Malformed => Notification::new(2, 0),
                 OpenError::Parameter { .. } => Notification::new(2, 4),
             },
-            Self::PeerAs { .. } => Notification::new(2, 2),
+            Self::PeerAs { .. } | Self::PeerAsNotAllowed { .. } => Notification::new(2, 2),
             Self::Identifier { .. } => Notification::new(2, 3),
             Self::HoldTime { .. } => Notification::new(2, 6),
             // RFC 5492, section 3: the capability that we miss, as it should have been sent.

@@ -102,6 +102,14 @@ pub enum Refused {
         /// The operator's words.
         text: String,
     },
+    /// As many peers of the range are connected as may be.
+    #[error("range {range} has its {limit} peers")]
+    RangeFull {
+        /// The range.
+        range: PeerName,
+        /// How many may be connected.
+        limit: u16,
+    },
     /// The peer's last session ended in an error, and its pause is not over (RFC 4271, section 8.1.1,
     /// DampPeerOscillations).
     #[error("peer {peer} has to wait {remaining:?} after an error")]
@@ -292,6 +300,15 @@ pub enum Event {
         received: u32,
         /// How many it may.
         limit: u32,
+    },
+    /// A range has as many peers as it may, and one more has come. Told once, until one of them leaves.
+    RangeFull {
+        /// The range.
+        range: PeerName,
+        /// How many it may have.
+        limit: u16,
+        /// Who was turned away.
+        address: IpAddr,
     },
     /// We have more prefixes for the peer than we may send; some are held back.
     ExportLimit {

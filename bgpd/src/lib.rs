@@ -19,6 +19,7 @@ mod event;
 mod outbox;
 mod peer_name;
 pub mod policy;
+mod range;
 mod rib;
 mod session;
 mod speaker;
@@ -37,6 +38,7 @@ pub use event::{
     StaleEnd,
 };
 pub use peer_name::PeerName;
+pub use range::PeerRange;
 pub use rib::{Eligibility, LostBy, MultipathVerdict};
 pub use session::State;
 pub use speaker::Speaker;

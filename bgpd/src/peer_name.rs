@@ -24,6 +24,14 @@ impl From<&str> for PeerName {
     }
 }
 
+impl PeerName {
+    /// Whether it is this name, or that of a member of the range with this name.
+    pub(crate) fn is_of(&self, name: &Self) -> bool {
+        let rest = self.0.strip_prefix(&*name.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
 impl From<String> for PeerName {
     fn from(text: String) -> Self {
         Self(text.into())

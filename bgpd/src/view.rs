@@ -33,6 +33,25 @@ pub struct Summary {
     pub fib_prefixes: usize,
     /// The peers by name.
     pub peers: Vec<PeerSummary>,
+    /// The ranges, in the order of [`Command::SetRanges`](crate::Command).
+    pub ranges: Vec<RangeSummary>,
+}
+
+/// One line per range.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RangeSummary {
+    /// Its name.
+    pub name: PeerName,
+    /// Where its members may be.
+    pub network: IpNet,
+    /// How many members there may be.
+    pub limit: u16,
+    /// How many there are.
+    pub members: usize,
+    /// How many connections were refused because it was full.
+    pub turned_away: u64,
+    /// It is full, and somebody was turned away since.
+    pub is_full: bool,
 }
 
 /// One line per peer.
@@ -40,6 +59,8 @@ pub struct Summary {
 pub struct PeerSummary {
     /// Its name.
     pub name: PeerName,
+    /// The range that it is a member of; `None` where it has a name of its own.
+    pub range: Option<PeerName>,
     /// Its address.
     pub address: IpAddr,
     /// Its AS.
@@ -75,6 +96,37 @@ pub struct MessageCounts {
     pub keepalives: u64,
     /// ROUTE-REFRESH.
     pub refreshes: u64,
+}
+
+impl MessageCounts {
+    /// Of all types.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.opens + self.updates + self.notifications + self.keepalives + self.refreshes
+    }
+}
+
+/// What is counted of one peer. Costs the same whatever the size of the tables.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tally {
+    /// What the summary says.
+    pub summary: PeerSummary,
+    /// Our AS on this session.
+    pub local_asn: Asn,
+    /// The session's segments are signed (RFC 2385).
+    pub is_signed: bool,
+    /// What the session agreed on, while it is established; zero is never.
+    pub hold_time: Option<Duration>,
+    /// Prefixes that still wait to be told.
+    pub pending: usize,
+    /// Messages received on this and earlier sessions.
+    pub messages_received: MessageCounts,
+    /// Messages sent on this and earlier sessions.
+    pub messages_sent: MessageCounts,
+    /// Malformed UPDATEs that the sessions survived.
+    pub update_faults: u64,
+    /// How often a session was established.
+    pub established_count: u32,
 }
 
 /// All about one peer.

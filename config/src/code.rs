@@ -1,7 +1,8 @@
 //! The stable codes of diagnostics, and what `causeway explain` says about each.
 //!
 //! A code never changes its meaning and is never used again. CW00xx is about the file's form, CW01xx about the gateway
-//! and its tunnels, CW02xx about BGP, CW03xx about aliases and the firewall.
+//! and its tunnels, CW02xx about BGP, CW03xx about aliases and the firewall, CW04xx about
+//! what looks on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -221,6 +222,10 @@ codes! {
     Route = 225, "route does not work",
         "A route leads to a router on one of our interfaces (`via` and `interface`), or nowhere (`blackhole = true`), and there is one to each prefix. A blackhole must not swallow a tunnel's remote: its packets would be dropped with the rest.";
 
+    /// A range of neighbors that cannot be one.
+    NeighborRange = 226, "range of neighbors cannot be used",
+        "A `range` is for nodes on our own network that come and go: whoever connects from it becomes a neighbor. It is a network of at least /8, in one section only. Its neighbors are waited for and never dialled, so `port` and `passive` say nothing. TCP MD5 and BFD are for neighbors with an address of their own so far: list them in `addresses`. A cloud's gateway is at the other end of a tunnel, never in a range.";
+
     /// An alias that does not exist.
     UnknownAlias = 301, "unknown alias",
         "The rule or alias names an alias that is neither under [alias] nor built in (peers, ike-ports, home).";
@@ -245,6 +250,10 @@ codes! {
     /// Rules that have no effect.
     RuleWithoutEffect = 308, "rules have no effect",
         "The firewall is off, so its rules are not applied, or a rule stands after one that already matches everything.";
+
+    /// Metrics for everybody.
+    MetricsExposed = 401, "metrics can be read by others",
+        "Whoever reaches `metrics.listen` can read the metrics: no password, no encryption. They hold no secrets, but the peers' addresses, the neighbors and how much is carried. Listen on the loopback (127.0.0.1) and collect from this host, or on an address of the LAN.";
 }
 
 impl fmt::Display for Code {

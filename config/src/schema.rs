@@ -59,6 +59,7 @@ pub const SECTIONS: &[&Section] = &[
     &ALIAS,
     &FIREWALL,
     &RULE,
+    &METRICS,
     &DAEMON,
 ];
 
@@ -98,6 +99,11 @@ pub const ROOT: Section = Section {
             "firewall",
             "on",
             "what may come out of the tunnels; `[[firewall.rule]]` for each rule",
+        ),
+        key(
+            "metrics",
+            "on the control socket only",
+            "where a collector gets the metrics over TCP",
         ),
         key("daemon", "all defaults", "the program itself"),
     ],
@@ -381,6 +387,17 @@ pub const RULE: Section = Section {
         ),
         key("log", "false", "log each new match"),
     ],
+};
+
+/// `[metrics]`
+pub const METRICS: Section = Section {
+    path: "metrics",
+    about: "Where a collector such as Prometheus gets the metrics (`docs/metrics.md`) over TCP, as OpenMetrics text. `causeway metrics` prints them in any case.",
+    keys: &[key(
+        "listen",
+        "",
+        "our address and port for `GET /metrics`: \"127.0.0.1:9469\"; the loopback's or one of the LAN, for nobody is asked for a password",
+    )],
 };
 
 /// `[daemon]`

@@ -106,6 +106,18 @@ pub(super) fn summary_lines(summary: &Value, paint: Paint) -> Vec<String> {
         }
     }
     lines.extend(table.lines());
+    for range in list(summary, "ranges") {
+        lines.push(format!(
+            "{}: {} of {} neighbors from {}",
+            text(range, "name"),
+            number(range, "neighbors"),
+            number(range, "limit"),
+            text(range, "network"),
+        ));
+        if let Some(problem) = range["reason"].as_str() {
+            problems.push(format!("{}: {}", text(range, "name"), paint.bad(problem)));
+        }
+    }
     lines.append(&mut problems);
     lines
 }

@@ -61,10 +61,15 @@ fn print(name: &str, checked: &Checked, explain: bool) -> Result<(), Failure> {
         writeln!(out, "{} {note}", paint.pending("note:"))?;
     }
     let neighbors = site.bgp.as_ref().map_or(0, |bgp| bgp.neighbors.len());
+    let ranges = site.bgp.as_ref().map_or(0, |bgp| bgp.ranges.len());
+    let ranges = match ranges {
+        0 => String::new(),
+        ranges => format!(", {}", super::number(ranges, "range") + " of neighbors"),
+    };
     let tunnels = site.tunnels.len();
     writeln!(
         out,
-        "{} {name}: gateway {}, {}, {}",
+        "{} {name}: gateway {}, {}, {}{ranges}",
         paint.good("ok"),
         site.gateway.name,
         super::number(tunnels, "tunnel"),

@@ -17,12 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks for something.
 pub(crate) fn get(socket: &Path, path: &str) -> Result<Value, Failure> {
-    exchange(socket, Method::GET, path, PATIENCE)
+    exchange(socket, Method::GET, path, PATIENCE).and_then(|body| document(&body))
+}
+
+/// Asks for something that is text.
+pub(super) fn get_text(socket: &Path, path: &str) -> Result<String, Failure> {
+    let body = exchange(socket, Method::GET, path, PATIENCE)?;
+    String::from_utf8(body.to_vec())
+        .map_err(|e| Failure::Failed(format!("the daemon's answer is not UTF-8 ({e})")))
 }
 
 /// Asks for something to be done.
 pub(super) fn post(socket: &Path, path: &str) -> Result<Value, Failure> {
-    exchange(socket, Method::POST, path, PATIENCE)
+    exchange(socket, Method::POST, path, PATIENCE).and_then(|body| document(&body))
 }
 
 /// Asks for something that takes as long as the peer does.
@@ -31,7 +38,7 @@ pub(super) fn post_and_wait(
     path: &str,
     patience: Duration,
 ) -> Result<Value, Failure> {
-    exchange(socket, Method::POST, path, patience)
+    exchange(socket, Method::POST, path, patience).and_then(|body| document(&body))
 }
 
 fn exchange(
@@ -39,7 +46,7 @@ fn exchange(
     method: Method,
     path: &str,
     patience: Duration,
-) -> Result<Value, Failure> {
+) -> Result<Bytes, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -61,7 +68,7 @@ fn exchange(
         })
 }
 
-async fn request(stream: UnixStream, method: Method, path: &str) -> Result<Value, Failure> {
+async fn request(stream: UnixStream, method: Method, path: &str) -> Result<Bytes, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Failed(format!("the daemon did not answer: {error}"))
     };
@@ -84,14 +91,10 @@ async fn request(stream: UnixStream, method: Method, path: &str) -> Result<Value
         .map_err(|e| failed(&e))?
         .to_bytes();
     driver.abort();
-    let value: Value = serde_json::from_slice(&body).map_err(|e| {
-        Failure::Failed(format!(
-            "the daemon's answer is not JSON ({e}); is it of another version?"
-        ))
-    })?;
     if status.is_success() {
-        return Ok(value);
+        return Ok(body);
     }
+    let value = document(&body)?;
     let text = value
         .get("error")
         .and_then(Value::as_str)
@@ -101,6 +104,14 @@ async fn request(stream: UnixStream, method: Method, path: &str) -> Result<Value
         Failure::Invalid(text)
     } else {
         Failure::Failed(text)
+    })
+}
+
+fn document(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body).map_err(|e| {
+        Failure::Failed(format!(
+            "the daemon's answer is not JSON ({e}); is it of another version?"
+        ))
     })
 }
 

@@ -63,6 +63,8 @@ enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Everything that is counted, as OpenMetrics text; docs/metrics.md has the metrics.
+    Metrics,
     /// Every tunnel with its security associations and traffic.
     Tunnels(Output),
     /// What BGP knows.
@@ -233,6 +235,7 @@ impl Arguments {
             Command::Plan(arguments) => plan::execute(&arguments, self.socket.as_deref()),
             Command::Explain { code } => check::explain(&code),
             Command::Status { output, watch } => status::execute(socket, output, watch),
+            Command::Metrics => status::metrics(socket),
             Command::Tunnels(output) => status::tunnels(socket, output),
             Command::Bgp(command) => bgp::execute(socket, &command),
             Command::Reload(output) => act(socket, "/v1/reload", output),

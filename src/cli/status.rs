@@ -45,6 +45,13 @@ pub(super) fn tunnels(socket: &Path, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints the metrics as a collector gets them.
+pub(super) fn metrics(socket: &Path) -> Result<(), Failure> {
+    let text = client::get_text(socket, "/v1/metrics")?;
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
 fn print(status: &Value) -> Result<(), Failure> {
     let paint = Paint::detect();
     let mut out = io::stdout().lock();

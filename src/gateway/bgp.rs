@@ -30,7 +30,8 @@ pub(super) fn speaker(now: Instant, plan: &Plan, seed: [u8; 32], inherited: &Inh
 
 /// How long what a process before us left may go on without a word of its neighbors or of its tunnel's peer.
 pub(super) fn deferral(plan: &Plan) -> Duration {
-    let asked = plan.peers.iter().filter_map(|peer| peer.graceful_restart);
+    let members = plan.ranges.iter().map(|range| &range.template);
+    let asked = (plan.peers.iter().chain(members)).filter_map(|peer| peer.graceful_restart);
     let longest = asked.map(|it| it.restart_time).max();
     longest.unwrap_or(DEFERRAL)
 }
@@ -65,7 +66,8 @@ impl Gateway {
 
     /// How far away the neighbor at an address may be.
     pub(super) fn distance(&self, address: IpAddr) -> Distance {
-        let neighbor = self.plan.peers.iter().find(|it| it.address == address);
+        let mut peers = self.bgp.peer_configs();
+        let neighbor = peers.find(|it| it.address == address);
         neighbor.map_or_else(Distance::default, |it| Distance {
             ttl: it.ttl,
             min_ttl: it.min_ttl,
@@ -76,7 +78,7 @@ impl Gateway {
     fn follow_restart(&mut self, event: &Event) {
         match event {
             Event::Synchronized { peer } => {
-                let known = self.plan.peers.iter().find(|it| it.name == *peer);
+                let known = self.bgp.peer_configs().find(|it| it.name == *peer);
                 if let Some(address) = known.map(|it| it.address) {
                     self.inherited.forget_via(address);
                 }
@@ -196,6 +198,10 @@ impl Gateway {
                 now,
                 format!("{peer}: {prefixes} routes are gone that it did not send again"),
             ),
+            Event::RangeFull { range, limit, .. } => self.journal.record(
+                now,
+                format!("{range}: the range is full: {limit} neighbors"),
+            ),
             Event::RestartOver { .. } => self.journal.record(
                 now,
                 "the neighbors have been heard since our restart".into(),
@@ -267,6 +273,13 @@ impl Gateway {
             }
             Event::ExportLimit { peer, limit } => {
                 warn!(neighbor = %peer, "more prefixes for the neighbor than the {limit} it takes; the rest is held back");
+            }
+            Event::RangeFull {
+                range,
+                limit,
+                address,
+            } => {
+                warn!(neighbor = %range, "{address} is turned away: the range has its {limit} neighbors (range-limit)");
             }
             Event::RouteRefused {
                 peer,

@@ -99,6 +99,7 @@ impl Gateway {
         let Some(tunnel) = self.tunnels.get_mut(&diagnosis.connection.0) else {
             return;
         };
+        tunnel.failures += 1;
         let said = said::failure(diagnosis, &tunnel.plan, tunnel.source());
         let last = tunnel.failure.as_ref().map(|(_, last)| last);
         if last == Some(&said.text) {
@@ -118,6 +119,7 @@ impl Gateway {
     fn rekeyed(&mut self, id: u32, what: Negotiation) {
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
             tunnel.note_rekey(what, None);
+            tunnel.count_rekey(what);
         }
     }
 

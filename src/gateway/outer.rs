@@ -87,7 +87,7 @@ impl Gateway {
     /// Whether all who teach a route may take over networks of ours, by the site file.
     pub(super) fn may_overlap(&self, next_hops: &[bgpd::FibNextHop]) -> bool {
         next_hops.iter().all(|hop| {
-            let mut peers = self.plan.peers.iter();
+            let mut peers = self.bgp.peer_configs();
             peers.any(|peer| peer.name == hop.peer && peer.allow_overlap)
         })
     }

@@ -160,6 +160,12 @@ fn effect(old: &TunnelPlan, new: &TunnelPlan) -> TunnelEffect {
     }
 }
 
+/// Every neighbor with a name, and what holds for each of the others.
+fn templates(plan: &Plan) -> impl Iterator<Item = &bgpd::PeerConfig> {
+    let ranges = plan.ranges.iter().map(|range| &range.template);
+    plan.peers.iter().chain(ranges)
+}
+
 fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
     // What a neighbor's policies refer to is for the speaker to know; it judges everything anew when one changes.
     let differing = super::reload::differing(&old.policies, &new.policies);
@@ -168,8 +174,9 @@ fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
         effect,
         fields,
     };
-    let present = new.peers.iter().map(|peer| {
-        let Some(before) = old.peers.iter().find(|old| old.name == peer.name) else {
+    // A range stands for its members: its template changes as they do.
+    let present = templates(new).map(|peer| {
+        let Some(before) = templates(old).find(|old| old.name == peer.name) else {
             return one(&peer.name, NeighborEffect::Add, Vec::new());
         };
         let change = before.effect_of(peer);
@@ -198,8 +205,8 @@ fn neighbors(old: &Plan, new: &Plan) -> Vec<NeighborPreview> {
         };
         one(&peer.name, effect, fields)
     });
-    let stays = |peer: &&bgpd::PeerConfig| new.peers.iter().any(|new| new.name == peer.name);
-    let leaving = old.peers.iter().filter(|peer| !stays(peer));
+    let stays = |peer: &&bgpd::PeerConfig| templates(new).any(|new| new.name == peer.name);
+    let leaving = templates(old).filter(|peer| !stays(peer));
     let leaving = leaving.map(|peer| one(&peer.name, NeighborEffect::Remove, Vec::new()));
     present.chain(leaving).collect()
 }

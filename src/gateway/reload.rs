@@ -31,6 +31,7 @@ impl Gateway {
         self.adopt_tunnels(now, &plan, &mut touched);
         self.adopt_speaker(now, &plan, &mut touched)?;
         self.adopt_peers(now, &plan, &mut touched)?;
+        self.adopt_ranges(now, &plan, &mut touched)?;
         self.adopt_shutdowns(now, &plan, &mut touched)?;
         let ruleset = plan.ruleset();
         if ruleset != self.plan.ruleset() {
@@ -238,6 +239,33 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    fn adopt_ranges(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        touched: &mut Vec<String>,
+    ) -> Result<(), String> {
+        if plan.ranges == self.plan.ranges {
+            return Ok(());
+        }
+        let (old, new) = (&self.plan.ranges, &plan.ranges);
+        for range in new {
+            match old.iter().find(|old| old.name == range.name) {
+                None => touched.push(format!("{}: range of neighbors added", range.name)),
+                Some(before) if before != range => {
+                    touched.push(format!("{}: range of neighbors changed", range.name));
+                }
+                Some(_) => {}
+            }
+        }
+        for range in old {
+            if !new.iter().any(|new| new.name == range.name) {
+                touched.push(format!("{}: range of neighbors removed", range.name));
+            }
+        }
+        self.try_bgp(now, bgpd::Command::SetRanges(plan.ranges.clone()))
     }
 
     fn adopt_shutdowns(

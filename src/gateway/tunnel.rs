@@ -73,6 +73,10 @@ pub(crate) struct Tunnel {
     pub(crate) offload_refused: Option<String>,
     /// How often packets stopped passing.
     pub(crate) downs: u64,
+    /// How many exchanges failed.
+    pub(crate) failures: u64,
+    /// How often its IKE_SA and its CHILD_SA were rekeyed.
+    rekeys: (u64, u64),
     /// How often somebody deleted an SA that packets needed.
     pub(crate) lost_sas: u64,
     /// How often somebody deleted or changed a policy, and it was put back.
@@ -145,6 +149,8 @@ impl Tunnel {
             refused_rekeys: BySa::default(),
             offload_refused: None,
             downs: 0,
+            failures: 0,
+            rekeys: (0, 0),
             lost_sas: 0,
             restored_policies: 0,
             up: false,
@@ -165,6 +171,19 @@ impl Tunnel {
             pair: None,
             has_lost: false,
             refused: None,
+        }
+    }
+
+    /// How often its IKE_SA and its CHILD_SA were rekeyed.
+    pub(crate) const fn rekeys(&self) -> (u64, u64) {
+        self.rekeys
+    }
+
+    /// One of its SAs was rekeyed.
+    pub(crate) const fn count_rekey(&mut self, what: Negotiation) {
+        match what {
+            Negotiation::Ike => self.rekeys.0 += 1,
+            Negotiation::Esp => self.rekeys.1 += 1,
         }
     }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Policies, PrefixList, Rule};
 use bgpd::{
-    Asn, DefaultOriginate, GracefulRestart, OverLimit, PeerConfig, PeerName, Policy, PrefixLimit,
-    Role, SpeakerConfig,
+    Asn, DefaultOriginate, GracefulRestart, OverLimit, PeerConfig, PeerName, PeerRange, Policy,
+    PrefixLimit, Role, SpeakerConfig,
 };
 use config::model::{self, Redistribute as Kind, UpdateSource};
 use ipnet::IpNet;
@@ -87,6 +87,24 @@ pub(super) fn peers(site: &model::Site, tunnels: &[TunnelPlan]) -> Result<Vec<Pe
         peers.push(peer);
     }
     Ok(peers)
+}
+
+/// Who may become a neighbor by connecting. A range that the site file keeps down takes nobody.
+pub(super) fn ranges(site: &model::Site) -> Result<Vec<PeerRange>, String> {
+    let ranges = site.bgp.iter().flat_map(|bgp| &bgp.ranges);
+    let open = ranges.filter(|range| range.template.shutdown == model::Shutdown::No);
+    open.map(|range| {
+        let mut template = peer(site, &range.template)?;
+        template.graceful_restart = graceful_restart(&range.template, &template, &[]);
+        Ok(PeerRange {
+            name: range.template.name.clone().into(),
+            network: IpNet::V4(range.network),
+            limit: range.limit,
+            asns: range.asns.iter().map(|asn| Asn(asn.0)).collect(),
+            template,
+        })
+    })
+    .collect()
 }
 
 /// What the neighbor may expect of our restarts, and we of its own. Interfaces and SAs of the kernel's plane live on without us, those in

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use config::model::{self, Role, UpdateSource, builtin};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vti::nft::{
-    Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules,
+    Action, Alias, BgpPeer, BgpRange, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope,
+    WanRules,
 };
 
 /// All addresses. No alias of a site file can have that name.
@@ -55,6 +56,7 @@ pub(super) fn ruleset(site: &model::Site) -> Result<Option<Ruleset>, String> {
         clamp_mss: Vec::new(),
         bgp: speakers(site, Role::Cloud),
         lan_bgp: speakers(site, Role::Lan),
+        lan_bgp_ranges: ranges(site),
     };
     ruleset
         .validate()
@@ -108,6 +110,20 @@ fn scope(networks: &model::Networks) -> Scope {
         model::Networks::Alias(name) => Scope::Alias(name.clone()),
         model::Networks::These(networks) => Scope::Networks(networks.clone()),
     }
+}
+
+/// From where on the home network whoever comes may open a BGP session to us. A range that the site file keeps down takes nobody.
+fn ranges(site: &model::Site) -> Vec<BgpRange> {
+    let ranges = site.bgp.iter().flat_map(|bgp| &bgp.ranges);
+    let open = ranges.filter(|range| range.template.shutdown == model::Shutdown::No);
+    open.filter_map(|range| match &range.template.source {
+        Some(UpdateSource::Interface(interface)) => Some(BgpRange {
+            interface: interface.clone(),
+            network: range.network.into(),
+        }),
+        Some(UpdateSource::Address(_)) | None => None,
+    })
+    .collect()
 }
 
 /// Who may open a BGP session to us, and through which interface.

@@ -48,6 +48,9 @@ fn conditions(it: &model::RouteConditions, site: &model::Site) -> Result<Conditi
     };
     let neighbors = site.bgp.iter().flat_map(|bgp| &bgp.neighbors);
     let asked = neighbors.filter(|neighbor| it.neighbors.contains(&neighbor.group));
+    let ranges = site.bgp.iter().flat_map(|bgp| &bgp.ranges);
+    let ranges = ranges.map(|range| &range.template);
+    let ranges = ranges.filter(|range| it.neighbors.contains(&range.group));
     Ok(Conditions {
         prefix_lists: it.prefix_lists.clone(),
         as_paths: it.as_paths.iter().map(regex).collect::<Result<_, _>>()?,
@@ -57,7 +60,10 @@ fn conditions(it: &model::RouteConditions, site: &model::Site) -> Result<Conditi
         next_hops: it.next_hops.clone(),
         med: it.med.map(range),
         local_pref: it.local_pref.map(range),
-        neighbors: asked.map(|it| PeerName::from(it.name.as_str())).collect(),
+        neighbors: asked
+            .chain(ranges)
+            .map(|it| PeerName::from(it.name.as_str()))
+            .collect(),
         sources: it.sources.iter().map(source).collect(),
     })
 }

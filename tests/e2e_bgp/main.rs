@@ -10,6 +10,7 @@ mod bfd;
 mod lan;
 mod limits;
 mod policy;
+mod ranges;
 mod refresh;
 mod restart;
 mod session;

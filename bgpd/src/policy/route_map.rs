@@ -143,7 +143,9 @@ impl Conditions {
             ExportSource::Learned { peer, .. } => (RouteSource::Learned, Some(peer)),
         };
         (self.sources.is_empty() || self.sources.contains(&kind))
-            && one_of(&self.neighbors, |name| Some(name) == teacher)
+            && one_of(&self.neighbors, |name| {
+                teacher.is_some_and(|it| it.is_of(name))
+            })
     }
 }
 

@@ -205,6 +205,17 @@ impl Session {
         )
     }
 
+    /// Whether there is neither a connection nor a pause after an error nor an order to stay down.
+    pub(crate) fn is_without_connection(&self) -> bool {
+        match &self.phase {
+            Phase::Idle(_) | Phase::Established(_) => false,
+            Phase::Opening(opening) => {
+                let dials = matches!(opening.dial, Dial::Pending { .. } | Dial::Connected);
+                !dials && opening.handshakes().next().is_none()
+            }
+        }
+    }
+
     /// How many more octets the established session may hand to its socket now.
     pub(crate) fn send_room(&self) -> usize {
         match &self.phase {

@@ -95,7 +95,12 @@ impl Terms<'_> {
         let four_octet_as = open.capabilities.four_octet_as();
         let offered = four_octet_as.unwrap_or(Asn(u32::from(open.my_as)));
         let expected = self.config.remote_asn;
-        if offered != expected {
+        let allowed = &self.config.allowed_asns;
+        if !allowed.is_empty() && !allowed.contains(&offered) {
+            let allowed = allowed.clone();
+            return Err(SessionError::PeerAsNotAllowed { offered, allowed });
+        }
+        if allowed.is_empty() && offered != expected {
             return Err(SessionError::PeerAs { offered, expected });
         }
         // RFC 6286, section 2.2: between ASes the same identifier is allowed.

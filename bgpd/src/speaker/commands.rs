@@ -29,6 +29,7 @@ impl Speaker {
             Command::AddPeer(config) => self.add_peer(now, *config)?,
             Command::ReplacePeer(config) => self.replace_peer(now, *config)?,
             Command::RemovePeer(name) => self.remove_peer(now, &name)?,
+            Command::SetRanges(ranges) => self.set_ranges(now, ranges)?,
             Command::EnablePeer(name) => {
                 let index = self.existing(&name)?;
                 self.session(now, index, |session, turn| session.start(turn));
@@ -112,7 +113,13 @@ impl Speaker {
         Ok(())
     }
 
-    fn add_peer(&mut self, now: Instant, config: PeerConfig) -> Result<(), CommandError> {
+    pub(super) fn add_peer(
+        &mut self,
+        now: Instant,
+        config: PeerConfig,
+    ) -> Result<(), CommandError> {
+        parameters(&config)?;
+        self.give_way(now, &config);
         let name = config.name.clone();
         if self.names.contains_key(&name) {
             return Err(CommandError::DuplicateName { peer: name });
@@ -137,8 +144,19 @@ impl Speaker {
         Ok(())
     }
 
-    fn replace_peer(&mut self, now: Instant, config: PeerConfig) -> Result<(), CommandError> {
+    pub(super) fn replace_peer(
+        &mut self,
+        now: Instant,
+        config: PeerConfig,
+    ) -> Result<(), CommandError> {
         let index = self.existing(&config.name)?;
+        if self
+            .peer(index)
+            .is_some_and(|it| it.config.address != config.address)
+        {
+            parameters(&config)?;
+            self.give_way(now, &config);
+        }
         self.check(&config)?;
         let Some(peer) = self.peer_mut(index) else {
             return Ok(());
@@ -172,13 +190,21 @@ impl Speaker {
         let cease = Notification::cease(Notification::PEER_DECONFIGURED);
         self.session(now, index, |session, turn| session.cease(turn, cease));
         self.settle();
-        self.rib.forget_teacher(index);
-        self.forget_restart(index);
-        self.names.remove(name);
-        if let Some(place) = self.peers.get_mut(usize::from(index.0)) {
-            *place = None;
+        // As the member of a range it may have gone by itself.
+        if self.named(name.as_str()) == Some(index) {
+            self.forget_peer(index);
         }
         Ok(())
+    }
+
+    /// Forgets a peer whose session is over.
+    pub(super) fn forget_peer(&mut self, index: PeerIndex) {
+        self.rib.forget_teacher(index);
+        self.forget_restart(index);
+        let place = self.peers.get_mut(usize::from(index.0));
+        if let Some(peer) = place.and_then(Option::take) {
+            self.names.remove(&peer.config.name);
+        }
     }
 
     fn set_policy(&mut self, policies: Policies) {
@@ -221,15 +247,8 @@ impl Speaker {
 
     /// Whether a peer's parameters can be true beside those of the others.
     fn check(&self, config: &PeerConfig) -> Result<(), CommandError> {
-        if let Some(asn) = config.local_asn {
-            own_asn(asn)?;
-        }
-        own_asn(config.remote_asn)?;
-        hold_time(config.hold_time)?;
+        parameters(config)?;
         let address = config.address;
-        if !matches!(address, IpAddr::V4(_)) {
-            return Err(CommandError::UnsupportedAddressFamily { address });
-        }
         match self.at_address(address) {
             Some((_, peer)) if peer.config.name != config.name => {
                 let peer = peer.config.name.clone();
@@ -240,7 +259,20 @@ impl Speaker {
     }
 }
 
-fn own_asn(asn: Asn) -> Result<(), CommandError> {
+/// Whether a peer's parameters can be true at all.
+pub(super) fn parameters(config: &PeerConfig) -> Result<(), CommandError> {
+    if let Some(asn) = config.local_asn {
+        own_asn(asn)?;
+    }
+    own_asn(config.remote_asn)?;
+    hold_time(config.hold_time)?;
+    match config.address {
+        IpAddr::V4(_) => Ok(()),
+        address @ IpAddr::V6(_) => Err(CommandError::UnsupportedAddressFamily { address }),
+    }
+}
+
+pub(super) fn own_asn(asn: Asn) -> Result<(), CommandError> {
     if matches!(asn, Asn::ZERO | Asn::TRANS) {
         Err(CommandError::ReservedAsn { asn })
     } else {

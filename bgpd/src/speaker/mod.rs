@@ -3,6 +3,7 @@
 mod commands;
 mod judge;
 mod peer;
+mod ranges;
 mod refresh;
 mod restart;
 mod routes;
@@ -22,6 +23,7 @@ use crate::rib::{Multipath, PeerIndex, Rib};
 use crate::session::{Change, Received, Session, Turn};
 use crate::{PeerName, SpeakerConfig};
 use peer::{OwnRestart, Peer};
+use ranges::Range;
 use restart::Deferral;
 
 /// A BGP speaker. See the crate's documentation for how to drive it.
@@ -31,6 +33,8 @@ pub struct Speaker {
     /// By [`PeerIndex`]; a removed peer's place is taken by the next one.
     peers: Vec<Option<Peer>>,
     names: BTreeMap<PeerName, PeerIndex>,
+    /// Who may become a peer by connecting.
+    ranges: Vec<Range>,
     policy: PolicyTable,
     rib: Rib,
     outbox: Outbox,
@@ -56,6 +60,7 @@ impl Speaker {
             config,
             peers: Vec::new(),
             names: BTreeMap::new(),
+            ranges: Vec::new(),
             policy: PolicyTable::default(),
             rib,
             outbox: Outbox::new(rng),
@@ -127,7 +132,11 @@ impl Speaker {
         let unknown = Refused::UnknownPeer {
             remote: remote.ip(),
         };
-        let Some((index, peer)) = self.at_address(remote.ip()) else {
+        let index = match self.at_address(remote.ip()) {
+            Some((index, _)) => index,
+            None => self.join(now, remote.ip(), local.ip())?,
+        };
+        let Some(peer) = self.peer(index) else {
             return Err(unknown);
         };
         if let Some(expected) = peer.config.update_source.filter(|it| *it != local.ip()) {
@@ -271,7 +280,13 @@ impl Speaker {
         let result = run(&mut peer.session, &mut turn);
         for change in changes {
             match change {
-                Change::Up(agreed) => self.session_up(now, index, &agreed),
+                Change::Up(agreed) => {
+                    // Of several ASes that it may be in it has named its own.
+                    if let Some(peer) = self.peer_mut(index) {
+                        peer.config.remote_asn = agreed.remote_asn;
+                    }
+                    self.session_up(now, index, &agreed);
+                }
                 Change::Down { agreed, keep } => self.session_down(now, index, agreed, keep),
             }
         }

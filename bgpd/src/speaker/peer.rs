@@ -10,12 +10,14 @@ use crate::policy::{ExportContext, ImportContext, PolicyTable, next_hop_address}
 use crate::rib::{AdjOut, Resolver, Teacher};
 use crate::session::{Session, Terms};
 use crate::wire::UpdateContext;
-use crate::{Asn, PeerConfig, SpeakerConfig};
+use crate::{Asn, PeerConfig, PeerName, SpeakerConfig};
 
 /// A peer.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) config: PeerConfig,
+    /// The range that it is a member of; `None` where it has a name of its own.
+    pub(super) range: Option<PeerName>,
     pub(super) session: Session,
     pub(super) adj_out: AdjOut,
     /// Names the circumstances under which its sets of attributes were judged.
@@ -57,6 +59,7 @@ impl Peer {
     pub(super) fn new(config: PeerConfig, session: Session) -> Self {
         Self {
             config,
+            range: None,
             session,
             adj_out: AdjOut::default(),
             stamp: 0,

@@ -181,7 +181,8 @@ impl Speaker {
                 peer.adj_out.hold_end_of_rib(false);
             }
         }
-        if overdue || (known && unheard.is_empty()) {
+        // Nobody knows which members of a range are still to come back.
+        if overdue || (known && unheard.is_empty() && self.ranges.is_empty()) {
             self.outbox.tell(Event::RestartOver { unheard });
         } else {
             self.deferral = Some(deferral);

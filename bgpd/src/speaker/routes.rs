@@ -308,6 +308,7 @@ impl Speaker {
 
     /// Selects anew what has changed, and marks what is to be told.
     pub(super) fn settle(&mut self) {
+        self.part_with_absent();
         self.follow_restart();
         let changed = self.rib.settle();
         if changed.is_empty() {

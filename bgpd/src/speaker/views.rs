@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use super::Speaker;
 use super::judge::verdict;
 use super::peer::Peer;
-use crate::PeerName;
 use crate::policy::{Verdict, Withheld};
 use crate::rib::{PeerIndex, PrefixId, judge, originates};
 use crate::view::{
     AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
-    Summary,
+    Summary, Tally,
 };
+use crate::{PeerConfig, PeerName};
 
 impl Speaker {
     /// Everything at a glance.
@@ -29,7 +29,14 @@ impl Speaker {
             attribute_sets: self.rib.attributes.len(),
             fib_prefixes: self.rib.fib_count(),
             peers: self.indices().into_iter().filter_map(peer).collect(),
+            ranges: self.range_summaries(),
         }
+    }
+
+    /// The parameters of each peer that there is now, by name.
+    pub fn peer_configs(&self) -> impl Iterator<Item = &PeerConfig> {
+        let indices = self.names.values();
+        indices.filter_map(|index| Some(&self.peer(*index)?.config))
     }
 
     fn peer_summary(&self, now: Instant, index: PeerIndex, peer: &Peer) -> PeerSummary {
@@ -37,6 +44,7 @@ impl Speaker {
         let remarks = self.remarks(now, index, peer);
         PeerSummary {
             name: config.name.clone(),
+            range: peer.range.clone(),
             address: config.address,
             remote_asn: config.remote_asn,
             role: config.role,
@@ -121,6 +129,27 @@ impl Speaker {
             last_error: session.last_error().cloned(),
             remarks: self.remarks(now, index, peer),
         })
+    }
+
+    /// What is counted of each peer, by name. Takes time by the number of peers, not of routes.
+    #[must_use]
+    pub fn tallies(&self, now: Instant) -> Vec<Tally> {
+        let tally = |index: PeerIndex| {
+            let peer = self.peer(index)?;
+            let (messages_received, messages_sent) = peer.session.counts();
+            Some(Tally {
+                summary: self.peer_summary(now, index, peer),
+                local_asn: peer.local_asn(&self.config),
+                is_signed: peer.config.md5.is_some(),
+                hold_time: peer.session.agreed().map(|agreed| agreed.hold_time),
+                pending: peer.adj_out.pending(),
+                messages_received,
+                messages_sent,
+                update_faults: peer.update_faults,
+                established_count: peer.session.established_count(),
+            })
+        };
+        self.indices().into_iter().filter_map(tally).collect()
     }
 
     /// Refused prefixes of a peer by kind of refusal.

@@ -8,6 +8,7 @@
 
 mod bfd;
 mod policy;
+mod ranges;
 mod restart;
 mod routes;
 mod sessions;

@@ -52,6 +52,7 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         session(neighbor, tunnel, report);
     }
     twice(raw, neighbors, report);
+    super::range::check(neighbors, report);
 }
 
 /// The tunnel that a neighbor is reached through.
@@ -127,10 +128,9 @@ fn unknown_tunnel(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>
 }
 
 fn asns(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, bgp: &RawBgp, report: &mut Report<'_>) {
-    for asn in [&neighbor.remote_asn, &neighbor.local_asn]
-        .into_iter()
-        .flatten()
-    {
+    let several = neighbor.remote_asns.iter().flat_map(|list| &list.value);
+    let one = [&neighbor.remote_asn, &neighbor.local_asn];
+    for asn in one.into_iter().flatten().chain(several.clone()) {
         reserved(asn, report);
     }
     let ours = neighbor.local_asn.as_ref().or(bgp.asn.as_ref());
@@ -138,7 +138,7 @@ fn asns(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, bgp: &RawBgp, report
     let remote = neighbor.remote_asn.as_ref().map(|asn| asn.value).or(usual);
     // Of a tunnel that is unknown or whose profile is wrong nobody can say what it would have given.
     let knowable = neighbor.tunnel.is_none() || tunnel.is_some();
-    if remote.is_none() && knowable {
+    if remote.is_none() && knowable && several.clone().next().is_none() {
         let message = format!("neighbor {} has no \"remote-asn\"", neighbor.name);
         drop(
             report
@@ -161,18 +161,22 @@ fn asns(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, bgp: &RawBgp, report
                 .help("private AS numbers that it takes: 64512 to 65533"),
         );
     }
-    let (Some(ours), Some(remote)) = (ours, remote) else {
+    let Some(ours) = ours else {
         return;
     };
+    let same = several.filter(|asn| asn.value == ours.value);
+    let same = same.map(|asn| asn.span.clone()).next();
+    let same = same.or_else(|| {
+        let span = neighbor.remote_asn.as_ref().map(|asn| asn.span.clone());
+        (remote == Some(ours.value)).then(|| span.unwrap_or(neighbor.at.clone()))
+    });
     // Inside one AS a session is internal, which is fine on the LAN unless somebody gave us another AS there.
-    if remote == ours.value && (neighbor.role() == Role::Cloud || neighbor.local_asn.is_some()) {
-        let span = neighbor
-            .remote_asn
-            .as_ref()
-            .map_or(neighbor.at.clone(), |asn| asn.span.clone());
+    if let Some(span) = same
+        && (neighbor.role() == Role::Cloud || neighbor.local_asn.is_some())
+    {
         let message = format!(
-            "neighbor {}: both ends are AS {remote}, and this is an external session",
-            neighbor.name
+            "neighbor {}: both ends are AS {}, and this is an external session",
+            neighbor.name, ours.value
         );
         drop(
             report

@@ -6,8 +6,10 @@ mod bfd;
 mod bgp;
 mod certificate;
 mod firewall;
+mod metrics;
 mod plane;
 mod policy;
+mod range;
 mod role;
 mod route;
 mod route_map;
@@ -35,6 +37,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
     route_map::check(raw, report);
     route::check(raw, report);
     firewall::check(raw, report);
+    metrics::check(raw, report);
 }
 
 fn gateway(raw: &RawSite, report: &mut Report<'_>) {

@@ -36,6 +36,22 @@ pub struct Bgp {
     pub redistribute: BTreeSet<Redistribute>,
     /// The neighbors in the order of the file, one for each address.
     pub neighbors: Vec<Neighbor>,
+    /// Who may become a neighbor by connecting, in the order of the file.
+    pub ranges: Vec<NeighborRange>,
+}
+
+/// A section whose neighbors are not named one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NeighborRange {
+    /// Where they may be.
+    pub network: Ipv4Net,
+    /// How many there may be at a time.
+    pub limit: u16,
+    /// The AS numbers that they may have; not empty.
+    pub asns: Vec<Asn>,
+    /// What holds for each of them. Its name is the section's, its address the network's, its AS the first that is allowed.
+    pub template: Neighbor,
 }
 
 /// A kind of route of the host.

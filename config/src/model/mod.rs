@@ -13,7 +13,7 @@ mod policy;
 mod route;
 mod tunnel;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 pub use bfd::Bfd;
 pub use bgp::{
-    Asn, Bgp, DefaultOriginate, Neighbor, OverLimit, Policy, PrefixAction, PrefixList, PrefixRule,
-    Redistribute, Role, Shutdown, UpdateSource,
+    Asn, Bgp, DefaultOriginate, Neighbor, NeighborRange, OverLimit, Policy, PrefixAction,
+    PrefixList, PrefixRule, Redistribute, Role, Shutdown, UpdateSource,
 };
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,
@@ -59,6 +59,8 @@ pub struct Site {
     pub routes: Vec<Route>,
     /// Filtering.
     pub firewall: Firewall,
+    /// Who may look at what is counted.
+    pub metrics: Metrics,
     /// The program itself.
     pub daemon: Daemon,
     /// Each setting's value and where it came from, in the order of the model.
@@ -121,6 +123,14 @@ pub struct Gateway {
     pub address: Option<IpAddr>,
     /// Our own networks, with host bits cleared.
     pub networks: Vec<IpNet>,
+}
+
+/// Who may look at what is counted, beside who may open the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Metrics {
+    /// The address and TCP port for collectors; `None` is none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The program's own settings.

@@ -42,7 +42,11 @@ pub(crate) struct RawNeighbor {
     pub(crate) addresses: Vec<At<Ipv4Addr>>,
     /// Whether it was `addresses`, so that names carry the address.
     pub(crate) several: bool,
+    /// Whoever connects from there is a neighbor.
+    pub(crate) range: Option<At<Ipv4Net>>,
+    pub(crate) range_limit: Option<At<u16>>,
     pub(crate) remote_asn: Option<At<Asn>>,
+    pub(crate) remote_asns: Option<At<Vec<At<Asn>>>>,
     pub(crate) local_asn: Option<At<Asn>>,
     pub(crate) source: Option<At<UpdateSource>>,
     pub(crate) import: Option<At<Policy>>,
@@ -122,6 +126,12 @@ fn asn(section: &Section<'_>, key: &str, report: &mut Report<'_>) -> Option<At<A
         .map(|number| number.map(Asn))
 }
 
+impl Read for Asn {
+    fn read(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Self> {
+        super::section::number(value, ANY_U32, report).map(Self)
+    }
+}
+
 impl RawNeighbor {
     fn read<'v>(
         name: &str,
@@ -151,7 +161,10 @@ impl RawNeighbor {
                 .chain(addresses.into_iter().flat_map(|list| list.value))
                 .collect(),
             several,
+            range: section.get("range", report),
+            range_limit: section.number("range-limit", 1..=1000, report),
             remote_asn: asn(&section, "remote-asn", report),
+            remote_asns: section.list("remote-asns", report),
             local_asn: asn(&section, "local-asn", report),
             source: section.get("source", report),
             import: section.get("import", report),
@@ -206,6 +219,22 @@ fn exclusive(section: &Section<'_>, report: &mut Report<'_>) {
                 .also(other_at, "the other one"),
         );
     };
+    if let Some(range) = given("range") {
+        let others = ["address", "addresses", "tunnel"].into_iter();
+        if let Some((key, at)) = others.filter_map(|key| Some((key, given(key)?))).next() {
+            conflict(("range", range), (key, at), report);
+        }
+        if let (Some(one), Some(several)) = (given("remote-asn"), given("remote-asns")) {
+            conflict(("remote-asns", several), ("remote-asn", one), report);
+        }
+        return;
+    }
+    for key in ["range-limit", "remote-asns"] {
+        if let Some(at) = given(key) {
+            let message = format!("\"{key}\" has no meaning without \"range\"");
+            drop(report.error(Code::ConflictingKeys, at, message));
+        }
+    }
     match (given("address"), given("addresses"), given("tunnel")) {
         (Some(one), Some(many), _) => conflict(("addresses", many), ("address", one), report),
         (None, Some(many), Some(tunnel)) => {

@@ -7,6 +7,7 @@ mod bfd;
 mod bgp;
 mod certificate;
 mod firewall;
+mod metrics;
 mod ppk;
 mod route;
 mod route_map;
@@ -26,6 +27,7 @@ pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
 pub(crate) use certificate::RawCertificate;
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
+pub(crate) use metrics::RawMetrics;
 pub(crate) use ppk::RawPpk;
 pub(crate) use route::RawRoute;
 pub(crate) use route_map::{
@@ -53,6 +55,7 @@ pub(crate) struct RawSite {
     pub(crate) routes: Vec<RawRoute>,
     pub(crate) aliases: Vec<RawAlias>,
     pub(crate) firewall: RawFirewall,
+    pub(crate) metrics: RawMetrics,
     pub(crate) daemon: RawDaemon,
 }
 
@@ -123,6 +126,9 @@ pub(crate) fn read(source: &Source<'_>, report: &mut Report<'_>) -> Option<RawSi
         aliases: named(&root, "alias", report, RawAlias::read),
         firewall: open(&root, &schema::FIREWALL, report)
             .map(|section| RawFirewall::read(&section, report))
+            .unwrap_or_default(),
+        metrics: open(&root, &schema::METRICS, report)
+            .map(|section| RawMetrics::read(&section, report))
             .unwrap_or_default(),
         daemon: open(&root, &schema::DAEMON, report)
             .map(|section| RawDaemon::read(&section, report))

@@ -3,15 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Bgp, DefaultOriginate, Gateway, Neighbor, Origin, OverLimit, Policy, PrefixList,
-    PrefixRule, Redistribute, Role, SecretSource, Shutdown, Tunnel, TunnelRole, UpdateSource,
+    Asn, Bgp, DefaultOriginate, Gateway, Neighbor, NeighborRange, Origin, OverLimit, Policy,
+    PrefixList, PrefixRule, Redistribute, Role, SecretSource, Shutdown, Tunnel, TunnelRole,
+    UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
 use crate::read::{At, RawBgp, RawList, RawNeighbor, RawRouteMap};
 
 const MAXIMUM_PATHS: u16 = 16;
+const RANGE_LIMIT: u16 = 32;
 const MAX_PREFIXES_CLOUD: u32 = 10_000;
 const MAX_PREFIXES_LAN: u32 = 1_000;
 const MAX_PREFIXES_PAUSE: Duration = Duration::from_secs(60);
@@ -60,7 +64,12 @@ pub(super) fn bgp(
         .collect();
     settings.note("redistribute", raw.redistribute.as_ref(), list(&kinds));
     let mut neighbors = Vec::new();
+    let mut ranges = Vec::new();
     for neighbor in &raw.neighbors {
+        if let Some(network) = &neighbor.range {
+            ranges.push(range(neighbor, network, maps, asn.value, settings)?);
+            continue;
+        }
         neighbors.extend(resolve(neighbor, maps, asn.value, tunnels, settings)?);
     }
     Some(Bgp {
@@ -70,6 +79,42 @@ pub(super) fn bgp(
         multipath_relax,
         redistribute: kinds.into_iter().collect(),
         neighbors,
+        ranges,
+    })
+}
+
+/// Whoever connects from a network.
+fn range(
+    raw: &RawNeighbor,
+    network: &At<Ipv4Net>,
+    maps: &[RawRouteMap],
+    ours: Asn,
+    settings: &mut Settings<'_>,
+) -> Option<NeighborRange> {
+    settings.within(format!("bgp.neighbor.{}", raw.name));
+    settings.maybe("range", &raw.range);
+    let limit = settings.choose(
+        "range-limit",
+        &raw.range_limit,
+        RANGE_LIMIT,
+        Origin::Default,
+    );
+    let written = raw.remote_asns.as_ref();
+    let several = written.into_iter().flat_map(|list| &list.value);
+    let mut asns: Vec<Asn> = several.map(|at| at.value).collect();
+    if let Some(list) = written {
+        settings.note("remote-asns", Some(list), self::list(&asns));
+    }
+    let mut template = template(raw, maps, ours, None, settings)?;
+    template.address = network.value.addr().into();
+    if asns.is_empty() {
+        asns.push(template.remote_asn);
+    }
+    Some(NeighborRange {
+        network: network.value,
+        limit,
+        asns,
+        template,
     })
 }
 
@@ -132,7 +177,11 @@ fn template(
         .remote_asn
         .as_ref()
         .map(|at| at.value)
-        .or(tunnel.and_then(|tunnel| tunnel.remote_asn))?;
+        .or(tunnel.and_then(|tunnel| tunnel.remote_asn))
+        .or(raw
+            .remote_asns
+            .as_ref()
+            .and_then(|list| Some(list.value.first()?.value)))?;
     settings.record(
         "remote-asn",
         raw.remote_asn.as_ref().map(|at| at.span.start),

@@ -15,9 +15,9 @@ pub(crate) use route_map::sequence as rule_sequence;
 use settings::Settings;
 
 use crate::model::{
-    Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Offload, Origin, Route, Site, Way,
+    Daemon, DataPlane, Gateway, InterfaceKind, LogLevel, Metrics, Offload, Origin, Route, Site, Way,
 };
-use crate::read::{RawDaemon, RawGateway, RawRoute, RawSite};
+use crate::read::{RawDaemon, RawGateway, RawMetrics, RawRoute, RawSite};
 use crate::source::Source;
 
 /// The site, or `None` where something that is needed was not written; the checks have then reported it.
@@ -52,6 +52,7 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
         .iter()
         .map(|route| self::route(route, source.line_of(route.at.start)))
         .collect::<Option<Vec<_>>>()?;
+    let metrics = metrics(&raw.metrics, &mut settings);
     let daemon = daemon(&raw.daemon, &mut settings);
     let firewall = firewall::firewall(raw, &gateway, &tunnels, &daemon, &mut settings)?;
     Some(Site {
@@ -62,6 +63,7 @@ pub(crate) fn resolve(raw: &RawSite, source: &Source<'_>) -> Option<Site> {
         route_maps,
         routes,
         firewall,
+        metrics,
         daemon,
         settings: settings.into_list(),
     })
@@ -101,6 +103,13 @@ fn gateway(raw: &RawGateway, settings: &mut Settings<'_>) -> Option<Gateway> {
         address,
         networks,
     })
+}
+
+fn metrics(raw: &RawMetrics, settings: &mut Settings<'_>) -> Metrics {
+    settings.within("metrics");
+    Metrics {
+        listen: settings.maybe("listen", &raw.listen),
+    }
 }
 
 fn daemon(raw: &RawDaemon, settings: &mut Settings<'_>) -> Daemon {

@@ -50,6 +50,21 @@ pub const NEIGHBOR: Section = Section {
             "several addresses: one neighbor for each, named NAME/address",
         ),
         key(
+            "range",
+            "none",
+            "in place of an address a network, \"192.168.200.0/24\": whoever connects from there is a neighbor, named NAME/address, until its session ends; this section is the template of all of them",
+        ),
+        key(
+            "range-limit",
+            "32",
+            "how many neighbors of the range there may be at a time, up to 1000",
+        ),
+        key(
+            "remote-asns",
+            "none",
+            "for a range, several AS numbers in place of `remote-asn`: a neighbor may have any of them",
+        ),
+        key(
             "remote-asn",
             "profile",
             "its AS number; required where the tunnel's profile has none",

@@ -68,7 +68,7 @@ impl Gateway {
         })
     }
 
-    fn bfd_session(&self, peer: &PeerName) -> Option<&Session> {
+    pub(super) fn bfd_session(&self, peer: &PeerName) -> Option<&Session> {
         self.plan.bfd.get(peer)?;
         self.bfd_views.get(peer.as_str())
     }

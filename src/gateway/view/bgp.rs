@@ -23,11 +23,27 @@ pub(super) struct BgpView {
     paths: usize,
     routes: usize,
     pub(super) neighbors: Vec<NeighborView>,
+    pub(super) ranges: Vec<RangeView>,
+}
+
+/// Who may become a neighbor by connecting.
+#[derive(Serialize)]
+pub(super) struct RangeView {
+    pub(super) name: String,
+    network: IpNet,
+    limit: u16,
+    neighbors: usize,
+    /// Connections refused because it was full.
+    turned_away: u64,
+    /// Why it is not as it should be.
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Serialize)]
 pub(super) struct NeighborView {
     pub(super) name: String,
+    /// The range that it came from.
+    range: Option<String>,
     pub(super) address: IpAddr,
     remote_asn: u32,
     role: bgpd::Role,
@@ -64,12 +80,14 @@ impl Gateway {
                 .iter()
                 .map(|peer| self.neighbor_view(peer))
                 .collect(),
+            ranges: summary.ranges.iter().map(range_view).collect(),
         }
     }
 
     fn neighbor_view(&self, peer: &bgpd::view::PeerSummary) -> NeighborView {
         NeighborView {
             name: peer.name.to_string(),
+            range: peer.range.as_ref().map(ToString::to_string),
             address: peer.address,
             remote_asn: peer.remote_asn.0,
             role: peer.role,
@@ -124,15 +142,15 @@ impl Gateway {
         }))
     }
 
-    /// A neighbor of the site file, by name or address.
+    /// A neighbor that there is now, by name or address.
     pub(crate) fn peer(&self, name: &str) -> Result<&bgpd::PeerConfig, Refusal> {
         let address = name.parse::<IpAddr>().ok();
-        let mut peers = self.plan.peers.iter();
+        let mut peers = self.bgp.peer_configs();
         let peer = peers.find(|peer| peer.name.as_str() == name || Some(peer.address) == address);
         peer.ok_or_else(|| {
-            let names: Vec<&str> = self.plan.peers.iter().map(|it| it.name.as_str()).collect();
+            let names: Vec<&str> = self.bgp.peer_configs().map(|it| it.name.as_str()).collect();
             Refusal::NotFound(format!(
-                "there is no neighbor {name}; the site file has {}",
+                "there is no neighbor {name}; there are {}",
                 names.join(", ")
             ))
         })
@@ -145,6 +163,23 @@ impl Gateway {
             ..Default::default()
         };
         Ok(json!({ "version": VERSION, "routes": to_value(&self.bgp.routes(&filter))? }))
+    }
+}
+
+fn range_view(range: &bgpd::view::RangeSummary) -> RangeView {
+    let reason = range.is_full.then(|| {
+        format!(
+            "it is full with {} neighbors, and {} connections were turned away; range-limit is {}",
+            range.members, range.turned_away, range.limit
+        )
+    });
+    RangeView {
+        name: range.name.to_string(),
+        network: range.network,
+        limit: range.limit,
+        neighbors: range.members,
+        turned_away: range.turned_away,
+        reason,
     }
 }
 
@@ -176,7 +211,7 @@ fn received(route: bgpd::view::ReceivedRoute) -> ReceivedView {
     }
 }
 
-fn session_state(state: bgpd::State) -> &'static str {
+pub(super) fn session_state(state: bgpd::State) -> &'static str {
     match state {
         bgpd::State::Idle => "Idle",
         bgpd::State::Connect => "Connect",

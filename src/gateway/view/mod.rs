@@ -17,6 +17,7 @@ use crate::control::Refusal;
 
 mod bfd;
 mod bgp;
+pub(crate) mod metrics;
 mod neighbor;
 mod tunnel;
 mod why;
@@ -171,7 +172,13 @@ impl Gateway {
         problems.extend(self.firewall.obstacles.iter().cloned());
         problems.extend(self.in_the_way());
         problems.extend(self.concerns.iter().cloned());
-        for neighbor in self.bgp_view(now).neighbors {
+        let bgp = self.bgp_view(now);
+        for range in bgp.ranges {
+            let reason = range.reason;
+            problems
+                .extend(reason.map(|reason| format!("neighbor range {}: {reason}", range.name)));
+        }
+        for neighbor in bgp.neighbors {
             let its_tunnel_is_up = self
                 .tunnels
                 .values()

@@ -12,6 +12,7 @@ use vti::plane::{Binding, Offload, TunnelCounters};
 use super::seconds;
 use crate::gateway::Tunnel;
 use crate::gateway::said::{self, Field};
+use crate::plan::TunnelPlan;
 
 /// One tunnel.
 #[derive(Serialize)]
@@ -144,11 +145,7 @@ pub(super) fn view<'a>(
         seconds_in_state: seconds(now.saturating_duration_since(tunnel.since)),
         profile: &plan.profile,
         interface: plan.interface(),
-        interface_kind: match plan.spec.binding {
-            None => "tun",
-            Some(Binding::IfId(_)) => "xfrm",
-            Some(Binding::Mark(_)) => "vti",
-        },
+        interface_kind: interface_kind(plan),
         interface_reason,
         binding: plan.spec.binding.map(|binding| match binding {
             Binding::IfId(number) | Binding::Mark(number) => format!("{number:#010x}"),
@@ -178,6 +175,14 @@ pub(super) fn view<'a>(
     }
 }
 
+pub(super) const fn interface_kind(plan: &TunnelPlan) -> &'static str {
+    match plan.spec.binding {
+        None => "tun",
+        Some(Binding::IfId(_)) => "xfrm",
+        Some(Binding::Mark(_)) => "vti",
+    }
+}
+
 fn offload(tunnel: &Tunnel) -> OffloadView<'_> {
     let (wanted, device) = match &tunnel.plan.spec.offload {
         Offload::Off => ("none", None),
@@ -191,7 +196,7 @@ fn offload(tunnel: &Tunnel) -> OffloadView<'_> {
     }
 }
 
-fn state(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> &'static str {
+pub(super) fn state(tunnel: &Tunnel, connection: Option<&ConnectionStatus>) -> &'static str {
     match connection.map(|one| one.phase) {
         _ if tunnel.is_up() => "up",
         _ if tunnel.held_down => "down",

@@ -143,7 +143,7 @@ impl Gateway {
                 why,
             }
         };
-        self.plan.peers.iter().map(one).collect()
+        self.bgp.peer_configs().map(one).collect()
     }
 
     fn export_words(&self, peer: &bgpd::PeerConfig, prefix: &IpNet) -> (bool, String) {

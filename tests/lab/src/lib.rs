@@ -66,7 +66,7 @@ pub use netns::{Finished, Net, Ns};
 pub use sa::{ChildSa, IkeSa};
 pub use scene::Scene;
 pub use site::{ReferenceSite, addresses};
-pub use site_file::SiteFile;
+pub use site_file::{A_RANGE, SiteFile};
 pub use strongswan::{DataPlane, StrongSwan};
 pub use tools::{Route, esp_spis, kernel_route, kernel_routes, require, require_kernel_esp};
 pub use traffic::{

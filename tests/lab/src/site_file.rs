@@ -3,6 +3,15 @@
 use crate::causeway::Launch;
 use crate::site::addresses as at;
 
+/// A range of neighbors on the home network, for a site file's end.
+pub const A_RANGE: &str = r#"
+[bgp.neighbor.edge]
+range = "192.168.2.0/24"
+remote-asn = 64999
+import = "none"
+export = "none"
+"#;
+
 /// The text of a site file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteFile {

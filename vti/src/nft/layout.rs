@@ -117,6 +117,8 @@ impl Ruleset {
         let tunnels = self.tunnel_interfaces.iter().map(String::as_str);
         add(TUNNELS.into(), Set::from_interfaces(tunnels));
         let lan = self.lan_bgp.iter().map(|peer| peer.interface.as_str());
+        let ranges = self.lan_bgp_ranges.iter();
+        let lan = lan.chain(ranges.map(|range| range.interface.as_str()));
         add(LAN_BGP_INTERFACES.into(), Set::from_interfaces(lan));
         for (prefix, peers) in [("bgp", &self.bgp), ("lan_bgp", &self.lan_bgp)] {
             for (family, set) in Family::BOTH.into_iter().zip(Set::from_peers(peers)) {
@@ -166,6 +168,23 @@ impl Ruleset {
         }
         for is_neighbor in pairs("lan_bgp", table) {
             input.push(accept("lan-bgp", vec![is_neighbor, port(TCP, BGP_PORT)]));
+        }
+        for range in &self.lan_bgp_ranges {
+            let from = Set::from_networks(&[range.network]);
+            for (family, set) in Family::BOTH.into_iter().zip(from) {
+                if set.is_empty() {
+                    continue;
+                }
+                let interface = Set::from_interfaces(std::iter::once(range.interface.as_str()));
+                input.push(accept(
+                    "lan-bgp-range",
+                    vec![
+                        Match::Interface(Direction::In, Operand::Inline(interface)),
+                        Match::Address(family, Side::Source, Operand::Inline(set)),
+                        port(TCP, BGP_PORT),
+                    ],
+                ));
+            }
         }
         let interface = Match::Interface(Direction::In, Operand::Named(LAN_BGP_INTERFACES.into()));
         input.push(drop(

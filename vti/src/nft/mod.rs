@@ -34,8 +34,8 @@ pub use error::Error;
 pub use firewall::{Applied, Firewall};
 pub use observe::{Count, Difference, Observed};
 pub use ruleset::{
-    Action, Alias, BgpPeer, CloudRule, IKE_PORT, INTERFACE_NAME_MAX, NAME_MAX, NAT_T_PORT,
-    PortRange, Ports, Protocol, Ruleset, RulesetError, Scope, WanRules,
+    Action, Alias, BgpPeer, BgpRange, CloudRule, IKE_PORT, INTERFACE_NAME_MAX, NAME_MAX,
+    NAT_T_PORT, PortRange, Ports, Protocol, Ruleset, RulesetError, Scope, WanRules,
 };
 pub use table::TABLE;
 pub use text::render;

@@ -40,6 +40,8 @@ pub struct Ruleset {
     pub clamp_mss: Vec<String>,
     /// BGP speakers on the home network. On the interfaces named here, TCP 179 is closed to all others.
     pub lan_bgp: Vec<BgpPeer>,
+    /// Networks on the home network from which whoever comes may speak BGP. On the interfaces named here it is closed to all others, too.
+    pub lan_bgp_ranges: Vec<BgpRange>,
 }
 
 /// A named group that several rules can use.
@@ -193,6 +195,15 @@ pub enum Ports {
     Ranges(Vec<PortRange>),
 }
 
+/// BGP speakers that are not named one by one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BgpRange {
+    /// The interface that they are reached through.
+    pub interface: String,
+    /// Where they are.
+    pub network: IpNet,
+}
+
 /// Somebody who may open a BGP session to us, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct BgpPeer {
@@ -264,9 +275,11 @@ impl Ruleset {
             .iter()
             .try_for_each(|rule| self.validate_cloud(rule))?;
         let speakers = self.bgp.iter().chain(&self.lan_bgp);
+        let speakers = speakers.map(|peer| &peer.interface);
+        let ranges = self.lan_bgp_ranges.iter().map(|range| &range.interface);
         speakers
-            .into_iter()
-            .try_for_each(|peer| check_interface(&peer.interface))
+            .chain(ranges)
+            .try_for_each(|interface| check_interface(interface))
     }
 
     fn validate_cloud(&self, rule: &CloudRule) -> Result<(), RulesetError> {

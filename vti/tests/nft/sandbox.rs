@@ -6,7 +6,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use vti::nft::{
-    Action, Alias, BgpPeer, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope, WanRules,
+    Action, Alias, BgpPeer, BgpRange, CloudRule, PortRange, Ports, Protocol, Ruleset, Scope,
+    WanRules,
 };
 
 /// Runs `test` in a new network namespace, which goes away with it.
@@ -178,6 +179,12 @@ pub(crate) fn full_site() -> Ruleset {
                 address: "2001:db8:ff::1".parse().unwrap(),
             },
         ],
+        lan_bgp_ranges: ["192.168.200.0/24", "2001:db8:2:c8::/64"]
+            .map(|network| BgpRange {
+                interface: "lan0".to_owned(),
+                network: network.parse().unwrap(),
+            })
+            .into(),
         lan_bgp: vec![
             BgpPeer {
                 interface: "vlan200".to_owned(),
