@@ -132,9 +132,10 @@ impl Places {
     }
 
     /// The keys that failures are about.
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 10] = [
         "remote",
         "psk",
+        "certificate",
         "ppk",
         "local-id",
         "remote-id",

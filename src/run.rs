@@ -83,6 +83,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
         });
     let (requests, mut asked) = mpsc::channel(16);
     let mut daemon = Daemon::start(config, loaded, inherited, requests.clone())?;
+    daemon.set_clock();
     let control = tokio::spawn(socket.serve(requests));
     daemon.serve_metrics();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -120,6 +121,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
             }
         };
         if let Some(input) = input {
+            daemon.set_clock();
             daemon.gateway.handle(Instant::now(), input);
         }
     };
@@ -437,6 +439,12 @@ impl Daemon {
             self.transport.adopt(conn, arrival.stream, distance);
         }
         None
+    }
+
+    /// Tells the gateway the time of day, which somebody may have set since.
+    fn set_clock(&mut self) {
+        let unix = crate::certificates::unix_time();
+        self.gateway.set_clock(Instant::now(), unix);
     }
 
     /// Tells the gateway what the tunnels carry, and systemd that the loop turns.

@@ -9,8 +9,8 @@ use crypto::Secret;
 use nix::fcntl::OFlag;
 use nix::unistd::{Uid, User, geteuid};
 
-/// The longest secret file that is read, in octets; a pre-shared key is far shorter.
-const MOST_OCTETS: u64 = 4096;
+/// The longest secret file that is read, in octets; an RSA key of 4096 bits has a fifth of that.
+const MOST_OCTETS: u64 = 16_384;
 
 /// The user that the packaged unit runs the daemon as.
 const DAEMON_USER: &str = "causeway";
@@ -28,7 +28,7 @@ pub(crate) enum SecretError {
     ForeignOwner { path: PathBuf, owner: u32 },
     #[error("{path} is empty", path = .path.display())]
     Empty { path: PathBuf },
-    #[error("{path} has more than {MOST_OCTETS} octets, which is no pre-shared key", path = .path.display())]
+    #[error("{path} has more than {MOST_OCTETS} octets, which is no key", path = .path.display())]
     TooLong { path: PathBuf },
     #[error("the environment variable {0} is not set")]
     NotInEnvironment(String),
@@ -253,7 +253,7 @@ mod tests {
             from_file(&path),
             Err(SecretError::Empty { path: path.clone() })
         );
-        fs::write(&path, "x".repeat(5000)).unwrap();
+        fs::write(&path, "x".repeat(20_000)).unwrap();
         assert_eq!(
             from_file(&path),
             Err(SecretError::TooLong { path: path.clone() })

@@ -4,12 +4,16 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use config::model::{DataPlane, LogLevel, SecretSource};
+use config::model::{Auth, Certificate, DataPlane, LogLevel, SecretSource};
 use config::render::{self, Colour};
-use config::{Diagnostic, SecretUnavailable, Secrets, Severity, Site, Source};
+use config::{
+    CertificateProblem, Diagnostic, Identities, SecretUnavailable, Secrets, Severity, Site, Source,
+};
 use crypto::Secret;
 
+use crate::certificates;
 use crate::cli::Failure;
 use crate::plan::{Keys, Plan};
 use crate::secrets::{self, SecretError};
@@ -58,16 +62,16 @@ pub(crate) enum Look {
 /// [`Failure::Invalid`] when there is no usable site in the file.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let site = usable(path, Look::AtSecrets)?;
-    finish(&site, fetch).map_err(|error| wrong(path, &error))
+    finish(&site, Look::AtSecrets).map_err(|error| wrong(path, &error))
 }
 
-/// Reads a site file for what needs no secrets: every pre-shared key in the plan is empty.
+/// Reads a site file for what needs no secrets: every pre-shared key in the plan is empty, also in place of certificates.
 ///
 /// # Errors
 /// [`Failure::Invalid`] when there is no usable site in the file.
 pub(crate) fn load_without_secrets(path: &Path) -> Result<Loaded, Failure> {
     let site = usable(path, Look::AtTextOnly)?;
-    finish(&site, |_| Ok(Secret::default())).map_err(|error| wrong(path, &error))
+    finish(&site, Look::AtTextOnly).map_err(|error| wrong(path, &error))
 }
 
 fn wrong(path: &Path, error: &str) -> Failure {
@@ -119,7 +123,7 @@ pub(crate) fn load_quietly(path: &Path) -> Result<Loaded, String> {
     for line in lines(|severity| severity == Severity::Warning) {
         tracing::warn!("{line}");
     }
-    finish(site, fetch).map_err(|error| format!("{name}: {error}"))
+    finish(site, Look::AtSecrets).map_err(|error| format!("{name}: {error}"))
 }
 
 /// Reads and checks a site file.
@@ -158,15 +162,26 @@ fn read(path: &Path) -> Result<String, String> {
     String::from_utf8(octets).map_err(|error| format!("it is not UTF-8: {error}"))
 }
 
-fn finish(
-    site: &Site,
-    fetch: fn(&SecretSource) -> Result<Secret, SecretError>,
-) -> Result<Loaded, String> {
+fn finish(site: &Site, look: Look) -> Result<Loaded, String> {
+    let fetch: fn(&SecretSource) -> Result<Secret, SecretError> = match look {
+        Look::AtSecrets => fetch,
+        Look::AtTextOnly => |_| Ok(Secret::default()),
+    };
     let mut keys = Keys::new();
     for tunnel in &site.tunnels {
-        let key = fetch(&tunnel.psk)
-            .map_err(|error| format!("line {}: tunnel {}: {error}", tunnel.line, tunnel.name))?;
-        keys.insert(tunnel.name.clone(), key);
+        let wrong = |what: &dyn std::fmt::Display| {
+            format!("line {}: tunnel {}: {what}", tunnel.line, tunnel.name)
+        };
+        let auth = match &tunnel.auth {
+            Auth::Psk(source) => fetch(source).map_err(|error| wrong(&error))?.into(),
+            Auth::Certificate(_) if look == Look::AtTextOnly => Secret::default().into(),
+            Auth::Certificate(files) => {
+                let loaded = certificates::load(files, fetch);
+                let loaded = loaded.map_err(|problem| wrong(&problem.reason))?;
+                ike::Auth::Certificate(Arc::new(loaded))
+            }
+        };
+        keys.insert(tunnel.name.clone(), auth);
     }
     let mut plan = Plan::of(site, &keys)?;
     for tunnel in &site.tunnels {
@@ -282,5 +297,9 @@ impl Secrets for Lender {
         })?;
         look(secret.expose());
         Ok(())
+    }
+
+    fn judge(&self, certificate: &Certificate, ids: Identities<'_>) -> Vec<CertificateProblem> {
+        certificates::judge(certificate, ids, fetch)
     }
 }

@@ -137,6 +137,13 @@ codes! {
     Ppk = 125, "post-quantum key where the cloud has none",
         "A post-quantum pre-shared key (RFC 8784) works only if both ends have it, and the cloud's console has no place for one: where it is required the tunnel never comes up, and where it is not it is never used.";
 
+    /// A certificate that does not work.
+    Certificate = 126, "certificate cannot be used",
+        "A certificate proves who we are only with its own private key, from its first day to its last, and for the names in it: local-id has to be one of them. The peer is believed only if an authority in `ca` vouches for it. Oracle's gateways take pre-shared keys alone. Look at one with: openssl x509 -noout -text -in FILE.";
+    /// A certificate that will soon not work.
+    CertificateEnds = 127, "certificate ends soon",
+        "After its last day the peer refuses the certificate, and the tunnel stays down from its next authentication on: at the latest when either end restarts. Put a new one in its place and reload; the same key may stay.";
+
     /// An ASN that cannot be used.
     AsnReserved = 201, "AS number cannot be used",
         "0, 23456 (AS_TRANS), 65535 and 4294967295 are reserved (RFC 7607, RFC 6793, RFC 7300); some clouds refuse more: Oracle does not take 65534 from a customer. Private ones are 64512-65534 and 4200000000-4294967294 (RFC 6996).";

@@ -36,7 +36,9 @@ pub use code::{Code, UnknownCode};
 pub use console::Console;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use model::Site;
-pub use secrets::{SecretUnavailable, Secrets, Unseen};
+pub use secrets::{
+    CertificatePart, CertificateProblem, Identities, SecretUnavailable, Secrets, Unseen,
+};
 pub use source::{Source, Span};
 
 /// What became of a site file.

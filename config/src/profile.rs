@@ -138,6 +138,8 @@ pub struct TunnelProfile {
     pub psk: PskRule,
     /// Whether it can have a post-quantum one beside (RFC 8784).
     pub ppk: bool,
+    /// Whether it can do with certificates in place of a pre-shared key.
+    pub certificates: bool,
     /// Ranges that inside addresses must avoid, both ends inclusive.
     pub forbidden_inside: &'static [(Ipv4Addr, Ipv4Addr)],
     /// In a /31 it is usual that our address is the lower one.
@@ -210,6 +212,7 @@ const OCI: TunnelProfile = TunnelProfile {
         fewest: 20,
     },
     ppk: false,
+    certificates: false,
     forbidden_inside: &[
         (
             Ipv4Addr::new(169, 254, 10, 0),
@@ -289,6 +292,7 @@ const GENERIC: TunnelProfile = TunnelProfile {
         fewest: 20,
     },
     ppk: true,
+    certificates: true,
     forbidden_inside: &[],
     ours_is_lower: false,
     accepts: None,

@@ -46,6 +46,7 @@ pub const SECTIONS: &[&Section] = &[
     &GATEWAY,
     &TUNNEL,
     &SECRET,
+    &CERTIFICATE,
     &PPK,
     &BGP,
     &NEIGHBOR,
@@ -143,7 +144,16 @@ pub const TUNNEL: Section = Section {
             "",
             "the peer's public IPv4 or IPv6 address, or its DNS name, which is looked up at the start and whenever the tunnel fails",
         ),
-        key("psk", "", "where the pre-shared key is"),
+        key(
+            "psk",
+            "",
+            "where the pre-shared key is; or `certificate` in its place",
+        ),
+        key(
+            "certificate",
+            "none",
+            "our certificate, its key, and who vouches for the peer's, in place of `psk`, as below",
+        ),
         key(
             "ppk",
             "none",
@@ -275,6 +285,34 @@ pub const SECRET: Section = Section {
             "name of a systemd credential (`LoadCredential=`)",
         ),
         key("env", "", "name of an environment variable"),
+    ],
+};
+
+/// A tunnel's certificate.
+pub const CERTIFICATE: Section = Section {
+    path: "tunnel.NAME.certificate",
+    about: "Certificates in place of a pre-shared key: both ends sign (RFC 7427), with RSA, ECDSA (P-256, P-384) or Ed25519 keys, and nothing falls back to anything else. `local-id` has to be in our certificate, `remote-id` in the peer's: an address, a host name or a mail address as subjectAltName, or the whole subject, written `\"C=DE, O=Example, CN=gateway\"` in the certificate's order (`openssl x509 -noout -subject`). Files are read at the start and at each reload; nothing is fetched.",
+    keys: &[
+        key(
+            "file",
+            "",
+            "absolute path of our certificate, PEM or DER; in PEM, those between it and its authority may follow, and are sent along",
+        ),
+        key(
+            "key",
+            "",
+            "where its private key is, as for any secret: PEM without a passphrase (PKCS #8, PKCS #1 or SEC 1)",
+        ),
+        key(
+            "ca",
+            "",
+            "absolute path of the authorities that may vouch for the peer, PEM or DER; the peer's own certificate trusts that one alone",
+        ),
+        key(
+            "crl",
+            "none",
+            "absolute path of their revocation lists, PEM or DER: a certificate that one of them has is refused, and so is all that an outdated one would tell about",
+        ),
     ],
 };
 

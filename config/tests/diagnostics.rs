@@ -5,9 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use config::model::SecretSource;
+use config::model::{Certificate, SecretSource};
 use config::render::{self, Colour};
-use config::{Code, Loaded, SecretUnavailable, Secrets, Severity, Source, Unseen, load};
+use config::{
+    CertificatePart, CertificateProblem, Code, Identities, Loaded, SecretUnavailable, Secrets,
+    Severity, Source, Unseen, load,
+};
 
 #[test]
 fn each_code_has_a_file_that_leads_to_it() {
@@ -148,6 +151,25 @@ impl Secrets for Vault {
             _ => look(b"dZ7nQ2mXr4sT6vW8yB1cE3fG5hJ7kL9p"),
         }
         Ok(())
+    }
+
+    fn judge(&self, certificate: &Certificate, _: Identities<'_>) -> Vec<CertificateProblem> {
+        let problem = |part, severity, reason: &str| CertificateProblem {
+            part,
+            severity,
+            reason: reason.to_owned(),
+            help: None,
+        };
+        let file = certificate.file.as_path();
+        if file == Path::new("/expired") {
+            let reason = "the certificate of CN=home has expired on 2026-01-01";
+            return vec![problem(CertificatePart::File, Severity::Error, reason)];
+        }
+        if file == Path::new("/ends-soon") {
+            let reason = "our certificate of CN=home ends on 2026-12-01";
+            return vec![problem(CertificatePart::File, Severity::Warning, reason)];
+        }
+        Vec::new()
     }
 }
 

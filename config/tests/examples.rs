@@ -8,7 +8,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use config::model::{Alias, Asn, Networks, Policy, Role, SecretSource, UpdateSource};
+use config::model::{Alias, Asn, Auth, Networks, Policy, Role, SecretSource, UpdateSource};
 use config::{Severity, Site, Source, Unseen, load, render};
 
 #[test]
@@ -76,8 +76,8 @@ fn the_reference_site_has_its_two_tunnels() {
         "aes256-sha1-modp2048"
     );
     assert_eq!(
-        tunnel.psk,
-        SecretSource::File(PathBuf::from("/etc/causeway/oci-1.psk"))
+        tunnel.auth,
+        Auth::Psk(SecretSource::File(PathBuf::from("/etc/causeway/oci-1.psk")))
     );
     assert_eq!(
         tunnel.local_id.as_ref().unwrap().to_string(),

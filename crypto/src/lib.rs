@@ -8,12 +8,14 @@
 //!   allocation;
 //! - [`Group::generate`] and [`KeyPair::agree`]: Diffie-Hellman;
 //! - [`Kem::generate`], [`Kem::encapsulate`] and [`KemKey::decapsulate`]: key encapsulation;
-//! - [`ikev2`]: the key schedule of RFC 7296 §2.13–§2.18.
+//! - [`ikev2`]: the key schedule of RFC 7296 §2.13–§2.18;
+//! - [`signature`]: keys that sign and verify;
+//! - [`x509`]: certificates, and the way from one to an authority.
 //!
 //! # Invariants
 //!
 //! - Nothing here reads the clock, the operating system's randomness or a file. Randomness comes in
-//!   as a [`CryptoRng`], so a seed decides every key of a test.
+//!   as a [`CryptoRng`], so a seed decides every key of a test. The exception is [`signature`], and says so.
 //! - Keys are zeroed when dropped, and no `Debug` shows one.
 //! - Comparisons of secrets and of integrity check values, and arithmetic on private values, take a
 //!   time that does not depend on their contents.
@@ -28,6 +30,7 @@
 mod aead;
 mod algorithm;
 mod cbc;
+mod der;
 mod error;
 mod group;
 pub mod ikev2;
@@ -36,7 +39,9 @@ mod mac;
 mod prf;
 mod seal;
 mod secret;
+pub mod signature;
 mod suite;
+pub mod x509;
 
 pub use algorithm::{Encryption, Integrity};
 pub use error::Error;

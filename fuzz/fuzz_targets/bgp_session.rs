@@ -50,7 +50,11 @@ fuzz_target!(|input: &[u8]| {
     while speaker.poll_fib().is_some() {}
     while speaker.poll_event().is_some() {}
     let summary = speaker.summary(now);
-    if summary.peers.iter().all(|peer| peer.state != State::Established) {
+    if summary
+        .peers
+        .iter()
+        .all(|peer| peer.state != State::Established)
+    {
         assert_eq!((summary.paths, summary.fib_prefixes), (0, 0));
     }
 });

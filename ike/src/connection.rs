@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crypto::x509::{Credential, Trust};
 use crypto::{Encryption, Group, Integrity, Kem, Prf, Secret};
 use serde::Serialize;
 
@@ -217,6 +219,39 @@ pub struct Ppk {
     pub required: bool,
 }
 
+/// How both sides of a connection prove who they are. Nothing falls back from one to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Both know a pre-shared key (RFC 7296 section 2.15).
+    PreShared(Secret),
+    /// Both sign, with keys that certificates vouch for.
+    Certificate(Arc<Certificates>),
+}
+
+impl From<Secret> for Auth {
+    fn from(psk: Secret) -> Self {
+        Self::PreShared(psk)
+    }
+}
+
+/// Our own certificate with its key, and whom we trust to vouch for the peer's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    /// What we prove ourselves by.
+    pub credential: Credential,
+    /// Who vouches for the peer.
+    pub trust: Trust,
+}
+
+impl Certificates {
+    /// Whether our certificate has this identity, without which no peer believes it.
+    #[must_use]
+    pub fn names(&self, identity: &Identity) -> bool {
+        (self.credential.certificate())
+            .is_some_and(|own| crate::sa::certificate::is_named(own, identity))
+    }
+}
+
 /// One tunnel: an IKE SA with its CHILD_SA, which the endpoint keeps up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
@@ -234,8 +269,8 @@ pub struct Connection {
     pub local_id: Identity,
     /// Who the peer has to be.
     pub remote_id: Identity,
-    /// The pre-shared key.
-    pub psk: Secret,
+    /// How both sides prove who they are.
+    pub auth: Auth,
     /// The post-quantum pre-shared key, if there is one.
     pub ppk: Option<Ppk>,
     /// Acceptable combinations for the IKE SA, the preferred one first.
@@ -285,7 +320,7 @@ impl Connection {
         name: impl Into<String>,
         local: IpAddr,
         remote: IpAddr,
-        psk: Secret,
+        auth: impl Into<Auth>,
     ) -> Self {
         Self {
             id,
@@ -295,7 +330,7 @@ impl Connection {
             remote_ports: Ports::default(),
             local_id: Identity::from(local),
             remote_id: Identity::from(remote),
-            psk,
+            auth: auth.into(),
             ppk: None,
             ike: vec![IkeProposal {
                 encryption: Encryption::AesCbc256,

@@ -34,6 +34,8 @@ pub(crate) struct Context {
     /// Inbound SAs in their grace.
     pub(crate) graves: BTreeMap<u32, (ConnectionId, Instant)>,
     order: u64,
+    /// The time of day, in seconds since 1970 began, at a moment.
+    clock: Option<(Instant, u64)>,
 }
 
 impl Context {
@@ -51,6 +53,7 @@ impl Context {
             spis: BTreeSet::new(),
             graves: BTreeMap::new(),
             order: 0,
+            clock: None,
         }
     }
 
@@ -70,7 +73,18 @@ impl Context {
             spis: self.spis.clone(),
             graves: self.graves.clone(),
             order: self.order,
+            clock: self.clock,
         }
+    }
+
+    pub(crate) const fn set_clock(&mut self, now: Instant, unix: u64) {
+        self.clock = Some((now, unix));
+    }
+
+    /// The time of day in seconds since 1970 began, once it was told.
+    pub(crate) fn time_of_day(&self, now: Instant) -> Option<u64> {
+        let (at, unix) = self.clock?;
+        Some(unix + now.saturating_duration_since(at).as_secs())
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {

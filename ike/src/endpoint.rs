@@ -102,6 +102,12 @@ impl Endpoint {
         }
     }
 
+    /// Tells the time of day, in seconds since 1970 began, by which certificates are valid or not. It is counted on from `now`; whoever
+    /// may have their clock set tells it again.
+    pub const fn set_clock(&mut self, now: Instant, unix: u64) {
+        self.cx.set_clock(now, unix);
+    }
+
     /// Takes a datagram that came to `local` from `remote`, without the non-ESP marker.
     pub fn handle_datagram(
         &mut self,

@@ -65,6 +65,63 @@ pub enum PpkFault {
     Differ,
 }
 
+/// How a proof by certificates fails here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum CertificateFault {
+    /// The peer sends none.
+    Missing,
+    /// The peer proves itself by another method than a signature that we accept.
+    Method {
+        /// Number of its method.
+        method: u8,
+    },
+    /// The chain is not accepted.
+    Untrusted {
+        /// Whom the certificate is about, if it can be read.
+        subject: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// The certificate does not have the identity that the peer says.
+    Identity {
+        /// Whom the certificate is about.
+        subject: String,
+        /// Who the peer says that it is.
+        identity: Identity,
+        /// Names in the certificate beside the subject.
+        names: Vec<String>,
+    },
+    /// The signature is not by the certificate's key.
+    Signature {
+        /// Whom the certificate is about.
+        subject: String,
+        /// What its key is.
+        key: String,
+        /// How the signature claims to be made; none where it is a way that we do not accept.
+        scheme: Option<String>,
+    },
+    /// The peer refuses our certificate, our identity, or our signature, with AUTHENTICATION_FAILED.
+    Refused {
+        /// The identity that we send.
+        ours: Identity,
+        /// Whom we expect, which the peer does not find itself to be.
+        theirs: Identity,
+        /// Whom our certificate is about.
+        subject: String,
+        /// Who has signed it.
+        issuer: String,
+        /// By its CERTREQ the peer trusts others and not that one.
+        asks_for_others: bool,
+    },
+    /// The peer can verify no signature that our key makes.
+    PeerCannotVerify {
+        /// What our key is.
+        key: String,
+        /// The hash algorithms that the peer names (RFC 7427); none where it knows nothing of that.
+        hashes: Option<Vec<u16>>,
+    },
+}
+
 /// The causes of failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Cause {
@@ -146,6 +203,11 @@ pub enum Cause {
     AuthMethod {
         /// Number of its method.
         method: u8,
+    },
+    /// Certificates, or signatures made with their keys, do not do.
+    Certificate {
+        /// Why.
+        fault: Box<CertificateFault>,
     },
     /// The peer's message breaks the protocol.
     Malformed {
@@ -313,9 +375,100 @@ impl fmt::Display for Cause {
                 "the peer authenticates by method {method}, we by pre-shared key (method 2): \
                  set the peer to a shared secret"
             ),
+            Self::Certificate { fault } => certificate(f, fault),
             Self::Malformed { what } => write!(f, "the peer's message breaks the protocol: {what}"),
             Self::Local { what } => write!(f, "failure on our side: {what}"),
         }
+    }
+}
+
+fn certificate(f: &mut fmt::Formatter<'_>, fault: &CertificateFault) -> fmt::Result {
+    match fault {
+        CertificateFault::Missing => f.write_str(
+            "the peer sends no certificate, and this tunnel has no other proof: have it send its own (strongSwan: send_cert = always)",
+        ),
+        CertificateFault::Method { method: 1 } => f.write_str(
+            "the peer signs by RSA with SHA-1 (method 1), which is not accepted: it needs RFC 7427 signatures, or an ECDSA key",
+        ),
+        CertificateFault::Method { method: 2 } => f.write_str(
+            "the peer authenticates by pre-shared key (method 2), this tunnel by certificate: set the peer to certificates, or \
+             write psk here",
+        ),
+        CertificateFault::Method { method } => write!(
+            f,
+            "the peer authenticates by method {method}, this tunnel by certificate: digital signatures (method 14) or ECDSA (9, 10)"
+        ),
+        CertificateFault::Untrusted { subject, reason } => match subject {
+            Some(subject) => write!(f, "the peer's certificate of {subject} is refused: {reason}"),
+            None => write!(f, "the peer's certificate is refused: {reason}"),
+        },
+        CertificateFault::Identity {
+            subject,
+            identity,
+            names,
+        } => {
+            write!(
+                f,
+                "the peer says it is {identity:?}, and its certificate is about {subject}, "
+            )?;
+            match names.as_slice() {
+                [] => f.write_str("with no other names (subjectAltName)")?,
+                names => write!(f, "also named {} (subjectAltName)", names.join(" and "))?,
+            }
+            f.write_str(": expect one of these of it, or give it a certificate with its ID")
+        }
+        CertificateFault::Signature {
+            subject,
+            key,
+            scheme: Some(scheme),
+        } => write!(
+            f,
+            "the peer's signature, {scheme}, is not by the {key} key in its certificate of {subject}"
+        ),
+        CertificateFault::Signature { key, .. } => write!(
+            f,
+            "the peer signs with its {key} key by an algorithm that is not accepted: expected RSA-PSS or PKCS #1 with SHA-2, ECDSA \
+             with SHA-2, or Ed25519"
+        ),
+            CertificateFault::Refused {
+                ours,
+                theirs,
+                subject,
+                issuer,
+                asks_for_others,
+            } => {
+                write!(
+                    f,
+                    "the peer refuses us with AUTHENTICATION_FAILED: we show the certificate of {subject}, say {ours:?} and expect \
+                     {theirs:?}; "
+                )?;
+                if *asks_for_others {
+                    write!(
+                        f,
+                        "the peer asks for certificates of other authorities than ours, {issuer}: have it trust that one, or take a \
+                         certificate of one that it trusts"
+                    )
+                } else {
+                    write!(
+                        f,
+                        "the peer does not trust our certificate's authority, {issuer}, or expects another ID of us, or is not \
+                         {theirs:?} itself"
+                    )
+                }
+            }
+        CertificateFault::PeerCannotVerify { key, hashes: None } => write!(
+            f,
+            "the peer knows no RFC 7427 signatures (it sends no SIGNATURE_HASH_ALGORITHMS), so for our {key} key there is only \
+             a method that is not used or not there: use an ECDSA key here, or a newer peer"
+        ),
+        CertificateFault::PeerCannotVerify {
+            key,
+            hashes: Some(hashes),
+        } => write!(
+            f,
+            "the peer verifies signatures with hash algorithms {hashes:?} (IANA's numbers), and our {key} key signs with none of them: \
+             use another key here, or permit the peer more"
+        ),
     }
 }
 

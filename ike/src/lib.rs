@@ -34,16 +34,18 @@ mod status;
 pub mod wire;
 
 pub use connection::{
-    Command, Connection, ConnectionId, Encapsulation, EsnPolicy, EspProposal, IkeProposal,
-    Liveness, Narrowing, PfsPolicy, Ports, Ppk, Retransmission,
+    Auth, Certificates, Command, Connection, ConnectionId, Encapsulation, EsnPolicy, EspProposal,
+    IkeProposal, Liveness, Narrowing, PfsPolicy, Ports, Ppk, Retransmission,
 };
 pub use crypto::{CryptoRng, Encryption, Group, Integrity, Kem, Prf, Secret, Suite};
 pub use describe::Offer;
 pub use endpoint::{Endpoint, EndpointConfig};
-pub use error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy, Selectors};
+pub use error::{Cause, CertificateFault, Diagnosis, Negotiation, PpkFault, RefusedBy, Selectors};
 pub use event::{
     ChildKeys, ChildSa, DownReason, Event, IkeSaId, Note, Path, Role, Transmit, TransmitKind,
 };
 pub use select::Difference;
-pub use status::{ChildStatus, ConnectionStatus, Counters, IkeSaStatus, Phase, Status};
+pub use status::{
+    CertificateStatus, ChildStatus, ConnectionStatus, Counters, IkeSaStatus, Phase, Status,
+};
 pub use wire::{Identity, TrafficSelector};

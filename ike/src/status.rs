@@ -64,6 +64,8 @@ pub struct IkeSaStatus {
     pub ppk: bool,
     /// The peer's proven identity.
     pub peer: Identity,
+    /// The certificate that vouches for it; none with a pre-shared key.
+    pub certificate: Option<CertificateStatus>,
     /// Where it runs.
     pub path: Path,
     /// Time since it was established.
@@ -80,6 +82,17 @@ pub struct IkeSaStatus {
     pub mobike: bool,
     /// Its CHILD_SAs; more than one only around rekeying.
     pub children: Vec<ChildStatus>,
+}
+
+/// A peer's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateStatus {
+    /// Whom it is about.
+    pub subject: String,
+    /// Who has signed it.
+    pub issuer: String,
+    /// When it ends to be valid, in seconds since 1970 began.
+    pub not_after: u64,
 }
 
 /// One CHILD_SA.

@@ -5,7 +5,7 @@ mod common;
 
 use common::{A, B, ID, Pair, connection, secs};
 use ike::{
-    Connection, DownReason, Encryption, EspProposal, Event, Group, Identity, IkeProposal,
+    Auth, Connection, DownReason, Encryption, EspProposal, Event, Group, Identity, IkeProposal,
     Integrity, Narrowing, Phase, Prf, Secret, TrafficSelector,
 };
 
@@ -31,7 +31,7 @@ fn run(change: impl FnOnce(&mut Connection)) -> (Pair, [String; 2]) {
 
 #[test]
 fn a_wrong_psk_is_named_on_both_sides() {
-    let [a, b] = first_failures(|b| b.psk = Secret::from_slice(b"another"));
+    let [a, b] = first_failures(|b| b.auth = Auth::PreShared(Secret::from_slice(b"another")));
     assert_eq!(
         a,
         "oci-1 with 198.51.100.1:500: IKE_AUTH: the peer refuses us with AUTHENTICATION_FAILED: we \
@@ -199,7 +199,7 @@ fn silence_is_reported_with_the_attempt_and_ever_more_rarely() {
 
 #[test]
 fn a_wrong_psk_is_retried_with_growing_pauses_and_works_once_it_is_right() {
-    let (mut pair, _) = run(|b| b.psk = Secret::from_slice(b"another"));
+    let (mut pair, _) = run(|b| b.auth = Auth::PreShared(Secret::from_slice(b"another")));
     pair.run_for(secs(300));
     let attempts = pair.status()[A].connections[0].attempts;
     assert!((5..20).contains(&attempts), "{attempts}");

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use config::model::SecretSource;
+use config::model::{Auth, SecretSource};
 use config::render::{self, Colour};
 use config::{Severity, Site, Source};
 use serde_json::json;
@@ -82,7 +82,10 @@ fn print(name: &str, checked: &Checked, explain: bool) -> Result<(), Failure> {
 fn notes(site: &Site) -> Vec<String> {
     let sources = site.tunnels.iter().flat_map(|tunnel| {
         [
-            Some(&tunnel.psk),
+            Some(match &tunnel.auth {
+                Auth::Psk(source) => source,
+                Auth::Certificate(certificate) => &certificate.key,
+            }),
             tunnel.ppk.as_ref().map(|ppk| &ppk.secret),
         ]
     });

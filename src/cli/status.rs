@@ -190,6 +190,17 @@ fn tunnel_in_full(tunnel: &Value, paint: Paint) -> Vec<String> {
             span(number(ike, "age_seconds")),
             due(&ike["rekey_in_seconds"]),
         ));
+        if let Some(certificate) = ike["peer_certificate"]
+            .as_object()
+            .map(|_| &ike["peer_certificate"])
+        {
+            lines.push(format!(
+                "  certificate of {}, issued by {}, until {}",
+                text(certificate, "subject"),
+                text(certificate, "issuer"),
+                text(certificate, "not_after")
+            ));
+        }
     }
     for child in list(tunnel, "children") {
         lines.push(format!(

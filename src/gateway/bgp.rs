@@ -92,10 +92,11 @@ impl Gateway {
     /// Tunnels into which a process before us has left routes still carry packets by its SAs. Until IKE has made ones of ours BGP may use
     /// them: a neighbor may be back before its tunnel is, and what it says again would be withdrawn until then.
     pub(super) fn inherit(&mut self, now: Instant) {
+        let until = now + deferral(&self.plan);
         for tunnel in self.tunnels.values_mut() {
             if self.inherited.leads_into(tunnel.plan.interface()) {
                 tunnel.inherit();
-                self.inherits_until = Some(now + deferral(&self.plan));
+                self.inherits_until = Some(until);
             }
         }
     }

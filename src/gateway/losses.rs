@@ -9,7 +9,7 @@ use ike::ConnectionId;
 use tracing::{debug, error, warn};
 use vti::host::Report;
 use vti::op::Op;
-use vti::plane::{Direction, TunnelId};
+use vti::plane::{Direction, TunnelId, TunnelSpec};
 
 use super::{Effect, Gateway, PlaneChange, Tunnel};
 
@@ -88,8 +88,7 @@ impl Gateway {
                     return;
                 };
                 let spec = tunnel.plan.spec.clone();
-                self.effects
-                    .push_back(Effect::Plane(PlaneChange::AddTunnel(spec)));
+                self.offer(spec);
                 self.due.push((now + PROBATION, Due::Release(id)));
             }
             Due::Succession(id) => {
@@ -236,13 +235,22 @@ impl Gateway {
         let Some(tunnel) = self.tunnels.get(&id.0) else {
             return;
         };
-        self.effects
-            .push_back(Effect::Plane(PlaneChange::RemoveTunnel(id)));
-        self.effects.push_back(Effect::Plane(PlaneChange::AddTunnel(
-            tunnel.plan.spec.clone(),
-        )));
+        let spec = tunnel.plan.spec.clone();
+        self.offer(spec);
+        // What was to be tried again has been, and a second time would be refused.
+        self.due
+            .retain(|(_, due)| !matches!(due, Due::Offer(it) | Due::Release(it) if *it == id.0));
         self.negotiate_anew(now, id.0);
         self.desired_is_stale = true;
+    }
+
+    /// Asks the plane for a tunnel, whatever it has of it: one that it had already would be refused for ever.
+    fn offer(&mut self, spec: TunnelSpec) {
+        let changes = [
+            PlaneChange::RemoveTunnel(spec.id),
+            PlaneChange::AddTunnel(spec),
+        ];
+        self.effects.extend(changes.map(Effect::Plane));
     }
 
     /// Ends all SAs of a tunnel, and has them negotiated again unless somebody holds it down.

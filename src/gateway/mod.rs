@@ -173,6 +173,8 @@ pub(crate) enum PlaneChange {
 pub(crate) struct Gateway {
     plan: Plan,
     ike: Endpoint,
+    /// The time of day at a moment, in seconds since 1970 began.
+    clock: Option<(Instant, u64)>,
     bgp: Speaker,
     tunnels: BTreeMap<u32, Tunnel>,
     /// What BFD has said of the path to each neighbor that is watched.
@@ -218,6 +220,7 @@ impl Gateway {
         let mut gateway = Self {
             plan: Plan::default(),
             ike,
+            clock: None,
             bgp,
             tunnels: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -300,6 +303,12 @@ impl Gateway {
                 None
             }
         }
+    }
+
+    /// Tells the time of day, in seconds since 1970 began, by which certificates are valid or not.
+    pub(crate) fn set_clock(&mut self, now: Instant, unix: u64) {
+        self.clock = Some((now, unix));
+        self.ike.set_clock(now, unix);
     }
 
     /// What has to be done next.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use config::Console;
 use config::model::Origin;
 use ike::wire::{Exchange, NotifyType};
-use ike::{Cause, Diagnosis, Identity, Negotiation, RefusedBy};
+use ike::{Cause, CertificateFault, Diagnosis, Identity, Negotiation, RefusedBy};
 use serde::Serialize;
 
 use crate::plan::TunnelPlan;
@@ -40,6 +40,7 @@ pub(crate) struct Field {
 #[derive(Clone, Copy)]
 enum Topic {
     Psk,
+    Certificate,
     Ppk,
     LocalId,
     RemoteId,
@@ -59,6 +60,7 @@ impl Topic {
     const fn key(self) -> Option<&'static str> {
         match self {
             Self::Psk => Some("psk"),
+            Self::Certificate => Some("certificate"),
             Self::Ppk => Some("ppk"),
             Self::LocalId => Some("local-id"),
             Self::RemoteId => Some("remote-id"),
@@ -85,6 +87,8 @@ impl Topic {
             Self::Selectors => Some(console.selectors),
             Self::Initiation => Some(console.initiation),
             Self::Address => Some(console.address),
+            // Clouds whose names we know have no certificates.
+            Self::Certificate => None,
             // No console has a place for a PPK; what we accept beside the proposals is ours alone.
             Self::Ppk | Self::Pfs => None,
         }
@@ -243,6 +247,18 @@ fn about(diagnosis: &Diagnosis, source: Option<IpAddr>) -> (String, Vec<Topic>) 
             (_, None) => (nothing, Vec::new()),
         },
         Cause::AuthMethod { .. } => (nothing, vec![Topic::Psk]),
+        Cause::Certificate { fault } => match &**fault {
+            CertificateFault::Identity { .. } => (nothing, vec![Topic::RemoteId]),
+            CertificateFault::Refused {
+                ours,
+                asks_for_others: false,
+                ..
+            } => {
+                let topics = [Topic::Certificate, Topic::LocalId, Topic::RemoteId];
+                (identity(ours, source), topics.to_vec())
+            }
+            _ => (nothing, vec![Topic::Certificate]),
+        },
         Cause::Malformed { .. } | Cause::Local { .. } => (nothing, Vec::new()),
     }
 }
@@ -260,6 +276,7 @@ pub(crate) const fn negotiation(cause: &Cause) -> Option<Negotiation> {
         | Cause::IdMismatch { .. }
         | Cause::NoAnswer { .. }
         | Cause::AuthMethod { .. }
+        | Cause::Certificate { .. }
         | Cause::Malformed { .. }
         | Cause::Local { .. } => None,
     }

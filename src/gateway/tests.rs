@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use config::{Source, Unseen};
 use crypto::Secret;
 use ike::{DownReason, Event};
+use vti::host::Report;
+use vti::op::Op;
 use vti::plane::{Direction, PlaneEvent, TunnelId};
 
 use super::{Effect, Gateway, HostFacts, Inherited, Input, LocalPath, PlaneChange, Refused};
@@ -46,7 +48,7 @@ export = "none"
     let site = loaded
         .site
         .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-    let keys = Keys::from([("cloud".to_owned(), key())]);
+    let keys = Keys::from([("cloud".to_owned(), key().into())]);
     Plan::of(&site, &keys).expect("the plan is made")
 }
 
@@ -65,6 +67,8 @@ struct Bed {
     refuses: Vec<Refused>,
     /// What it was asked to take, refused or not.
     asked: Vec<Refused>,
+    /// Whether it has the tunnel.
+    has: bool,
     /// Inbound and outbound SPI of the SAs in the data plane.
     inbound: Vec<u32>,
     outbound: Option<u32>,
@@ -116,6 +120,7 @@ impl Bed {
             theirs,
             refuses: refuses.to_vec(),
             asked: Vec::new(),
+            has: false,
             inbound: Vec::new(),
             outbound: None,
             outlived: Vec::new(),
@@ -216,8 +221,13 @@ impl Bed {
             | PlaneChange::ClearOutbound(_) => Refused::Removal,
         };
         self.asked.push(what);
-        if self.refuses.contains(&what) {
-            let reason = "cannot add an SA: Operation not permitted".to_owned();
+        let exists = self.has && what == Refused::Tunnel;
+        if exists || self.refuses.contains(&what) {
+            let reason = match exists {
+                true => "tunnel 1 exists already",
+                false => "cannot add an SA: Operation not permitted",
+            };
+            let reason = reason.to_owned();
             let refused = Input::PlaneRefused {
                 tunnel: TUNNEL,
                 what,
@@ -230,6 +240,8 @@ impl Bed {
             self.outlived.push(sa.outlived);
         }
         match change {
+            PlaneChange::AddTunnel(_) => self.has = true,
+            PlaneChange::RemoveTunnel(_) => self.has = false,
             PlaneChange::AddInbound(_, sa) => self.inbound.push(sa.spi),
             PlaneChange::SetOutbound(_, sa) => self.outbound = Some(sa.spi),
             PlaneChange::RemoveInbound(_, spi) => self.inbound.retain(|one| *one != spi),
@@ -354,6 +366,23 @@ fn nothing_is_negotiated_for_an_interface_that_the_plane_refuses() {
     bed.pass(secs(40));
     assert_eq!(asked(&bed), 6);
     assert!(bed.is_up(), "{}", bed.why());
+}
+
+#[test]
+fn an_interface_whose_name_was_another_planes_is_made_once_when_that_is_gone() {
+    let mut bed = Bed::new("", &[Refused::Tunnel]);
+    bed.refuses.clear();
+    let dev = "cw-cloud".parse().expect("a name of an interface");
+    let report = Report {
+        applied: vec![Op::DelLink { dev }],
+        ..Report::default()
+    };
+    bed.tell(Input::Reconciled(Ok(report)));
+    assert!(bed.is_up(), "{}", bed.why());
+    bed.pass(secs(60));
+    assert!(bed.is_up(), "{}", bed.why());
+    let asked = bed.asked.iter().filter(|one| **one == Refused::Tunnel);
+    assert_eq!(asked.count(), 2, "{:?}", bed.asked);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn plan(tunnels: &[String]) -> Plan {
     let keys: Keys = site
         .tunnels
         .iter()
-        .map(|tunnel| (tunnel.name.clone(), Secret::from_slice(b"secret")))
+        .map(|tunnel| (tunnel.name.clone(), Secret::from_slice(b"secret").into()))
         .collect();
     Plan::of(&site, &keys).expect("the plan is made")
 }

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use config::model::{self, Mtu};
 use config::proposal;
-use crypto::Secret;
 use ike::{
-    ConnectionId, EsnPolicy, EspProposal, Identity, IkeProposal, Liveness, PfsPolicy, Ports,
+    Auth, ConnectionId, EsnPolicy, EspProposal, Identity, IkeProposal, Liveness, PfsPolicy, Ports,
 };
 use ipnet::{IpNet, Ipv4Net};
 use vti::ifname::IfName;
 use vti::plane::{Offload, TunnelId, TunnelSpec};
 
 use super::{Places, TunnelPlan};
+use crate::certificates::identity;
 
-/// A pre-shared key by the tunnel's name.
-pub(crate) type Keys = BTreeMap<String, Secret>;
+/// What each tunnel's ends prove themselves by, by the tunnel's name.
+pub(crate) type Keys = BTreeMap<String, Auth>;
 
 pub(super) fn plan(site: &model::Site, keys: &Keys) -> Result<Vec<TunnelPlan>, String> {
     site.tunnels
@@ -32,14 +32,23 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
     let key = keys
         .get(&tunnel.name)
         .cloned()
-        .ok_or_else(|| wrong(&"has no pre-shared key"))?;
+        .ok_or_else(|| wrong(&"has neither a pre-shared key nor a certificate"))?;
+    let named = |id: &model::Identity| {
+        identity(id).ok_or_else(|| {
+            wrong(&format_args!(
+                "\"{id}\" is not the subject of a certificate"
+            ))
+        })
+    };
     let inside = Ipv4Net::new(tunnel.inside.ours, tunnel.inside.prefix_len)
         .map_err(|error| wrong(&error))?;
     // Behind a NAT our public address is only what the peer knows us as.
     let known_as = tunnel
         .local_id
         .as_ref()
-        .map(identity)
+        .map(named)
+        .transpose()?
+        .map(|id| as_certified(id, &key))
         .or_else(|| site.gateway.address.map(Identity::from));
     Ok(TunnelPlan {
         name: tunnel.name.clone(),
@@ -76,15 +85,15 @@ fn one(site: &model::Site, tunnel: &model::Tunnel, keys: &Keys) -> Result<Tunnel
         },
         remote_name: tunnel.remote.name().map(str::to_owned),
         local_id_follows_address: known_as.is_none(),
-        connection: connection(site, tunnel, key, known_as),
+        connection: connection(site, tunnel, key, (known_as, named(&tunnel.remote_id)?)),
     })
 }
 
 fn connection(
     site: &model::Site,
     tunnel: &model::Tunnel,
-    key: Secret,
-    known_as: Option<Identity>,
+    key: Auth,
+    (known_as, remote_id): (Option<Identity>, Identity),
 ) -> ike::Connection {
     // The source address is filled in when the way to the peer is known.
     let local = site.gateway.address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
@@ -101,7 +110,7 @@ fn connection(
         nat: site.daemon.nat_port,
     };
     connection.local_id = known_as.unwrap_or_else(|| Identity::from(local));
-    connection.remote_id = identity(&tunnel.remote_id);
+    connection.remote_id = remote_id;
     connection.ike = tunnel.ike.iter().map(ike_proposal).collect();
     connection.esp = tunnel.esp.iter().map(esp_proposal).collect();
     connection.pfs = PfsPolicy {
@@ -125,12 +134,14 @@ fn connection(
     connection
 }
 
-fn identity(identity: &model::Identity) -> Identity {
-    match identity {
-        model::Identity::Address(address) => Identity::from(*address),
-        model::Identity::Fqdn(name) => Identity::Fqdn(name.clone()),
-        model::Identity::Email(name) => Identity::Email(name.clone()),
-    }
+/// Our name as our certificate has it, where it says the same: a peer may compare octets.
+fn as_certified(id: Identity, auth: &Auth) -> Identity {
+    let Auth::Certificate(certificates) = auth else {
+        return id;
+    };
+    let subject = certificates.credential.certificate();
+    let subject = subject.map(|own| Identity::Dn(own.subject().der().to_vec()));
+    subject.filter(|subject| subject.is_same(&id)).unwrap_or(id)
 }
 
 fn ike_proposal(proposal: &proposal::IkeProposal) -> IkeProposal {

@@ -64,7 +64,10 @@ reqid = 4660
         .site
         .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
     let key = Secret::from_slice(b"secret");
-    let keys = Keys::from([("a".to_owned(), key.clone()), ("b".to_owned(), key)]);
+    let keys = Keys::from([
+        ("a".to_owned(), key.clone().into()),
+        ("b".to_owned(), key.into()),
+    ]);
     Plan::of(&site, &keys).expect("the plan is made")
 }
 

@@ -127,6 +127,12 @@ pub(crate) const SCENARIOS: &[Scenarios] = &[
     ),
     on(
         Plane::KernelXfrm,
+        Peers::Xfrm,
+        "e2e_nat",
+        &["a_nat_before_the_peer_that_forgets_its_mapping_costs_no_tunnel"],
+    ),
+    on(
+        Plane::KernelXfrm,
         Peers::Libreswan,
         "e2e_restart",
         &[

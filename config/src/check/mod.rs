@@ -4,6 +4,7 @@
 
 mod bfd;
 mod bgp;
+mod certificate;
 mod firewall;
 mod metrics;
 mod plane;
@@ -30,6 +31,7 @@ pub(crate) fn check(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_
     plane::check(raw, report);
     role::check(raw, report);
     suite::check_secrets(raw, secrets, report);
+    certificate::check(raw, secrets, report);
     bgp::check(raw, report);
     policy::check(raw, report);
     route_map::check(raw, report);

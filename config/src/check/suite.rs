@@ -275,6 +275,7 @@ struct Seen {
 pub(super) fn check_secrets(raw: &RawSite, secrets: &dyn Secrets, report: &mut Report<'_>) {
     let mut first: BTreeMap<&SecretSource, (&str, Range<usize>)> = BTreeMap::new();
     for tunnel in &raw.tunnels {
+        check_ppk(tunnel, secrets, report);
         let Some(At {
             value: source,
             span,
@@ -311,7 +312,6 @@ pub(super) fn check_secrets(raw: &RawSite, secrets: &dyn Secrets, report: &mut R
             Err(error) => unavailable(&format!("tunnel {}", tunnel.name), span, error, report),
             Ok(()) => judge(tunnel, span, seen, report),
         }
-        check_ppk(tunnel, secrets, report);
     }
     for neighbor in raw.bgp.iter().flat_map(|bgp| &bgp.neighbors) {
         if let Some(At {

@@ -37,8 +37,8 @@ pub use policy::{
 };
 pub use route::{Route, Way};
 pub use tunnel::{
-    Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload, Pfs, Ppk, Remote,
-    SecretSource, Tunnel, TunnelRole,
+    Auth, Certificate, Encapsulation, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload,
+    Pfs, Ppk, Remote, SecretSource, Tunnel, TunnelRole,
 };
 
 /// A whole site, ready to be carried out.

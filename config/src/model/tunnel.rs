@@ -23,8 +23,8 @@ pub struct Tunnel {
     pub profile: Profile,
     /// Where the peer is.
     pub remote: Remote,
-    /// Where the pre-shared key is.
-    pub psk: SecretSource,
+    /// How both ends prove who they are.
+    pub auth: Auth,
     /// The post-quantum pre-shared key.
     pub ppk: Option<Ppk>,
     /// The addresses inside the tunnel.
@@ -181,6 +181,46 @@ impl fmt::Display for SecretSource {
     }
 }
 
+/// How both ends of a tunnel prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// Both know a pre-shared key.
+    Psk(SecretSource),
+    /// Both sign, with keys that certificates vouch for.
+    Certificate(Certificate),
+}
+
+/// Our certificate with its key, and who vouches for the peer's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Certificate {
+    /// The file with our certificate and those between it and its authority.
+    pub file: PathBuf,
+    /// Where its private key is.
+    pub key: SecretSource,
+    /// The file with the authorities that we trust.
+    pub ca: PathBuf,
+    /// The file with what they have revoked.
+    pub crl: Option<PathBuf>,
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, key in {}, trusts {}",
+            self.file.display(),
+            self.key,
+            self.ca.display()
+        )?;
+        match &self.crl {
+            Some(crl) => write!(f, ", revoked are those in {}", crl.display()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A post-quantum pre-shared key (RFC 8784).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -203,15 +243,20 @@ pub enum Identity {
     Fqdn(String),
     /// ID_RFC822_ADDR.
     Email(String),
+    /// ID_DER_ASN1_DN: the subject of a certificate, as text.
+    DistinguishedName(String),
 }
 
 impl Identity {
     /// The identity that a text stands for: an address, else with an `@` inside a mail address, else a name (one `@`
-    /// in front says so outright). `None` where it is empty or holds anything but printable ASCII.
+    /// in front says so outright); with an `=` inside it is the subject of a certificate, such as `C=DE, CN=gateway`. `None` where it is empty or holds anything but printable ASCII.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse() {
             return Some(Self::Address(address));
+        }
+        if text.contains('=') && !text.starts_with('@') && !text.chars().any(char::is_control) {
+            return Some(Self::DistinguishedName(text.to_owned()));
         }
         let name = text.strip_prefix('@').unwrap_or(text);
         if name.is_empty() || !name.bytes().all(|octet| octet.is_ascii_graphic()) {
@@ -229,7 +274,9 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Fqdn(name) | Self::Email(name) => f.write_str(name),
+            Self::Fqdn(name) | Self::Email(name) | Self::DistinguishedName(name) => {
+                f.write_str(name)
+            }
         }
     }
 }

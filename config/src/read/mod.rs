@@ -5,6 +5,7 @@
 
 mod bfd;
 mod bgp;
+mod certificate;
 mod firewall;
 mod metrics;
 mod ppk;
@@ -24,6 +25,7 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use bfd::RawBfd;
 pub(crate) use bgp::{RawBgp, RawList, RawNeighbor, RawPrefixRule};
+pub(crate) use certificate::RawCertificate;
 pub(crate) use firewall::{RawAlias, RawFirewall, RawNetworks, RawPorts, RawRule};
 pub(crate) use metrics::RawMetrics;
 pub(crate) use ppk::RawPpk;

@@ -8,9 +8,9 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::RawPpk;
 use super::section::{At, Read, Section};
 use super::value::{self, InterfaceAddress};
+use super::{RawCertificate, RawPpk};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
@@ -29,6 +29,7 @@ pub(crate) struct RawTunnel {
     pub(crate) profile: Option<At<Profile>>,
     pub(crate) remote: Option<At<Remote>>,
     pub(crate) psk: Option<At<SecretSource>>,
+    pub(crate) certificate: Option<At<RawCertificate>>,
     pub(crate) ppk: Option<At<RawPpk>>,
     pub(crate) inside: Option<At<Ipv4Net>>,
     pub(crate) peer_inside: Option<At<Ipv4Addr>>,
@@ -69,12 +70,30 @@ impl RawTunnel {
             &schema::TUNNEL,
             report,
         )?;
+        let (psk, certificate) = (
+            section.get("psk", report),
+            section.get::<RawCertificate>("certificate", report),
+        );
+        match (section.value("psk"), section.value("certificate")) {
+            (None, None) => section.missing("psk", report),
+            (Some(psk), Some(certificate)) => {
+                let message = format!("tunnel {name} has both a pre-shared key and a certificate");
+                drop(
+                    report
+                        .error(Code::ConflictingKeys, certificate.span(), message)
+                        .also(psk.span(), "the pre-shared key")
+                        .help("keep the one that the peer has too: nothing falls back from one to the other"),
+                );
+            }
+            _ => {}
+        }
         Some(Self {
             name: name.to_owned(),
             at,
             profile: section.get("profile", report),
             remote: section.require("remote", report),
-            psk: section.require("psk", report),
+            psk,
+            certificate,
             ppk: section.get("ppk", report),
             inside: section
                 .require("inside", report)

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Encapsulation, Gateway, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu, Offload,
-    Origin, Ppk, Remote, Tunnel,
+    Asn, Auth, Encapsulation, Gateway, Identity, Inside, InterfaceKind, LARGEST_REQID, Mtu,
+    Offload, Origin, Ppk, Remote, Tunnel,
 };
 use crate::profile::Profile;
 use crate::proposal::{EspProposal, IkeProposal};
@@ -52,8 +52,18 @@ fn resolve(
     let profile = settings.choose("profile", &raw.profile, Profile::Generic, Origin::Default);
     let remote = raw.remote.as_ref()?;
     settings.note("remote", Some(remote), remote.value.to_string());
-    let psk = raw.psk.as_ref()?;
-    settings.note("psk", Some(psk), psk.value.to_string());
+    let auth = match (&raw.psk, &raw.certificate) {
+        (Some(psk), None) => {
+            settings.note("psk", Some(psk), psk.value.to_string());
+            Auth::Psk(psk.value.clone())
+        }
+        (None, Some(certificate)) => {
+            let model = certificate.value.model();
+            settings.note("certificate", Some(certificate), model.to_string());
+            Auth::Certificate(model)
+        }
+        _ => return None,
+    };
     let ppk = raw.ppk.as_ref().map(|at| ppk(at, settings));
     let net = raw.inside.as_ref()?;
     let inside = Inside {
@@ -138,7 +148,7 @@ fn resolve(
         line,
         profile,
         remote: remote.value.clone(),
-        psk: psk.value.clone(),
+        auth,
         ppk,
         inside,
         interface,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use crate::child::Child;
-use crate::connection::{Command, Connection, ConnectionId};
+use crate::connection::{Auth, Command, Connection, ConnectionId};
 use crate::event::DownReason;
 use crate::sa::established::Established;
 use crate::sa::task::Task;
@@ -232,10 +232,22 @@ impl Endpoint {
     }
 }
 
+/// How an SA that stands would be authenticated by the new parameters, as far as that does not matter to it: another certificate of ours
+/// is for the next IKE_AUTH, but whom we trust decides about the peer that is there.
+fn renewed(old: &Auth, new: &Auth) -> Auth {
+    match (old, new) {
+        (Auth::Certificate(before), Auth::Certificate(after)) if before.trust == after.trust => {
+            new.clone()
+        }
+        _ => old.clone(),
+    }
+}
+
 /// Whether a change of parameters cannot be made in place.
 fn needs_new_sa(old: &Connection, new: &Connection) -> bool {
     let in_place = Connection {
         name: new.name.clone(),
+        auth: renewed(&old.auth, &new.auth),
         ike_lifetime: new.ike_lifetime,
         child_lifetime: new.child_lifetime,
         liveness: new.liveness,

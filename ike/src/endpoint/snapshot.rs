@@ -7,7 +7,7 @@ use super::tunnel::Tunnel;
 use crate::connection::ConnectionId;
 use crate::sa::established::Established;
 use crate::sa::{Link, Sa, State};
-use crate::status::{ConnectionStatus, IkeSaStatus, Phase, Status};
+use crate::status::{CertificateStatus, ConnectionStatus, IkeSaStatus, Phase, Status};
 
 impl Endpoint {
     /// The picture at `now`.
@@ -82,6 +82,11 @@ fn ike_sa(now: Instant, link: &Link, e: &Established, outbound: Option<u32>) -> 
         suite: e.channel.suite.to_string(),
         ppk: e.channel.ppk,
         peer: e.peer.identity().clone(),
+        certificate: e.peer.certificate().map(|one| CertificateStatus {
+            subject: one.subject().to_string(),
+            issuer: one.issuer().to_string(),
+            not_after: one.validity().1,
+        }),
         path: link.path,
         age: now.saturating_duration_since(e.since),
         rekey_in: e.rekey_at.map(until),

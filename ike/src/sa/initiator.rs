@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crypto::{Group, KeyPair, ikev2};
 
-use super::auth::{self, Signed};
+use super::auth::{self, Prover, Signed, Verifier};
+use super::certificate;
 use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::intermediate::IntermediateSent;
@@ -15,14 +16,15 @@ use super::ppk::{self, Mixed};
 use super::window::Pace;
 use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn};
 use crate::child::{Agreement, Child, meet};
-use crate::connection::{Connection, Encapsulation, Retransmission};
+use crate::connection::{Auth, Connection, Encapsulation, Retransmission};
 use crate::context::Context;
 use crate::error::{Cause, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
 use crate::nat;
 use crate::select::{self, ChildGroups, GroupOffer, IkeSuite};
 use crate::wire::{
-    Delete, Exchange, KeyExchange, Message, Notify, NotifyType, Payload, Protocol, WireError,
+    Delete, Exchange, Identity, KeyExchange, Message, Notify, NotifyType, Payload, Protocol,
+    WireError,
 };
 
 /// After so long without an answer a fresh attempt begins, with new keys and a new SPI.
@@ -62,6 +64,17 @@ pub(crate) struct Handshake {
     childless: bool,
     /// The proofs of IKE_INTERMEDIATE, or nothing.
     pub(crate) intermediate: Vec<u8>,
+    /// What the peer says about signatures.
+    wants: Wants,
+}
+
+/// What a responder says about signatures and certificates in IKE_SA_INIT.
+#[cfg_attr(feature = "explore", derive(Clone))]
+struct Wants {
+    /// Hash algorithms that it verifies, if it knows RFC 7427.
+    hashes: Option<Vec<u16>>,
+    /// Authorities of which it wants a certificate.
+    requested: Vec<[u8; 20]>,
 }
 
 /// Our IKE_AUTH request is under way.
@@ -78,6 +91,8 @@ pub(crate) struct AuthSent {
     mixed: Option<Mixed>,
     /// IntAuth (RFC 9242), or nothing.
     intermediate: Vec<u8>,
+    /// What the peer says about signatures.
+    wants: Wants,
 }
 
 /// Starts an attempt, the how-manieth since the tunnel was last up; none if the parameters name no group.
@@ -158,6 +173,9 @@ impl InitSent {
         if turn.connection.ike.iter().any(|p| !p.kems.is_empty()) {
             let notify = Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED);
             payloads.push(Payload::Notify(notify));
+        }
+        if matches!(turn.connection.auth, Auth::Certificate(_)) {
+            payloads.push(auth::hash_algorithms());
         }
         let header = turn.link.header(Exchange::IkeSaInit, false, 0);
         self.request = Message { header, payloads }.encode();
@@ -240,6 +258,10 @@ impl InitSent {
             childless: turn.connection.childless
                 && parts.has(NotifyType::CHILDLESS_IKEV2_SUPPORTED),
             intermediate: Vec::new(),
+            wants: Wants {
+                hashes: auth::hashes(&parts),
+                requested: parts.requested,
+            },
         };
         match kem {
             Some(kem) => IntermediateSent::send(turn, handshake, kem),
@@ -363,14 +385,21 @@ impl Handshake {
             response: self.response,
             mixed,
             intermediate: auth::intermediate(&self.intermediate, turn.link.window.next_id()),
+            wants: self.wants,
         };
-        state.send(turn, &self.request);
-        State::AuthSent(Box::new(state))
+        match state.send(turn, &self.request) {
+            Ok(()) => State::AuthSent(Box::new(state)),
+            Err(cause) => {
+                state.release(turn.cx);
+                turn.fail(Exchange::IkeAuth, Role::Initiator, cause, true);
+                State::Dead
+            }
+        }
     }
 }
 
 impl AuthSent {
-    fn send(&mut self, turn: &mut Turn<'_>, init_request: &[u8]) {
+    fn send(&mut self, turn: &mut Turn<'_>, init_request: &[u8]) -> Result<(), Cause> {
         let c = turn.connection;
         let signed = Signed {
             message: init_request,
@@ -378,12 +407,16 @@ impl AuthSent {
             identity: &c.local_id,
             intermediate: &self.intermediate,
         };
-        let prove = |key| signed.prove(self.channel.suite.prf, &c.psk, key);
+        let prover = Prover::new(c, self.wants.hashes.as_deref())?;
+        let prove = |key| signed.prove(self.channel.suite.prf, &prover, key);
         let plain = &self.channel.auth.0;
-        let auth = auth::payload(prove(
-            self.mixed.as_ref().map_or(plain, |mixed| &mixed.auth.0),
-        ));
+        let auth = Payload::Auth {
+            method: prover.method(),
+            data: prove(self.mixed.as_ref().map_or(plain, |mixed| &mixed.auth.0))?,
+        };
         let mut payloads = vec![Payload::IdI(c.local_id.clone())];
+        payloads.extend(certificate::ours(c));
+        payloads.extend(certificate::request(std::iter::once(&**c)));
         // We initiate only where no SA stands, or the peer has lost the one that does.
         if c.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT)));
@@ -391,7 +424,11 @@ impl AuthSent {
         if c.offers_mobike() {
             payloads.push(Payload::Notify(Notify::new(NotifyType::MOBIKE_SUPPORTED)));
         }
-        payloads.extend([Payload::IdR(c.remote_id.clone()), auth]);
+        // A name that is compared by what it says may be written in other octets there, so the peer is not asked for ours.
+        if !matches!(c.remote_id, Identity::Dn(_)) {
+            payloads.push(Payload::IdR(c.remote_id.clone()));
+        }
+        payloads.push(auth);
         if let Some(spi_in) = self.spi_in {
             payloads.extend([
                 Payload::Sa(select::offer_esp(&c.esp, spi_in, &GroupOffer::None)),
@@ -402,11 +439,12 @@ impl AuthSent {
         if let (Some(_), Some(ppk)) = (&self.mixed, &c.ppk) {
             payloads.push(Payload::Notify(ppk::identity(ppk)));
             if !ppk.required {
-                let notify = Notify::with_data(NotifyType::NO_PPK_AUTH, prove(plain));
+                let notify = Notify::with_data(NotifyType::NO_PPK_AUTH, prove(plain)?);
                 payloads.push(Payload::Notify(notify));
             }
         }
         turn.request(&mut self.channel, Exchange::IkeAuth, &payloads);
+        Ok(())
     }
 
     /// Takes the response.
@@ -415,13 +453,15 @@ impl AuthSent {
             return self.refused(turn, &parts);
         };
         let c = turn.connection;
-        if *method != auth::SHARED_KEY_MIC {
-            return self.reject(turn, Cause::AuthMethod { method: *method });
-        }
-        if *identity != c.remote_id {
+        if !identity.is_same(&c.remote_id) {
             let (expected, got) = (c.remote_id.clone(), identity.clone());
             return self.reject(turn, Cause::IdMismatch { expected, got });
         }
+        let time = turn.cx.time_of_day(turn.now);
+        let verifier = match Verifier::new(c, (*method, identity), &parts, time) {
+            Ok(verifier) => verifier,
+            Err(cause) => return self.reject(turn, cause),
+        };
         let signed = Signed {
             message: &self.response,
             nonce: &self.nonce_i,
@@ -436,13 +476,14 @@ impl AuthSent {
             .as_ref()
             .map_or(&self.channel.auth.1, |mixed| &mixed.auth.1);
         let ppk = c.ppk.as_ref();
-        let Some(peer) = signed.verify(self.channel.suite.prf, &c.psk, key, data) else {
-            let cause = Cause::Authentication {
-                by: RefusedBy::Us,
-                ours: c.local_id.clone(),
-                theirs: identity.clone(),
-                ppk: ppk.filter(|_| mixed.is_some()).map(|ppk| ppk.id.clone()),
-            };
+        let Some(peer) = signed.verify(self.channel.suite.prf, &verifier, key, data) else {
+            let cause =
+                auth::signature_fault(&verifier, data).unwrap_or_else(|| Cause::Authentication {
+                    by: RefusedBy::Us,
+                    ours: c.local_id.clone(),
+                    theirs: identity.clone(),
+                    ppk: ppk.filter(|_| mixed.is_some()).map(|ppk| ppk.id.clone()),
+                });
             return self.reject(turn, cause);
         };
         match (mixed, ppk) {
@@ -547,13 +588,16 @@ impl AuthSent {
         self.release(turn.cx);
         let c = turn.connection;
         let cause = match parts.error().map(|n| n.kind) {
-            Some(NotifyType::AUTHENTICATION_FAILED) => Cause::Authentication {
-                by: RefusedBy::Peer,
-                ours: c.local_id.clone(),
-                theirs: c.remote_id.clone(),
-                ppk: (c.ppk.as_ref())
-                    .filter(|_| self.mixed.is_some())
-                    .map(|ppk| ppk.id.clone()),
+            Some(NotifyType::AUTHENTICATION_FAILED) => match &c.auth {
+                Auth::PreShared(_) => Cause::Authentication {
+                    by: RefusedBy::Peer,
+                    ours: c.local_id.clone(),
+                    theirs: c.remote_id.clone(),
+                    ppk: (c.ppk.as_ref())
+                        .filter(|_| self.mixed.is_some())
+                        .map(|ppk| ppk.id.clone()),
+                },
+                Auth::Certificate(ours) => certificate::refused(c, ours, &self.wants.requested),
             },
             Some(notify) => Cause::PeerRefused {
                 negotiation: None,

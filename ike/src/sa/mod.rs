@@ -5,6 +5,7 @@
 //! [`Effect`], which the endpoint carries out.
 
 pub(crate) mod auth;
+pub(crate) mod certificate;
 pub(crate) mod channel;
 pub(crate) mod established;
 pub(crate) mod initiator;

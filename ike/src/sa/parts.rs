@@ -1,5 +1,6 @@
 //! The payloads of one message, sorted by what they are. The first of each kind counts.
 
+use super::certificate::{MOST_CERTIFICATES, X509};
 use crate::wire::{
     Delete, Identity, KeyExchange, Notify, NotifyType, Payload, Proposal, TrafficSelector,
 };
@@ -12,6 +13,10 @@ pub(crate) struct Parts {
     pub(crate) nonce: Option<Vec<u8>>,
     pub(crate) id_i: Option<Identity>,
     pub(crate) id_r: Option<Identity>,
+    /// X.509 certificates, the peer's own first; no more than are looked at.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    /// The authorities that the peer asks for certificates of, by their keys' SHA-1.
+    pub(crate) requested: Vec<[u8; 20]>,
     pub(crate) auth: Option<(u8, Vec<u8>)>,
     pub(crate) ts_i: Option<Vec<TrafficSelector>>,
     pub(crate) ts_r: Option<Vec<TrafficSelector>>,
@@ -29,6 +34,16 @@ impl Parts {
                 Payload::Nonce(v) => _ = parts.nonce.get_or_insert(v),
                 Payload::IdI(v) => _ = parts.id_i.get_or_insert(v),
                 Payload::IdR(v) => _ = parts.id_r.get_or_insert(v),
+                Payload::Cert { encoding, data } => {
+                    if encoding == X509 && parts.certificates.len() < MOST_CERTIFICATES {
+                        parts.certificates.push(data);
+                    }
+                }
+                Payload::CertReq { encoding, data } => {
+                    if encoding == X509 && parts.requested.is_empty() {
+                        parts.requested = data.as_chunks::<20>().0.to_vec();
+                    }
+                }
                 Payload::Auth { method, data } => _ = parts.auth.get_or_insert((method, data)),
                 Payload::TsI(v) => _ = parts.ts_i.get_or_insert(v),
                 Payload::TsR(v) => _ = parts.ts_r.get_or_insert(v),

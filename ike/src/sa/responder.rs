@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crypto::{Kem, ikev2};
 
-use super::auth::{self, Authenticated, Signed};
+use super::auth::{self, Authenticated, Prover, Signed, Verifier};
+use super::certificate;
 use super::channel::Channel;
 use super::established::{Birth, Established};
 use super::intermediate::{self, Exchanged};
@@ -15,7 +16,7 @@ use super::ppk::{self, Mixed};
 use super::task::child::Answer;
 use super::{Addresses, Effect, InitialContact, LINGER, Link, Sa, State, Turn, answer_to};
 use crate::child::{Agreement, Child, meet};
-use crate::connection::{Connection, ConnectionId, Encapsulation, IkeProposal};
+use crate::connection::{Auth, Connection, ConnectionId, Encapsulation, IkeProposal};
 use crate::context::Context;
 use crate::error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
@@ -43,6 +44,8 @@ pub(crate) struct HalfOpen {
     nonce_r: Vec<u8>,
     /// Both sides have said USE_PPK.
     ppk: bool,
+    /// Hash algorithms that the peer verifies signatures by, if it knows RFC 7427.
+    hashes: Option<Vec<u16>>,
     /// The additional key exchange that has to come before IKE_AUTH.
     kem: Option<Kem>,
     /// The proofs of IKE_INTERMEDIATE, or nothing.
@@ -166,6 +169,11 @@ pub(crate) fn answer_init(
     if ppk {
         answer.push(Payload::Notify(Notify::new(NotifyType::USE_PPK)));
     }
+    // The same: none of this is said for pre-shared keys alone.
+    if (candidates.iter()).any(|c| matches!(c.auth, Auth::Certificate(_))) {
+        answer.push(auth::hash_algorithms());
+        answer.extend(certificate::request(candidates.iter().map(|c| &**c)));
+    }
     let header = link.header(Exchange::IkeSaInit, true, 0);
     let response = Message {
         header,
@@ -182,6 +190,7 @@ pub(crate) fn answer_init(
         nonce_i: nonce_i.clone(),
         nonce_r,
         ppk,
+        hashes: auth::hashes(&parts),
         kem,
         intermediate: Vec::new(),
         previous: None,
@@ -357,7 +366,7 @@ impl HalfOpen {
             return self.refuse(turn, Exchange::IkeAuth, id, failed(), cause);
         };
         let c = turn.connection;
-        if *identity != c.remote_id {
+        if !identity.is_same(&c.remote_id) {
             let (expected, got) = (c.remote_id.clone(), identity.clone());
             return self.refuse(
                 turn,
@@ -367,17 +376,12 @@ impl HalfOpen {
                 Cause::IdMismatch { expected, got },
             );
         }
-        if *method != auth::SHARED_KEY_MIC {
-            return self.refuse(
-                turn,
-                Exchange::IkeAuth,
-                id,
-                failed(),
-                Cause::AuthMethod { method: *method },
-            );
-        }
-        match self.verify(c, id, identity, data, parts) {
-            Ok((peer, mixed)) => self.establish(turn, id, parts, peer, mixed),
+        let time = turn.cx.time_of_day(turn.now);
+        let proven = Verifier::new(c, (*method, identity), parts, time)
+            .and_then(|verifier| self.verify(c, &verifier, id, identity, data, parts))
+            .and_then(|proven| Ok((proven, Prover::new(c, self.hashes.as_deref())?)));
+        match proven {
+            Ok((proven, prover)) => self.establish(turn, id, parts, proven, &prover),
             Err(cause) => self.refuse(turn, Exchange::IkeAuth, id, failed(), cause),
         }
     }
@@ -386,6 +390,7 @@ impl HalfOpen {
     fn verify(
         &self,
         c: &Connection,
+        verifier: &Verifier<'_>,
         id: u32,
         identity: &Identity,
         data: &[u8],
@@ -397,13 +402,15 @@ impl HalfOpen {
             identity,
             intermediate: &auth::intermediate(&self.intermediate, id),
         };
-        let check = |key, data: &[u8]| signed.verify(self.channel.suite.prf, &c.psk, key, data);
+        let check = |key, data: &[u8]| signed.verify(self.channel.suite.prf, verifier, key, data);
         let plain = |data: &[u8]| check(&self.channel.auth.1, data);
-        let unproven = |ppk: Option<&str>| Cause::Authentication {
-            by: RefusedBy::Us,
-            ours: c.local_id.clone(),
-            theirs: identity.clone(),
-            ppk: ppk.map(str::to_owned),
+        let unproven = |ppk: Option<&str>| {
+            auth::signature_fault(verifier, data).unwrap_or_else(|| Cause::Authentication {
+                by: RefusedBy::Us,
+                ours: c.local_id.clone(),
+                theirs: identity.clone(),
+                ppk: ppk.map(str::to_owned),
+            })
         };
         let ours = c.ppk.as_ref();
         let misfit = |fault| Cause::Ppk {
@@ -452,8 +459,8 @@ impl HalfOpen {
         turn: &mut Turn<'_>,
         id: u32,
         parts: &Parts,
-        peer: Authenticated,
-        mixed: Option<Mixed>,
+        (peer, mixed): (Authenticated, Option<Mixed>),
+        prover: &Prover<'_>,
     ) -> State {
         let c = turn.connection;
         if let Some(mixed) = mixed {
@@ -465,8 +472,19 @@ impl HalfOpen {
             identity: &c.local_id,
             intermediate: &auth::intermediate(&self.intermediate, id),
         };
-        let auth = signed.prove(self.channel.suite.prf, &c.psk, &self.channel.auth.0);
-        let mut answer = vec![Payload::IdR(c.local_id.clone()), auth::payload(auth)];
+        let data = match signed.prove(self.channel.suite.prf, prover, &self.channel.auth.0) {
+            Ok(data) => data,
+            Err(cause) => {
+                let notify = Notify::new(NotifyType::TEMPORARY_FAILURE);
+                return self.refuse(turn, Exchange::IkeAuth, id, notify, cause);
+            }
+        };
+        let mut answer = vec![Payload::IdR(c.local_id.clone())];
+        answer.extend(certificate::ours(c));
+        answer.push(Payload::Auth {
+            method: prover.method(),
+            data,
+        });
         if self.channel.ppk {
             answer.push(Payload::Notify(Notify::new(NotifyType::PPK_IDENTITY)));
         } else if let Some(ppk) = &c.ppk {
@@ -586,7 +604,9 @@ impl HalfOpen {
 
 /// The candidate with the identities that the peer names; IDr only decides between several.
 fn identified<'a>(candidates: &'a [Arc<Connection>], parts: &Parts) -> Option<&'a Arc<Connection>> {
-    let matches = |ours: &Identity, theirs: &Option<Identity>| theirs.as_ref() == Some(ours);
+    let matches = |ours: &Identity, theirs: &Option<Identity>| {
+        theirs.as_ref().is_some_and(|theirs| theirs.is_same(ours))
+    };
     let mut known = candidates
         .iter()
         .filter(|c| matches(&c.remote_id, &parts.id_i));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crypto::x509::DistinguishedName;
 use serde::{Serialize, Serializer};
 
 use super::{Reader, WireError, Writer};
@@ -20,7 +21,9 @@ pub enum Identity {
     Ipv6(Ipv6Addr),
     /// ID_KEY_ID: bytes that both sides agreed on.
     KeyId(Vec<u8>),
-    /// Any other type, such as a distinguished name; also names that are not UTF-8.
+    /// ID_DER_ASN1_DN: a distinguished name in DER, as it came.
+    Dn(Vec<u8>),
+    /// Any other type; also names that are not UTF-8.
     Other {
         /// The ID type.
         kind: u8,
@@ -39,7 +42,19 @@ impl Identity {
             Self::Email(_) => "ID_RFC822_ADDR",
             Self::Ipv6(_) => "ID_IPV6_ADDR",
             Self::KeyId(_) => "ID_KEY_ID",
+            Self::Dn(_) => "ID_DER_ASN1_DN",
             Self::Other { .. } => "ID (other type)",
+        }
+    }
+
+    /// Whether both name the same: equal, or distinguished names that say the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dn(ours), Self::Dn(theirs)) => {
+                DistinguishedName::from_der(ours).is_same(&DistinguishedName::from_der(theirs))
+            }
+            _ => self == other,
         }
     }
 
@@ -87,6 +102,7 @@ impl Identity {
                 },
                 Self::Email,
             ),
+            9 => Self::Dn(data.to_vec()),
             11 => Self::KeyId(data.to_vec()),
             _ => Self::Other {
                 kind,
@@ -101,6 +117,7 @@ impl Identity {
             Self::Fqdn(name) => (2, name.as_bytes()),
             Self::Email(name) => (3, name.as_bytes()),
             Self::Ipv6(address) => (5, &address.octets()),
+            Self::Dn(der) => (9, der),
             Self::KeyId(id) => (11, id),
             Self::Other { kind, data } => (*kind, data),
         };
@@ -116,6 +133,7 @@ impl fmt::Display for Identity {
             Self::Ipv4(address) => write!(f, "{address}"),
             Self::Ipv6(address) => write!(f, "{address}"),
             Self::Fqdn(name) | Self::Email(name) => write!(f, "{}", name.escape_debug()),
+            Self::Dn(der) => DistinguishedName::from_der(der).fmt(f),
             Self::KeyId(id) => {
                 f.write_str("keyid:")?;
                 id.iter().try_for_each(|b| write!(f, "{b:02x}"))

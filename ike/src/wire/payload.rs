@@ -18,6 +18,10 @@ impl PayloadType {
     pub const ID_I: u8 = 35;
     /// Identification, responder.
     pub const ID_R: u8 = 36;
+    /// Certificate.
+    pub const CERT: u8 = 37;
+    /// Certificate Request.
+    pub const CERTREQ: u8 = 38;
     /// Authentication.
     pub const AUTH: u8 = 39;
     /// Nonce.
@@ -67,9 +71,23 @@ pub enum Payload {
     IdI(Identity),
     /// Identification of the responder.
     IdR(Identity),
+    /// Certificate.
+    Cert {
+        /// What it is: 4 is an X.509 certificate in DER.
+        encoding: u8,
+        /// Its octets.
+        data: Vec<u8>,
+    },
+    /// Certificate Request.
+    CertReq {
+        /// What kind is wanted.
+        encoding: u8,
+        /// For encoding 4, SHA-1 of the SubjectPublicKeyInfo of each trusted authority, 20 bytes each.
+        data: Vec<u8>,
+    },
     /// Authentication.
     Auth {
-        /// How: 2 is the shared key MIC.
+        /// How: 2 is the shared key MIC, 14 a digital signature.
         method: u8,
         /// The proof.
         data: Vec<u8>,
@@ -102,6 +120,8 @@ impl Payload {
             Self::Ke(_) => PayloadType::KE,
             Self::IdI(_) => PayloadType::ID_I,
             Self::IdR(_) => PayloadType::ID_R,
+            Self::Cert { .. } => PayloadType::CERT,
+            Self::CertReq { .. } => PayloadType::CERTREQ,
             Self::Auth { .. } => PayloadType::AUTH,
             Self::Nonce(_) => PayloadType::NONCE,
             Self::Notify(_) => PayloadType::NOTIFY,
@@ -127,6 +147,20 @@ impl Payload {
             }
             PayloadType::ID_I => Self::IdI(Identity::decode(body)?),
             PayloadType::ID_R => Self::IdR(Identity::decode(body)?),
+            PayloadType::CERT => {
+                let mut r = Reader::new(body);
+                Self::Cert {
+                    encoding: r.u8("certificate encoding")?,
+                    data: r.rest().to_vec(),
+                }
+            }
+            PayloadType::CERTREQ => {
+                let mut r = Reader::new(body);
+                Self::CertReq {
+                    encoding: r.u8("certificate encoding")?,
+                    data: r.rest().to_vec(),
+                }
+            }
             PayloadType::AUTH => {
                 let mut r = Reader::new(body);
                 let method = r.u8("auth method")?;
@@ -148,7 +182,7 @@ impl Payload {
             PayloadType::TS_I => Self::TsI(TrafficSelector::decode_list(body)?),
             PayloadType::TS_R => Self::TsR(TrafficSelector::decode_list(body)?),
             // The critical bit of types that RFC 7296 defines must be ignored (section 2.5).
-            37 | 38 | 46..=48 => Self::Other {
+            46..=48 => Self::Other {
                 payload_type,
                 body: body.to_vec(),
             },
@@ -169,6 +203,10 @@ impl Payload {
                 out.bytes(&ke.data);
             }
             Self::IdI(id) | Self::IdR(id) => id.encode(out),
+            Self::Cert { encoding, data } | Self::CertReq { encoding, data } => {
+                out.u8(*encoding);
+                out.bytes(data);
+            }
             Self::Auth { method, data } => {
                 out.u8(*method);
                 out.bytes(&[0; 3]);

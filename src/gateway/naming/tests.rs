@@ -28,7 +28,7 @@ fn site(remote: &str) -> Plan {
         .site
         .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
     let key = Secret::from_slice(b"a shared secret of some length");
-    let keys = Keys::from([("cloud".to_owned(), key)]);
+    let keys = Keys::from([("cloud".to_owned(), key.into())]);
     Plan::of(&site, &keys).expect("the plan is made")
 }
 

@@ -16,7 +16,7 @@ fn tunnel(profile: &str, more: &str) -> TunnelPlan {
     let site = loaded
         .site
         .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-    let keys = Keys::from([("cloud".to_owned(), Secret::from_slice(b"some key"))]);
+    let keys = Keys::from([("cloud".to_owned(), Secret::from_slice(b"some key").into())]);
     let plan = Plan::of(&site, &keys).unwrap_or_else(|error| panic!("{error}"));
     plan.tunnels[0].clone()
 }

@@ -12,6 +12,7 @@ use vti::plane::{StrayCounters, TunnelCounters};
 use self::bgp::BgpView;
 use self::tunnel::{TunnelView, view};
 use super::{Gateway, Tunnel};
+use crate::certificates;
 use crate::control::Refusal;
 
 mod bfd;
@@ -155,6 +156,7 @@ impl Gateway {
             };
             problems.extend(reason.map(|reason| format!("tunnel {}: {reason}", tunnel.plan.name)));
             problems.extend(tunnel.will_fail().map(str::to_owned));
+            problems.extend(self.ends_soon(tunnel));
         }
         problems.extend(
             self.host_failure
@@ -188,6 +190,16 @@ impl Gateway {
             }
         }
         problems
+    }
+
+    /// That a tunnel's certificate, ours, is to be replaced.
+    fn ends_soon(&self, tunnel: &Tunnel) -> Option<String> {
+        let ike::Auth::Certificate(certificates) = &tunnel.plan.connection.auth else {
+            return None;
+        };
+        let (own, (_, now)) = (certificates.credential.certificate()?, self.clock?);
+        let what = certificates::ending(own, now)?;
+        Some(format!("tunnel {}: {what}", tunnel.plan.name))
     }
 
     /// What on this host keeps tunnels from working, and what is not done because it would, in words.

@@ -80,6 +80,8 @@ struct IkeView {
     /// Whether a post-quantum pre-shared key is in its keys (RFC 8784).
     ppk: bool,
     peer_identity: String,
+    /// What vouches for it; null with a pre-shared key.
+    peer_certificate: Option<CertificateView>,
     local: String,
     remote: String,
     local_nat: bool,
@@ -90,6 +92,14 @@ struct IkeView {
     rekey_in_seconds: Option<u64>,
     last_heard_seconds: u64,
     retransmits: u32,
+}
+
+#[derive(Serialize)]
+struct CertificateView {
+    subject: String,
+    issuer: String,
+    /// Its last day.
+    not_after: String,
 }
 
 #[derive(Serialize)]
@@ -238,6 +248,11 @@ fn ike_view(sa: &IkeSaStatus) -> IkeView {
         suite: sa.suite.clone(),
         ppk: sa.ppk,
         peer_identity: sa.peer.to_string(),
+        peer_certificate: sa.certificate.as_ref().map(|one| CertificateView {
+            subject: one.subject.clone(),
+            issuer: one.issuer.clone(),
+            not_after: crypto::x509::date(one.not_after),
+        }),
         local: sa.path.local.to_string(),
         remote: sa.path.remote.to_string(),
         local_nat: sa.path.local_nat,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::authority::Issued;
+
 /// When the peer sets a CHILD_SA up by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StartAction {
@@ -10,6 +12,29 @@ pub enum StartAction {
     None,
     /// As soon as the connection is loaded.
     Start,
+}
+
+/// What a peer proves itself by, and whom it trusts.
+#[derive(Debug, Clone)]
+pub struct PeerCertificate {
+    /// Its own certificate, with those between it and its authority, and its key.
+    pub own: Issued,
+    /// The authorities' certificates in PEM.
+    pub trusted: String,
+    /// strongSwan's `auth` of its own side: `pubkey`, or a scheme such as `rsa/pss-sha256`.
+    pub scheme: String,
+}
+
+impl PeerCertificate {
+    /// With whatever scheme the peer takes by itself.
+    #[must_use]
+    pub fn new(own: &Issued, trusted: &str) -> Self {
+        Self {
+            own: own.clone(),
+            trusted: trusted.to_owned(),
+            scheme: "pubkey".to_owned(),
+        }
+    }
 }
 
 /// One connection with one child of the same name.
@@ -51,6 +76,10 @@ pub struct Connection {
     pub extra: Vec<String>,
     /// More lines for the child's section, in strongSwan's words.
     pub child_extra: Vec<String>,
+    /// Certificates in place of the pre-shared key.
+    pub certificate: Option<PeerCertificate>,
+    /// strongSwan knows nothing of RFC 7427; a daemon with one such connection has none that does.
+    pub legacy_signatures: bool,
     /// The name and the text of a post-quantum pre-shared key (RFC 8784) for strongSwan; `extra` says whether it is required.
     pub ppk: Option<[String; 2]>,
 }
@@ -79,6 +108,8 @@ impl Connection {
             mobike: false,
             extra: Vec::new(),
             child_extra: Vec::new(),
+            certificate: None,
+            legacy_signatures: false,
             ppk: None,
         }
     }
@@ -112,9 +143,15 @@ impl Connection {
         if let Some([id, _]) = &self.ppk {
             let _ = writeln!(out, "  ppk_id = {id}");
         }
+        let (ours, theirs) = match &self.certificate {
+            None => ("psk".to_owned(), "psk"),
+            Some(PeerCertificate { scheme, .. }) => {
+                (format!("{scheme}\n   certs = {name}.pem"), "pubkey")
+            }
+        };
         let _ = write!(
             out,
-            "  local {{\n   auth = psk\n   id = {local_id}\n  }}\n  remote {{\n   auth = psk\n   id = {remote_id}\n  }}\n  \
+            "  local {{\n   auth = {ours}\n   id = \"{local_id}\"\n  }}\n  remote {{\n   auth = {theirs}\n   id = \"{remote_id}\"\n  }}\n  \
              children {{\n   {name} {{\n    mode = tunnel\n    local_ts = {}\n    remote_ts = {}\n    \
              esp_proposals = {}\n    rekey_time = {}s\n    start_action = {start}\n    reqid = {}\n    \
              replay_window = 1024\n",
@@ -123,12 +160,15 @@ impl Connection {
         self.child_extra.iter().for_each(|line| {
             let _ = writeln!(out, "    {line}");
         });
-        let _ = write!(
-            out,
-            "   }}\n  }}\n }}\n}}\nsecrets {{\n ike-{name} {{\n  id-1 = {local_id}\n  id-2 = {remote_id}\n  \
+        let _ = write!(out, "   }}\n  }}\n }}\n}}\n");
+        if self.certificate.is_none() {
+            let _ = write!(
+                out,
+                "secrets {{\n ike-{name} {{\n  id-1 = {local_id}\n  id-2 = {remote_id}\n  \
              secret = \"{}\"\n }}\n}}\n",
-            self.psk
-        );
+                self.psk
+            );
+        }
         if let Some([id, secret]) = &self.ppk {
             let _ = writeln!(
                 out,

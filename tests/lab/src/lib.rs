@@ -24,6 +24,7 @@
 //!
 //! Not here: what a test asserts, and anything that a release of the daemon would contain.
 
+mod authority;
 mod bgp;
 mod bird;
 mod cabling;
@@ -49,11 +50,12 @@ mod view;
 mod vty;
 mod wait;
 
+pub use authority::{Authority, Issued, KeyType};
 pub use bgp::{Neighbor, Router, Speaker};
 pub use bird::Bird;
 pub use causeway::{Gateway, Launch};
 pub use cloud::{Cloud, Nodes};
-pub use connection::{Connection, StartAction};
+pub use connection::{Connection, PeerCertificate, StartAction};
 pub use daemon::{Daemon, Program};
 pub use disturbance::{Disturbance, Hook, Netem};
 pub use frr::Frr;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, PeerCertificate};
 use crate::daemon::{Daemon, Program};
 use crate::netns::{Finished, Ns};
 use crate::sa::{ChildSa, IkeSa};
@@ -27,7 +27,7 @@ use crate::vici;
 use crate::wait::{OrFail, eventually_true};
 
 /// What is loaded into the daemon; the default set of Debian takes several times as long to start.
-const PLUGINS: &str = "random nonce openssl aes sha1 sha2 hmac kdf gmp curve25519 gcm chapoly";
+const PLUGINS: &str = "random nonce openssl aes sha1 sha2 hmac kdf gmp curve25519 gcm chapoly pem pkcs1 x509 pubkey constraints";
 
 /// Folders that swanctl looks into beside its file, and complains about when they are not there.
 const CREDENTIAL_FOLDERS: [&str; 13] = [
@@ -139,11 +139,15 @@ impl StrongSwan {
         let log = ns.dir().join("charon.log");
         let text = format!(
             "charon-systemd {{\n load = {PLUGINS} {}\n install_routes = no\n install_virtual_ip = no\n \
-             routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
+             signature_authentication = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
              filelog {{\n  log {{\n   path = {}\n   default = 1\n   ike = 2\n   knl = 1\n   esp = 1\n   \
              time_format = %H:%M:%S\n   flush_line = yes\n  }}\n }}\n plugins {{\n  vici {{\n   \
              socket = unix://{}\n  }}\n }}\n}}\nswanctl {{\n load = random openssl pem pkcs1 x509\n}}\n",
             plane.plugins(),
+            match connections.iter().any(|one| one.legacy_signatures) {
+                true => "no",
+                false => "yes",
+            },
             log.display(),
             dir.join("vici").display()
         );
@@ -194,6 +198,9 @@ impl StrongSwan {
             let mut connection = connection.clone();
             connection.child_extra.extend(self.plane.child_lines());
             connection.swanctl(&mut text);
+            if let Some(certificate) = &connection.certificate {
+                self.keep(&connection.name, certificate);
+            }
         }
         let file = self.dir.join("swanctl.conf");
         std::fs::write(&file, text).or_fail("write swanctl.conf");
@@ -205,6 +212,35 @@ impl StrongSwan {
             loaded.stderr,
             loaded.stdout
         );
+    }
+
+    /// Writes a connection's certificates and key where swanctl looks for them: beside its configuration.
+    #[track_caller]
+    fn keep(&self, name: &str, certificate: &PeerCertificate) {
+        let PeerCertificate { own, trusted, .. } = certificate;
+        let write = |folder: &str, name: String, text: &str| {
+            let path = self.dir.join(folder).join(name);
+            std::fs::write(&path, text).or_fail(format_args!("write {}", path.display()));
+        };
+        // One certificate a file is all that it reads.
+        for (folder, stem, list) in [
+            ("x509", name.to_owned(), &own.certificate),
+            ("x509ca", format!("ca-{name}"), trusted),
+        ] {
+            for (index, one) in list
+                .split_inclusive("-----END CERTIFICATE-----")
+                .enumerate()
+            {
+                if one.contains("BEGIN") {
+                    let name = match index {
+                        0 => format!("{stem}.pem"),
+                        _ => format!("{stem}-{index}.pem"),
+                    };
+                    write(folder, name, one);
+                }
+            }
+        }
+        write("private", format!("{name}.pem"), &own.key);
     }
 
     /// Replaces the connections; SAs that exist stay as they are.

@@ -252,7 +252,8 @@ pub(crate) fn get(id: SaId, binding: Binding) -> Message {
 
 /// Asks for all states.
 pub(crate) fn dump() -> Message {
-    Message::new(msg::GETSA, NLM_F_DUMP).fixed(|into| into.extend_from_slice(&[0; size::SA_ID]))
+    // Filters may follow the message's header, and nothing else: the kernel warns in its log of what it takes for a damaged one.
+    Message::new(msg::GETSA, NLM_F_DUMP)
 }
 
 /// Faults of what arrived on a state: `struct xfrm_stats`.
