@@ -147,20 +147,21 @@ impl Payload {
             }
             PayloadType::ID_I => Self::IdI(Identity::decode(body)?),
             PayloadType::ID_R => Self::IdR(Identity::decode(body)?),
-            PayloadType::CERT => {
-                let mut r = Reader::new(body);
-                Self::Cert {
-                    encoding: r.u8("certificate encoding")?,
-                    data: r.rest().to_vec(),
+            // Without an encoding they say nothing, which is no reason to refuse a message that may need no certificate.
+            PayloadType::CERT | PayloadType::CERTREQ => match body.split_first() {
+                None => Self::Other {
+                    payload_type,
+                    body: Vec::new(),
+                },
+                Some((&encoding, data)) => {
+                    let data = data.to_vec();
+                    if payload_type == PayloadType::CERT {
+                        Self::Cert { encoding, data }
+                    } else {
+                        Self::CertReq { encoding, data }
+                    }
                 }
-            }
-            PayloadType::CERTREQ => {
-                let mut r = Reader::new(body);
-                Self::CertReq {
-                    encoding: r.u8("certificate encoding")?,
-                    data: r.rest().to_vec(),
-                }
-            }
+            },
             PayloadType::AUTH => {
                 let mut r = Reader::new(body);
                 let method = r.u8("auth method")?;

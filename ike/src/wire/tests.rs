@@ -104,7 +104,7 @@ fn table() -> Vec<(&'static str, Message)> {
              2300 0018 05 000000 20010db8000000000000000000000001
              2300 000a 0b 000000 0102
              2300 000a 09 000000 3000
-             2100 0009 09 000000 30
+             2100 0009 0a 000000 30
              2c00 0024 0200 0014 01 03 04 01 01020304 0000 0008 05 00 0001
                        0000 000c 02 03 04 00 01020304
              2d00 0018 01 000000 07 00 0010 0000 ffff 00000000 ffffffff
@@ -121,12 +121,9 @@ fn table() -> Vec<(&'static str, Message)> {
                     Payload::IdI(Identity::Email("a@b".into())),
                     Payload::IdI(Identity::Ipv6("2001:db8::1".parse().expect("an address"))),
                     Payload::IdI(Identity::KeyId(vec![1, 2])),
+                    Payload::IdI(Identity::Dn(vec![0x30, 0])),
                     Payload::IdI(Identity::Other {
-                        kind: 9,
-                        data: vec![0x30, 0],
-                    }),
-                    Payload::IdI(Identity::Other {
-                        kind: 9,
+                        kind: 10,
                         data: vec![0x30],
                     }),
                     Payload::Sa(vec![
