@@ -74,7 +74,24 @@ pub(crate) fn known(listing: bool) -> Vec<Binary> {
 /// What cargo says. It is the one that knows where it put what it built, and it builds what is not there; after
 /// `cargo nextest run --workspace` all is.
 fn built() -> Vec<Binary> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the runner says of this package would be taken by the build scripts of others for a change of their surroundings: ring
+    // would be built anew with all that needs it, here and again by the runner.
+    for (name, _) in std::env::vars_os() {
+        let said_of_a_package = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
+        if said_of_a_package
+            .iter()
+            .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo
         .args([
             "test",
             "--workspace",
