@@ -12,7 +12,7 @@ use super::{Rib, is_local};
 use crate::LocalSource;
 use crate::policy::{DEFAULT_LOCAL_PREF, ExportSource, Refusal, Verdict};
 use crate::view::{PathSource, PathView, RouteView};
-use crate::wire::PathAttributes;
+use crate::wire::{Family, PathAttributes};
 
 /// A prefix's best path, as far as exporting it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,17 @@ impl Rib {
             .get(usize::from(peer.0))
             .and_then(Option::as_ref)
             .map_or(0, |it| it.received)
+    }
+
+    /// How many prefixes of one family a peer has taught.
+    pub(crate) fn received_of(&self, peer: PeerIndex, family: Family) -> u32 {
+        let taught = self.taught.get(usize::from(peer.0));
+        taught
+            .and_then(Option::as_ref)
+            .map_or(0, |it| match family {
+                Family::IPV6_UNICAST => it.received_ipv6,
+                _ => it.received.saturating_sub(it.received_ipv6),
+            })
     }
 
     /// How many of them policy accepts.

@@ -7,6 +7,7 @@
 )]
 
 mod bfd;
+mod families;
 mod policy;
 mod ranges;
 mod restart;
