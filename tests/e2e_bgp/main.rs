@@ -7,6 +7,7 @@
 //! The nodes have no default route: whatever reaches home from them follows what BGP put there.
 
 mod bfd;
+mod ipv6;
 mod lan;
 mod limits;
 mod policy;
