@@ -190,7 +190,9 @@ pub struct PeerConfig {
     pub remove_private_as: bool,
     /// Tell it a default route of our own, whatever its export policy and the tables say.
     pub default_originate: Option<DefaultOriginate>,
-    /// Name ourselves as the next hop of everything that we tell it. With `false` a learned next hop
+    /// It is told what other internal peers taught us, and they are told what it taught (RFC 4456). Only inside one AS.
+    pub route_reflector_client: bool,
+    /// Name ourselves as the next hop of everything that we tell it, but for what is reflected. With `false` a learned next hop
     /// stays on sessions inside one AS; to another AS it is always ourselves.
     pub next_hop_self: bool,
     /// How many prefixes it may send.
@@ -244,6 +246,7 @@ impl PeerConfig {
             as_override: false,
             remove_private_as: false,
             default_originate: None,
+            route_reflector_client: false,
             next_hop_self: true,
             max_prefixes_in: PrefixLimit {
                 max: 100_000,
@@ -317,6 +320,11 @@ impl PeerConfig {
             "default_originate",
             Refresh,
             self.default_originate != new.default_originate,
+        );
+        differs(
+            "route_reflector_client",
+            Refresh,
+            self.route_reflector_client != new.route_reflector_client,
         );
         differs(
             "next_hop_self",

@@ -582,3 +582,19 @@ fn prefix_lists_and_routes_are_of_either_family_and_never_of_two() {
         (0, 0, 1)
     );
 }
+
+#[test]
+fn only_a_neighbor_of_our_own_as_is_a_client_of_a_route_reflector() {
+    let client = |more: &str| {
+        let lines = format!("address = \"192.0.2.9\"\nroute-reflector-client = true\n{more}");
+        let text = with_neighbor(&lines, ANY);
+        let found = loaded(&text.replace("remote-asn = 65001", "")).diagnostics;
+        found
+            .iter()
+            .filter(|one| one.code == Code::ConflictingKeys)
+            .count()
+    };
+    assert_eq!(client("remote-asn = 65000"), 0);
+    assert_eq!(client("remote-asn = 65001"), 1);
+    assert_eq!(client("remote-asn = 65001\nlocal-asn = 65001"), 0);
+}

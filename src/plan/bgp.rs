@@ -172,6 +172,7 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.as_override = neighbor.as_override;
     peer.remove_private_as = neighbor.remove_private_as;
     peer.next_hop_self = neighbor.next_hop_self;
+    peer.route_reflector_client = neighbor.route_reflector_client;
     peer.default_originate = match neighbor.default_originate {
         model::DefaultOriginate::Never => None,
         model::DefaultOriginate::Always => Some(DefaultOriginate::Always),

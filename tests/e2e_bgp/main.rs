@@ -12,6 +12,7 @@ mod lan;
 mod limits;
 mod policy;
 mod ranges;
+mod reflection;
 mod refresh;
 mod restart;
 mod session;

@@ -27,6 +27,8 @@ pub enum ExportSource {
         role: Role,
         /// Whether it is in our AS.
         internal: bool,
+        /// Whether it is a client of ours (RFC 4456).
+        client: bool,
     },
 }
 
@@ -88,6 +90,8 @@ pub(crate) struct ExportContext<'a> {
     pub(crate) peer: &'a PeerConfig,
     /// Our AS on this session.
     pub(crate) local_asn: Asn,
+    /// Our BGP Identifier, which is our CLUSTER_ID too (RFC 4456, section 7).
+    pub(crate) router_id: Ipv4Addr,
     /// What the session carries.
     pub(crate) families: Families,
     pub(crate) next_hops: OwnNextHops,
@@ -153,12 +157,15 @@ impl<'a> ExportContext<'a> {
             peer,
             role,
             internal,
+            client,
         } = source
         {
             if *peer == self.peer.name {
                 return Err(Withheld::ItsOwn);
             }
-            if *internal && self.is_internal() {
+            // RFC 4456, section 6: from a client to everybody, from others to clients.
+            let reflects = *client || self.peer.route_reflector_client;
+            if *internal && self.is_internal() && !reflects {
                 return Err(Withheld::Internal);
             }
             if *role == Role::Cloud && self.peer.role == Role::Cloud {
@@ -223,21 +230,30 @@ impl<'a> ExportContext<'a> {
         }
     }
 
-    /// The attributes of a family's prefixes as the peer gets to see them (RFC 4271, section 5.1), after what a route map's rule makes of them.
+    /// The attributes of a family's prefixes as the peer gets to see them (RFC 4271, section 5.1), after what a route map's rule
+    /// makes of them. `taught_by` is the BGP Identifier of the internal peer that taught them, if one did.
     pub(crate) fn rewrite(
         &self,
         mut attributes: PathAttributes,
         family: Family,
         local_pref: u32,
+        taught_by: Option<Ipv4Addr>,
         actions: Option<&Actions>,
     ) -> PathAttributes {
         let own = self.next_hops.of(family);
         if self.is_internal() {
             attributes.local_pref = Some(local_pref);
             let learned = attributes.next_hop;
+            // RFC 4456, section 10: what is reflected keeps its next hop.
+            let stays = !self.peer.next_hop_self || taught_by.is_some();
             attributes.next_hop = learned
-                .filter(|it| !self.peer.next_hop_self && self.next_hops.allow(family, *it))
+                .filter(|it| stays && self.next_hops.allow(family, *it))
                 .or(own);
+            if let Some(taught_by) = taught_by {
+                // Section 8.
+                attributes.originator_id.get_or_insert(taught_by);
+                attributes.cluster_list.insert(0, self.router_id);
+            }
         } else {
             if self.peer.remove_private_as {
                 attributes.as_path.remove(Asn::is_private);

@@ -72,6 +72,7 @@ impl<'a> ImportContext<'a> {
                     peer: self.peer.name.clone(),
                     role: self.peer.role,
                     internal: self.is_internal(),
+                    client: self.peer.route_reflector_client,
                 },
             })
         })

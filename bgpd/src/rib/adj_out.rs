@@ -386,7 +386,7 @@ impl<'a> Step<'a> {
             return Some(*id);
         }
         let set = PathAttributes::local(Origin::Igp);
-        let set = context.rewrite(set, family, DEFAULT_LOCAL_PREF, None);
+        let set = context.rewrite(set, family, DEFAULT_LOCAL_PREF, None, None);
         let id = rib.attributes.intern(&set);
         self.default_routes.insert(family, id);
         Some(id)
@@ -444,7 +444,8 @@ fn rewrite(
     let source = rib.export_source(best.source)?;
     context.judge_route(&source, &set).ok()?;
     let family = Family::of(&best.prefix);
-    let set = context.rewrite(set, family, rib.preference(best), actions);
+    let taught_by = rib.internal_teacher(best.source);
+    let set = context.rewrite(set, family, rib.preference(best), taught_by, actions);
     let id = rib.attributes.intern(&set);
     let fits = Written::of(rib, id, four_octet_as)
         .builder(family)

@@ -50,6 +50,8 @@ pub(crate) struct Teacher {
     pub(crate) role: Role,
     /// It is in our AS.
     pub(crate) internal: bool,
+    /// It is a client of ours (RFC 4456).
+    pub(crate) client: bool,
     /// Degree of preference of what it teaches; `None` is LOCAL_PREF as received, or 100.
     pub(crate) local_pref: Option<u32>,
     pub(crate) router_id: Ipv4Addr,

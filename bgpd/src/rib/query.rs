@@ -1,5 +1,7 @@
 //! Reading the tables: for exporting, and for whoever looks at them.
 
+use std::net::Ipv4Addr;
+
 use ipnet::IpNet;
 
 use super::attribute_store::AttrId;
@@ -153,7 +155,17 @@ impl Rib {
             peer: teacher.name.clone(),
             role: teacher.role,
             internal: teacher.internal,
+            client: teacher.client,
         })
+    }
+
+    /// The BGP Identifier of the internal peer that a best path comes from, if it comes from one.
+    pub(crate) fn internal_teacher(&self, source: BestSource) -> Option<Ipv4Addr> {
+        let BestSource::Peer(peer) = source else {
+            return None;
+        };
+        let teacher = self.teacher(peer).filter(|it| it.internal)?;
+        Some(teacher.router_id)
     }
 
     /// Everything that a peer taught, in the order of prefixes.

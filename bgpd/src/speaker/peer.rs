@@ -152,6 +152,7 @@ impl Peer {
             interface: self.config.interface.clone(),
             role: self.config.role,
             internal: self.is_internal(speaker),
+            client: self.config.route_reflector_client,
             local_pref: self.config.local_pref,
             router_id: self.agreed()?.remote_id,
         })
@@ -191,6 +192,7 @@ pub(super) fn export_context<'a>(
         policy,
         peer: config,
         local_asn: config.local_asn.unwrap_or(speaker.asn),
+        router_id: speaker.router_id,
         families: agreed.families,
         next_hops: OwnNextHops::new(config, agreed),
     }

@@ -274,7 +274,7 @@ impl AttributesParser {
             Code::NEXT_HOP if self.canonical && raw.value.len() == 16 => {
                 set.next_hop = Some(Ipv6Addr::from(raw.array::<16>()?).into());
             }
-            Code::NEXT_HOP => set.next_hop = Some(host(raw.array::<4>()?)?.into()),
+            Code::NEXT_HOP => set.next_hop = Some(host(raw.array::<4>()?)?),
             Code::MULTI_EXIT_DISC => set.med = Some(u32::from_be_bytes(raw.array()?)),
             Code::LOCAL_PREF => set.local_pref = Some(u32::from_be_bytes(raw.array()?)),
             Code::ATOMIC_AGGREGATE => {

@@ -10,6 +10,7 @@ mod bfd;
 mod families;
 mod policy;
 mod ranges;
+mod reflection;
 mod restart;
 mod routes;
 mod sessions;

@@ -171,6 +171,21 @@ fn asns(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, bgp: &RawBgp, report
         let span = neighbor.remote_asn.as_ref().map(|asn| asn.span.clone());
         (remote == Some(ours.value)).then(|| span.unwrap_or(neighbor.at.clone()))
     });
+    if let Some(At { value: true, span }) = &neighbor.route_reflector_client
+        && same.is_none()
+        && remote.is_some_and(|remote| remote != ours.value)
+    {
+        let message = format!(
+            "neighbor {}: only a neighbor of our own AS {} can be a client of a route reflector",
+            neighbor.name, ours.value
+        );
+        drop(
+            report
+                .error(Code::ConflictingKeys, span.clone(), message)
+                .also(ours.span.clone(), "ours")
+                .help("leave it out: between ASes routes are told anyway"),
+        );
+    }
     // Inside one AS a session is internal, which is fine on the LAN unless somebody gave us another AS there.
     if let Some(span) = same
         && (neighbor.role() == Role::Cloud || neighbor.local_asn.is_some())

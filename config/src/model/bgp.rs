@@ -151,6 +151,8 @@ pub struct Neighbor {
     pub default_originate: DefaultOriginate,
     /// Inside our AS, name ourselves as the next hop of what others taught us.
     pub next_hop_self: bool,
+    /// Inside our AS, tell it what others of our AS taught us, and them what it taught (RFC 4456).
+    pub route_reflector_client: bool,
     /// Believe a default route from it, where its list permits it.
     pub allow_default: bool,
     /// Believe what overlaps our own networks, where its list permits it.

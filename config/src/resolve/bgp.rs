@@ -322,6 +322,12 @@ fn template(
             ToString::to_string,
         ),
         next_hop_self: settings.choose("next-hop-self", &raw.next_hop_self, true, Origin::Default),
+        route_reflector_client: settings.choose(
+            "route-reflector-client",
+            &raw.route_reflector_client,
+            false,
+            Origin::Default,
+        ),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),
         allow_overlap: settings.choose("allow-overlap", &raw.allow_overlap, false, Origin::Default),
         local_pref: settings.choose("local-pref", &raw.local_pref, local_pref, by_role.clone()),

@@ -181,6 +181,11 @@ pub const NEIGHBOR: Section = Section {
             "in our own AS, name ourselves as the next hop of what others taught us; to another AS it is always so",
         ),
         key(
+            "route-reflector-client",
+            "false",
+            "in our own AS, tell it what other neighbors of our AS taught us, and them what it taught, with their next hops (RFC 4456); so nodes of one AS need no sessions with each other",
+        ),
+        key(
             "allow-default",
             "false",
             "believe a default route from a cloud, where the list permits it",

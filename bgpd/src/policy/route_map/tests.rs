@@ -106,6 +106,7 @@ fn source() -> impl Strategy<Value = ExportSource> {
             peer: name.into(),
             role: Role::Lan,
             internal: false,
+            client: false,
         }),
         prop_oneof![Just(LocalSource::Connected), Just(LocalSource::Static)]
             .prop_map(|source| ExportSource::Local { source }),
