@@ -595,6 +595,6 @@ fn only_a_neighbor_of_our_own_as_is_a_client_of_a_route_reflector() {
             .count()
     };
     assert_eq!(client("remote-asn = 65000"), 0);
-    assert_eq!(client("remote-asn = 65001"), 1);
-    assert_eq!(client("remote-asn = 65001\nlocal-asn = 65001"), 0);
+    assert_eq!(client("remote-asn = 65002"), 1);
+    assert_eq!(client("remote-asn = 65002\nlocal-asn = 65002"), 0);
 }
