@@ -5,7 +5,7 @@
 //! ```
 
 use lab::{
-    Bird, Exchanged, Frr, Neighbor, ReferenceSite, Router, Scene, Speaker, addresses as at,
+    Bird, Exchanged, Frr, Neighbor, OrFail, ReferenceSite, Router, Scene, Speaker, addresses as at,
     eventually_true, kernel_route, ping,
 };
 
@@ -99,7 +99,7 @@ fn start(file: &str, secrets: &[(&str, &str)]) -> Lan {
 fn agreed(lan: &Lan, address: &str) -> Value {
     let name = format!("nodes/{address}");
     let view = lan.gateway.command(&["bgp", "neighbor", &name, "--json"]);
-    let view: Value = serde_json::from_str(&view.stdout).expect("read the view of a neighbor");
+    let view: Value = serde_json::from_str(&view.stdout).or_fail("read the neighbor");
     view["neighbor"]["agreed"].clone()
 }
 
