@@ -139,7 +139,7 @@ impl StrongSwan {
         let log = ns.dir().join("charon.log");
         let text = format!(
             "charon-systemd {{\n load = {PLUGINS} {}\n install_routes = no\n install_virtual_ip = no\n \
-             signature_authentication = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
+             signature_authentication = {}\n make_before_break = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
              filelog {{\n  log {{\n   path = {}\n   default = 1\n   ike = 2\n   knl = 1\n   esp = 1\n   \
              time_format = %H:%M:%S\n   flush_line = yes\n  }}\n }}\n plugins {{\n  vici {{\n   \
              socket = unix://{}\n  }}\n }}\n}}\nswanctl {{\n load = random openssl pem pkcs1 x509\n}}\n",
@@ -147,6 +147,10 @@ impl StrongSwan {
             match connections.iter().any(|one| one.legacy_signatures) {
                 true => "no",
                 false => "yes",
+            },
+            match connections.iter().any(|one| one.make_before_break) {
+                true => "yes",
+                false => "no",
             },
             log.display(),
             dir.join("vici").display()
@@ -311,6 +315,12 @@ impl StrongSwan {
     #[track_caller]
     pub fn rekey_ike(&self, ike: &str) -> Finished {
         self.swanctl(&["--rekey", "--ike", ike])
+    }
+
+    /// Sets up an IKE_SA in place of one, with its children and all proofs anew. swanctl only queues it.
+    #[track_caller]
+    pub fn reauthenticate(&self, ike: &str) -> Finished {
+        self.swanctl(&["--rekey", "--ike", ike, "--reauth"])
     }
 
     /// Deletes an IKE_SA with its children, telling the peer.
