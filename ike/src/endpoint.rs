@@ -206,11 +206,12 @@ impl Endpoint {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.cx.exhume(now, None);
         for sa in self.sas.values_mut() {
             sa.handle_timeout(&mut self.cx, now);
         }
         self.settle(now);
+        // Last: an SA goes after what is sent on its twin has gone elsewhere.
+        self.cx.exhume(now, None);
     }
 
     /// The next datagram to send.

@@ -137,10 +137,15 @@ impl StrongSwan {
         }
         let settings = dir.join("strongswan.conf");
         let log = ns.dir().join("charon.log");
+        // At its level 4 a part of strongSwan writes its secrets too.
+        let levels = match connections.iter().any(|one| one.keys_in_log) {
+            true => [4, 4],
+            false => [2, 1],
+        };
         let text = format!(
             "charon-systemd {{\n load = {PLUGINS} {}\n install_routes = no\n install_virtual_ip = no\n \
-             signature_authentication = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
-             filelog {{\n  log {{\n   path = {}\n   default = 1\n   ike = 2\n   knl = 1\n   esp = 1\n   \
+             signature_authentication = {}\n make_before_break = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
+             filelog {{\n  log {{\n   path = {}\n   default = 1\n   ike = {}\n   chd = {}\n   knl = 1\n   esp = 1\n   \
              time_format = %H:%M:%S\n   flush_line = yes\n  }}\n }}\n plugins {{\n  vici {{\n   \
              socket = unix://{}\n  }}\n }}\n}}\nswanctl {{\n load = random openssl pem pkcs1 x509\n}}\n",
             plane.plugins(),
@@ -148,7 +153,13 @@ impl StrongSwan {
                 true => "no",
                 false => "yes",
             },
+            match connections.iter().any(|one| one.make_before_break) {
+                true => "yes",
+                false => "no",
+            },
             log.display(),
+            levels[0],
+            levels[1],
             dir.join("vici").display()
         );
         std::fs::write(&settings, text).or_fail("write strongswan.conf");
@@ -311,6 +322,12 @@ impl StrongSwan {
     #[track_caller]
     pub fn rekey_ike(&self, ike: &str) -> Finished {
         self.swanctl(&["--rekey", "--ike", ike])
+    }
+
+    /// Sets up an IKE_SA in place of one, with its children and all proofs anew. swanctl only queues it.
+    #[track_caller]
+    pub fn reauthenticate(&self, ike: &str) -> Finished {
+        self.swanctl(&["--rekey", "--ike", ike, "--reauth"])
     }
 
     /// Deletes an IKE_SA with its children, telling the peer.
