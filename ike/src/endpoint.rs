@@ -7,11 +7,12 @@ mod command;
 #[cfg(feature = "explore")]
 mod explore;
 mod init;
+mod sas;
 mod settle;
 mod snapshot;
 mod tunnel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,9 @@ use crate::connection::{ConnectionId, Ports};
 use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::event::{Event, Transmit, TransmitKind};
-use crate::sa::{Addresses, Sa, State};
-use crate::wire::{
-    Exchange, Flags, Header, IkeSpi, Message, Notify, NotifyType, Payload, WireError,
-};
+use crate::sa::{Addresses, State};
+use crate::wire::{Exchange, Flags, Header, Message, Notify, NotifyType, Payload, WireError};
+use sas::Sas;
 use tunnel::Tunnel;
 
 /// Unprotected error messages are sent at most this often, all peers together.
@@ -64,8 +64,11 @@ pub struct Endpoint {
     config: EndpointConfig,
     cx: Context,
     tunnels: BTreeMap<ConnectionId, Tunnel>,
-    /// IKE SAs by our SPI.
-    sas: BTreeMap<IkeSpi, Sa>,
+    sas: Sas,
+    /// Connections about which something has changed since the endpoint was last settled.
+    stirred: BTreeSet<ConnectionId>,
+    /// When each connection has something to do beside its SAs.
+    due: BTreeSet<(Instant, ConnectionId)>,
     cookies: Cookies,
     complained: Option<Instant>,
     stopping: bool,
@@ -95,7 +98,9 @@ impl Endpoint {
             config,
             cx: Context::new(config.ports, rng),
             tunnels: BTreeMap::new(),
-            sas: BTreeMap::new(),
+            sas: Sas::default(),
+            stirred: BTreeSet::new(),
+            due: BTreeSet::new(),
             cookies: Cookies::default(),
             complained: None,
             stopping: false,
@@ -139,11 +144,11 @@ impl Endpoint {
         } else {
             (header.spi_i, header.spi_r)
         };
-        let sa = self
+        let known = self
             .sas
-            .get_mut(&ours)
-            .filter(|sa| sa.link.peer_spi == theirs || matches!(sa.state, State::InitSent(_)));
-        match sa {
+            .get(ours)
+            .is_some_and(|sa| sa.link.peer_spi == theirs || matches!(sa.state, State::InitSent(_)));
+        match self.sas.get_mut(ours).filter(|_| known) {
             Some(sa) => sa.handle(&mut self.cx, now, from, header, bytes),
             None => {
                 self.cx.counters.unknown_spi += 1;
@@ -207,9 +212,13 @@ impl Endpoint {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.cx.exhume(now, None);
-        for sa in self.sas.values_mut() {
-            sa.handle_timeout(&mut self.cx, now);
+        for spi in self.sas.due(now) {
+            if let Some(sa) = self.sas.get_mut(spi) {
+                sa.handle_timeout(&mut self.cx, now);
+            }
         }
+        let due = self.due.iter().take_while(|(at, _)| *at <= now);
+        self.stirred.extend(due.map(|(_, id)| *id));
         self.settle(now);
     }
 
@@ -226,19 +235,11 @@ impl Endpoint {
     /// When [`Self::handle_timeout`] has to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sas = self.sas.values().filter_map(Sa::timeout);
-        let tunnels = self.tunnels.iter().filter_map(|(id, tunnel)| {
-            let attempt = if self.needs_attempt(*id, tunnel) {
-                tunnel.next_attempt
-            } else {
-                None
-            };
-            [attempt, tunnel.dedupe_at, tunnel.clings_until]
-                .into_iter()
-                .flatten()
-                .min()
-        });
-        sas.chain(tunnels).chain(self.cx.next_grave()).min()
+        let tunnels = self.due.first().map(|(at, _)| *at);
+        [self.sas.next_due(), tunnels, self.cx.next_grave()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether every SA is gone: after [`crate::Command::Shutdown`] there is nothing left to wait

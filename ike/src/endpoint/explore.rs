@@ -24,6 +24,8 @@ impl Endpoint {
             cx: self.cx.fork(rng),
             tunnels: self.tunnels.clone(),
             sas: self.sas.clone(),
+            stirred: self.stirred.clone(),
+            due: self.due.clone(),
             cookies: self.cookies.clone(),
             complained: self.complained,
             stopping: self.stopping,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{Endpoint, EndpointConfig};
 use crate::connection::Connection;
 use crate::event::{Event, Note};
-use crate::sa::{Addresses, Effect, State, responder};
+use crate::sa::{Addresses, Effect, Sa, State, responder};
 use crate::wire::{Header, Message, Notify, NotifyType, Payload, WireError};
 
 impl Endpoint {
@@ -51,7 +51,7 @@ impl Endpoint {
         let request = (header, bytes);
         let payloads = message.payloads;
         match responder::answer_init(&mut self.cx, now, from, request, payloads, &candidates) {
-            Ok(sa) => _ = self.sas.insert(sa.link.spi, sa),
+            Ok(sa) => self.sas.insert(sa),
             Err(refusal) => {
                 self.answer_unprotected(from, header, refusal.notify);
                 if let Some(diagnosis) = refusal.diagnosis {
@@ -66,7 +66,7 @@ impl Endpoint {
 
     /// The same request again gets the same response (section 2.1).
     fn repeat_init(&mut self, from: Addresses, header: Header, bytes: &[u8]) -> bool {
-        let known = self.sas.values().find_map(|sa| match &sa.state {
+        let known = self.sas.half_open().find_map(|sa| match &sa.state {
             State::HalfOpen(s) if sa.link.peer_spi == header.spi_i && s.request == bytes => {
                 Some((sa.link.path, s.response.clone()))
             }
@@ -82,15 +82,15 @@ impl Endpoint {
 
     /// The connections between these two addresses.
     fn candidates(&self, from: Addresses) -> Vec<Arc<Connection>> {
-        let matches = |c: &Connection| {
+        let matches = |c: &&Arc<Connection>| {
             (c.remote == from.remote.ip() || c.remote.is_unspecified())
                 && (c.local == from.local.ip() || c.local.is_unspecified())
         };
-        self.tunnels
-            .iter()
-            .filter(|(_, tunnel)| !tunnel.removed)
-            .filter_map(|(id, _)| self.cx.answering(*id))
-            .filter(|c| matches(c))
+        let stays = |c: &&Arc<Connection>| self.tunnels.get(&c.id).is_some_and(|t| !t.removed);
+        let matching = self.cx.connections.values().filter(matches);
+        matching
+            .filter(stays)
+            .filter_map(|c| self.cx.answering(c.id))
             .collect()
     }
 
@@ -156,17 +156,11 @@ impl Endpoint {
     }
 
     fn half_open_of(&self, source: IpAddr) -> usize {
-        self.sas
-            .values()
-            .filter(|sa| matches!(sa.state, State::HalfOpen(_)))
-            .filter(|sa| sa.link.path.remote.ip() == source)
-            .count()
+        let of_source = |sa: &&Sa| sa.link.path.remote.ip() == source;
+        self.sas.half_open().filter(of_source).count()
     }
 
     pub(super) fn half_open(&self) -> usize {
-        self.sas
-            .values()
-            .filter(|sa| matches!(sa.state, State::HalfOpen(_)))
-            .count()
+        self.sas.count_half_open()
     }
 }
