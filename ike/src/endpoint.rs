@@ -4,6 +4,7 @@
 //! is in [`settle`]; what a connection wants over time is in [`tunnel`].
 
 mod command;
+mod computing;
 #[cfg(feature = "explore")]
 mod explore;
 mod init;
@@ -24,8 +25,10 @@ use crate::connection::{ConnectionId, Ports};
 use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::event::{Event, Transmit, TransmitKind};
+use crate::job::Job;
 use crate::sa::{Addresses, State};
 use crate::wire::{Exchange, Flags, Header, Message, Notify, NotifyType, Payload, WireError};
+use computing::Computing;
 use sas::Sas;
 use tunnel::Tunnel;
 
@@ -45,6 +48,9 @@ pub struct EndpointConfig {
     pub half_open_limit: usize,
     /// The same for those of one address, which have then brought cookies.
     pub half_open_limit_per_source: usize,
+    /// So many computations for IKE_SA_INIT requests with slow groups may be outside ([`Endpoint::poll_job`]); requests beyond that
+    /// are dropped, and come again. With 0 none leaves: all are done inline.
+    pub job_limit: usize,
 }
 
 impl Default for EndpointConfig {
@@ -55,6 +61,7 @@ impl Default for EndpointConfig {
             cookie_threshold_per_source: 5,
             half_open_limit: 1000,
             half_open_limit_per_source: 20,
+            job_limit: 0,
         }
     }
 }
@@ -70,6 +77,8 @@ pub struct Endpoint {
     /// When each connection has something to do beside its SAs.
     due: BTreeSet<(Instant, ConnectionId)>,
     cookies: Cookies,
+    /// Requests that wait for what is computed outside.
+    computing: Computing,
     complained: Option<Instant>,
     stopping: bool,
 }
@@ -102,6 +111,7 @@ impl Endpoint {
             stirred: BTreeSet::new(),
             due: BTreeSet::new(),
             cookies: Cookies::default(),
+            computing: Computing::default(),
             complained: None,
             stopping: false,
         }
@@ -212,6 +222,7 @@ impl Endpoint {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.cx.exhume(now, None);
+        self.computing.expire(now);
         for spi in self.sas.due(now) {
             if let Some(sa) = self.sas.get_mut(spi) {
                 sa.handle_timeout(&mut self.cx, now);
@@ -232,14 +243,25 @@ impl Endpoint {
         self.cx.events.pop_front()
     }
 
+    /// The next computation to be done, wherever the caller likes: with [`Job::run`], whose outcome comes back by
+    /// [`Self::handle_outcome`]. There is none unless [`EndpointConfig::job_limit`] allows it.
+    pub fn poll_job(&mut self) -> Option<Job> {
+        self.computing.poll()
+    }
+
     /// When [`Self::handle_timeout`] has to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tunnels = self.due.first().map(|(at, _)| *at);
-        [self.sas.next_due(), tunnels, self.cx.next_grave()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.sas.next_due(),
+            tunnels,
+            self.cx.next_grave(),
+            self.computing.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether every SA is gone: after [`crate::Command::Shutdown`] there is nothing left to wait

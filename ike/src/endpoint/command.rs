@@ -88,6 +88,7 @@ impl Endpoint {
                 self.stirred.extend(&ids);
                 ids.into_iter().for_each(|id| self.bring_down(now, id));
                 self.stopping = true;
+                self.computing.forget();
             }
         }
         self.settle(now);

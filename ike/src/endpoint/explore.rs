@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _};
 use crypto::CryptoRng;
 
 use super::Endpoint;
+use super::computing::Computing;
 use super::tunnel::Tunnel;
 use crate::child::Child;
 use crate::sa::established::Established;
@@ -27,6 +28,8 @@ impl Endpoint {
             stirred: self.stirred.clone(),
             due: self.due.clone(),
             cookies: self.cookies.clone(),
+            // Those who explore have everything computed inline.
+            computing: Computing::default(),
             complained: self.complained,
             stopping: self.stopping,
         }
