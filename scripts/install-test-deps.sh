@@ -10,6 +10,8 @@ nextest_version=0.9.128
 packages=(
     strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins
     libstrongswan-extra-plugins frr bird2 gobgpd nftables iproute2 iputils-ping netbase tcpdump util-linux
+    # Another reader of what we send
+    tshark
     # Prometheus's own parser of the metrics
     python3-prometheus-client
     # The virtual machine with Debian's stock kernel: its processor, and what makes its image

@@ -1,20 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs every level of them. Needs root, /dev/net/tun and network namespaces.
 #
-# The last lines are the test runner's own summary, and its exit status is this script's. With --whole it runs all tests in the
-# virtual machine, which takes some ten minutes more where that has to be emulated; without, the most telling of them.
+# The last lines are the test runner's own summary, and its exit status is this script's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-profile=default
-case "${1:-}" in
-    "") ;;
-    --whole) profile=whole ;;
-    *)
-        echo "test: $1 is not known: nothing, or --whole" >&2
-        exit 2
-        ;;
-esac
 
 # sudo keeps neither PATH nor HOME, and a distribution's own cargo may be too old: take the Rust toolchain of the one who
 # called. What cargo downloads as root stays in root's own cargo home.
@@ -48,7 +37,7 @@ cargo test --workspace --doc --quiet
 
 # A level that has lost its tests (a renamed file, a wrong filter) must not pass in silence.
 step "test levels"
-listing=$(cargo nextest list --workspace --profile "$profile" --message-format oneline)
+listing=$(cargo nextest list --workspace --message-format oneline)
 level() {
     local count
     count=$(grep -Ec "$2" <<<"$listing" || true)
@@ -73,11 +62,5 @@ level "the demo" '^causeway::e2e_demo '
 level "the virtual machine itself" '^causeway-vm[: ]'
 level "kernel plane in a VM with Debian's kernel" '^causeway::in_vm '
 
-if [[ $profile == default ]]; then
-    all=$(cargo nextest list --workspace --profile whole --message-format oneline | grep -c '^causeway::in_vm ')
-    some=$(grep -c '^causeway::in_vm ' <<<"$listing")
-    echo "in the VM: $some of $all tests; scripts/test.sh --whole runs all"
-fi
-
 step "tests"
-cargo nextest run --workspace --profile "$profile"
+cargo nextest run --workspace

@@ -66,7 +66,15 @@ pub(crate) enum NeighborCommand {
 pub(crate) enum TunnelCommand {
     Up,
     Down,
-    Rekey,
+    Rekey(Rekeyed),
+}
+
+/// The SAs that are to be replaced by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rekeyed {
+    Both,
+    Child,
+    Ike,
 }
 
 /// Why the daemon does not do what it is asked.
@@ -219,10 +227,12 @@ fn route(method: &Method, path: &str, parameters: Option<&str>) -> Result<Query,
             let command = match *action {
                 "up" => TunnelCommand::Up,
                 "down" => TunnelCommand::Down,
-                "rekey" => TunnelCommand::Rekey,
+                "rekey" => TunnelCommand::Rekey(Rekeyed::Both),
+                "rekey-child" => TunnelCommand::Rekey(Rekeyed::Child),
+                "rekey-ike" => TunnelCommand::Rekey(Rekeyed::Ike),
                 other => {
                     return Err(Refusal::Invalid(format!(
-                        "a tunnel cannot {other}; expected up, down, rekey or verify"
+                        "a tunnel cannot {other}; expected up, down, rekey, rekey-child, rekey-ike or verify"
                     )));
                 }
             };
@@ -323,7 +333,17 @@ mod tests {
         );
         assert_eq!(
             route(&Method::POST, "/v1/tunnels/oci-1/rekey", None),
-            Ok(Query::Tunnel("oci-1".into(), TunnelCommand::Rekey))
+            Ok(Query::Tunnel(
+                "oci-1".into(),
+                TunnelCommand::Rekey(Rekeyed::Both)
+            ))
+        );
+        assert_eq!(
+            route(&Method::POST, "/v1/tunnels/oci-1/rekey-child", None),
+            Ok(Query::Tunnel(
+                "oci-1".into(),
+                TunnelCommand::Rekey(Rekeyed::Child)
+            ))
         );
         assert_eq!(
             route(&Method::POST, "/v1/tunnels/oci-1/verify", None),

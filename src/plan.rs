@@ -312,6 +312,18 @@ impl Plan {
         }
     }
 
+    /// Whether the site routes IPv6: a neighbor exchanges it, or a route of the site file is one.
+    pub(crate) fn forwards_ipv6(&self) -> bool {
+        let members = self.ranges.iter().map(|range| &range.template);
+        let mut peers = self.peers.iter().chain(members);
+        let family = bgpd::wire::Family::IPV6_UNICAST;
+        peers.any(|peer| peer.families.contains(family))
+            || self
+                .routes
+                .iter()
+                .any(|route| route.prefix.addr().is_ipv6())
+    }
+
     /// Whether the tunnels run over IPv6: all of them do, or none.
     pub(crate) fn runs_over_ipv6(&self) -> bool {
         let literal = (self.tunnels.iter()).filter(|tunnel| tunnel.remote_name.is_none());

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bgpd::{ConnId, Md5Key};
+use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -86,9 +87,16 @@ pub(crate) struct Transport {
     inputs: mpsc::Sender<Event>,
     arrivals: mpsc::Sender<Arrival>,
     connections: BTreeMap<ConnId, Connection>,
-    listener: Option<(Socket, JoinHandle<()>)>,
+    /// One for each address family that the host has.
+    listeners: Vec<Listener>,
     /// Whose connections must be signed, and with what (RFC 2385).
     keys: BTreeMap<IpAddr, Md5Key>,
+}
+
+struct Listener {
+    socket: Socket,
+    is_ipv6: bool,
+    task: JoinHandle<()>,
 }
 
 struct Connection {
@@ -104,38 +112,63 @@ impl Transport {
             inputs,
             arrivals,
             connections: BTreeMap::new(),
-            listener: None,
+            listeners: Vec::new(),
             keys: BTreeMap::new(),
         }
     }
 
-    /// Listens on the port, on all addresses: who may speak is the speaker's decision, by address.
+    /// Listens on the port, on all addresses of both families: who may speak is the speaker's decision, by address.
     ///
     /// # Errors
-    /// When the port is taken, by another BGP daemon most likely.
+    /// When the port is taken, by another BGP daemon most likely. A host without IPv6 is none.
     pub(crate) fn listen(&mut self, port: u16) -> io::Result<()> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        self.listen_at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+        match self.listen_at(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+            Err(error) if is_without_ipv6(&error) => {
+                debug!("this host has no IPv6, so BGP is spoken over IPv4 alone");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn listen_at(&mut self, address: SocketAddr) -> io::Result<()> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            // Each family has a socket of its own: keys of MD5 are set by the addresses as they are written.
+            socket.set_only_v6(true)?;
+        }
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.bind(&address.into())?;
         socket.listen(128)?;
         let listener = TcpListener::from_std(socket.try_clone()?.into())?;
         let task = tokio::spawn(accept(listener, self.arrivals.clone()));
-        self.listener = Some((socket, task));
+        self.listeners.push(Listener {
+            socket,
+            is_ipv6: address.is_ipv6(),
+            task,
+        });
         Ok(())
     }
 
     /// Takes connections from these peers only where they are signed with their keys; from then on no others are signed.
     pub(crate) fn sign(&mut self, keys: BTreeMap<IpAddr, Md5Key>) {
         let before = std::mem::replace(&mut self.keys, keys);
-        let Some((listener, _)) = &self.listener else {
-            return;
+        let listener_of = |peer: &IpAddr| {
+            let mut listeners = self.listeners.iter();
+            let listener = listeners.find(|it| it.is_ipv6 == peer.is_ipv6());
+            listener.map(|it| &it.socket)
         };
         for peer in before.keys().filter(|peer| !self.keys.contains_key(peer)) {
             // One that the kernel has no key of is what is wanted.
-            let _ = vti::tcp::sign(listener, *peer, None);
+            let _ = listener_of(peer).map(|listener| vti::tcp::sign(listener, *peer, None));
         }
         for (peer, key) in &self.keys {
+            let Some(listener) = listener_of(peer) else {
+                continue;
+            };
             if let Err(error) = vti::tcp::sign(listener, *peer, Some(key.expose())) {
                 warn!("connections from {peer} cannot be signed, so none will come about: {error}");
             }
@@ -190,8 +223,11 @@ impl Transport {
 
     /// Takes over an accepted connection under its number.
     pub(crate) fn adopt(&mut self, conn: ConnId, stream: TcpStream, distance: Distance) {
+        let kept = stream
+            .peer_addr()
+            .and_then(|peer| keep_distance(&stream, peer.ip(), distance));
         prepare(&stream);
-        if let Err(error) = keep_distance(&stream, distance) {
+        if let Err(error) = kept {
             debug!(%error, "cannot set how far away the peer may be");
         }
         let (writer, writes) = mpsc::unbounded_channel();
@@ -254,8 +290,8 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        if let Some((_, listener)) = &self.listener {
-            listener.abort();
+        for listener in &self.listeners {
+            listener.task.abort();
         }
     }
 }
@@ -297,7 +333,7 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
     if let Some(interface) = &dial.interface {
         SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
     }
-    keep_distance(&socket, dial.distance)?;
+    keep_distance(&socket, dial.remote.ip(), dial.distance)?;
     if let Some(key) = &dial.md5 {
         vti::tcp::sign(&socket, dial.remote.ip(), Some(key.expose()))?;
     }
@@ -310,12 +346,16 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
 }
 
 /// Sends with the TTL that is wanted, and hears nobody from farther away than is allowed.
-fn keep_distance(socket: &impl AsFd, distance: Distance) -> io::Result<()> {
+fn keep_distance(socket: &impl AsFd, peer: IpAddr, distance: Distance) -> io::Result<()> {
     if let Some(ttl) = distance.ttl {
-        SockRef::from(socket).set_ttl_v4(u32::from(ttl))?;
+        let (socket, ttl) = (SockRef::from(socket), u32::from(ttl));
+        match peer {
+            IpAddr::V4(_) => socket.set_ttl_v4(ttl)?,
+            IpAddr::V6(_) => socket.set_unicast_hops_v6(ttl)?,
+        }
     }
     match distance.min_ttl {
-        Some(least) => vti::tcp::demand_ttl(socket, least),
+        Some(least) => vti::tcp::demand_ttl(socket, peer, least),
         None => Ok(()),
     }
 }
@@ -325,7 +365,10 @@ fn prepare(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     // A kernel that refuses either still carries the session.
     let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tos_v4(0xc0);
+    let _ = match stream.peer_addr() {
+        Ok(peer) if peer.is_ipv6() => socket.set_tclass_v6(0xc0),
+        _ => socket.set_tos_v4(0xc0),
+    };
     // A tunnel may be away for a moment; the session goes on as soon as it is back.
     let _ = vti::tcp::limit_retransmission_pause(stream, RETRANSMISSION_PAUSE);
 }
@@ -375,6 +418,12 @@ async fn carry(
         },
     };
     let _ = inputs.send(Event::Closed { conn, reason }).await;
+}
+
+/// Whether a socket cannot be for lack of IPv6 on this host.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
 }
 
 fn explain(error: &io::Error) -> String {

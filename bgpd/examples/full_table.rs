@@ -102,7 +102,7 @@ fn table(peer: u8, count: u32) -> Vec<u8> {
         path.extend(longer.then_some(174));
         let mut attributes = PathAttributes::local(Origin::Igp);
         attributes.as_path = AsPath::sequence(path);
-        attributes.next_hop = Some(Ipv4Addr::new(10, 0, 0, peer));
+        attributes.next_hop = Some(Ipv4Addr::new(10, 0, 0, peer).into());
         let mut encoded = Vec::new();
         attributes.emit(true, &mut encoded);
         let mut builder = UpdateBuilder::announce(&encoded).expect("there is room");
@@ -115,7 +115,7 @@ fn table(peer: u8, count: u32) -> Vec<u8> {
         }
         builder.finish(&mut bytes);
     }
-    bytes.extend(end_of_rib());
+    bytes.extend(end_of_rib(Family::IPV4_UNICAST));
     bytes
 }
 

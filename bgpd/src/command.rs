@@ -104,9 +104,9 @@ pub enum CommandError {
         /// Who has it.
         peer: PeerName,
     },
-    /// Sessions over IPv6 are not spoken yet.
-    #[error("{address} is not an IPv4 address, and sessions over IPv6 are not supported yet")]
-    UnsupportedAddressFamily {
+    /// A link-local address means nothing without its link.
+    #[error("{address} is link-local, and sessions are between addresses that hold on every link")]
+    LinkLocalAddress {
         /// The address.
         address: IpAddr,
     },

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::wire::Families;
 use crate::{Asn, PeerName};
 
 /// The speaker's own parameters.
@@ -65,7 +66,7 @@ pub enum OverLimit {
     },
 }
 
-/// A limit on the number of prefixes in one peer's Adj-RIB-In, before policy.
+/// A limit on the number of prefixes of each family in one peer's Adj-RIB-In, before policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PrefixLimit {
     /// The largest number that is fine.
@@ -132,7 +133,7 @@ pub enum DefaultOriginate {
 pub struct PeerConfig {
     /// Its identity; [`Command::ReplacePeer`](crate::Command) finds the old parameters by it.
     pub name: PeerName,
-    /// Where it is. IPv4 only so far.
+    /// Where it is; not a link-local address.
     pub address: IpAddr,
     /// Its TCP port, 179 unless somebody has reasons.
     pub port: u16,
@@ -143,6 +144,11 @@ pub struct PeerConfig {
     /// The AS that we are on this session instead of the speaker's own: our OPEN names it, exported
     /// paths begin with it, and received paths must not contain it.
     pub local_asn: Option<Asn>,
+    /// What is exchanged with it, as far as it wants to.
+    pub families: Families,
+    /// An address of ours on its network of the family that the session is not over, which that family's prefixes are told with
+    /// as next hop. Without it they are not told, but for IPv4 prefixes on sessions over IPv6 with RFC 8950.
+    pub next_hop_address: Option<IpAddr>,
     /// What kind of network it stands for.
     pub role: Role,
     /// The interface that it is reached over. While that interface is down its paths are unusable.
@@ -184,12 +190,14 @@ pub struct PeerConfig {
     pub remove_private_as: bool,
     /// Tell it a default route of our own, whatever its export policy and the tables say.
     pub default_originate: Option<DefaultOriginate>,
-    /// Name ourselves as the next hop of everything that we tell it. With `false` a learned next hop
+    /// It is told what other internal peers taught us, and they are told what it taught (RFC 4456). Only inside one AS.
+    pub route_reflector_client: bool,
+    /// Name ourselves as the next hop of everything that we tell it, but for what is reflected. With `false` a learned next hop
     /// stays on sessions inside one AS; to another AS it is always ourselves.
     pub next_hop_self: bool,
     /// How many prefixes it may send.
     pub max_prefixes_in: PrefixLimit,
-    /// How many prefixes we send at most; the rest is held back and an event says so.
+    /// How many prefixes of each family we send at most; the rest is held back and an event says so.
     pub max_prefixes_out: Option<u32>,
     /// Our own networks, which a `cloud` peer must not claim.
     pub own_networks: Vec<IpNet>,
@@ -212,6 +220,12 @@ impl PeerConfig {
             remote_asn,
             allowed_asns: Vec::new(),
             local_asn: None,
+            families: if address.is_ipv6() {
+                Families::IPV6
+            } else {
+                Families::IPV4
+            },
+            next_hop_address: None,
             role,
             interface: None,
             update_source: None,
@@ -232,6 +246,7 @@ impl PeerConfig {
             as_override: false,
             remove_private_as: false,
             default_originate: None,
+            route_reflector_client: false,
             next_hop_self: true,
             max_prefixes_in: PrefixLimit {
                 max: 100_000,
@@ -263,6 +278,12 @@ impl PeerConfig {
         differs("port", Reset, self.port != new.port);
         differs("remote_asn", Reset, self.remote_asn != new.remote_asn);
         differs("local_asn", Reset, self.local_asn != new.local_asn);
+        differs("families", Reset, self.families != new.families);
+        differs(
+            "next_hop_address",
+            Refresh,
+            self.next_hop_address != new.next_hop_address,
+        );
         differs("interface", Reset, self.interface != new.interface);
         differs(
             "update_source",
@@ -299,6 +320,11 @@ impl PeerConfig {
             "default_originate",
             Refresh,
             self.default_originate != new.default_originate,
+        );
+        differs(
+            "route_reflector_client",
+            Refresh,
+            self.route_reflector_client != new.route_reflector_client,
         );
         differs(
             "next_hop_self",

@@ -8,7 +8,9 @@ use thiserror::Error;
 
 use crate::Asn;
 use crate::session::State;
-use crate::wire::{HeaderError, MessageKind, Notification, OpenError, UpdateFault};
+use crate::wire::{
+    Families, Family, HeaderError, MessageKind, Notification, OpenError, UpdateFault,
+};
 
 /// Why we end a session. Each value carries what was received and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Error)]
@@ -50,9 +52,12 @@ pub enum SessionError {
         /// What its OPEN says.
         seconds: u16,
     },
-    /// The peer names address families, and IPv4 unicast is not among them.
-    #[error("it does not offer IPv4 unicast")]
-    NoCommonFamily,
+    /// The peer names address families, and none of ours is among them.
+    #[error("it does not offer {ours}, which is all that the session is for")]
+    NoCommonFamily {
+        /// Those that we offer.
+        ours: Families,
+    },
     /// An UPDATE with a fault that no session survives (RFC 7606).
     #[error("its UPDATE cannot be accepted: {0}")]
     Update(UpdateFault),
@@ -83,13 +88,19 @@ pub enum SessionError {
         kind: MessageKind,
     },
     /// More prefixes than the peer may send (RFC 4486).
-    #[error("it sent {received} prefixes, the limit is {limit}")]
+    #[error("it sent {received} prefixes of {}, the limit is {limit}", name(*.family))]
     MaximumPrefixes {
+        /// Of which family.
+        family: Family,
         /// How many it sent.
         received: u32,
         /// How many it may send.
         limit: u32,
     },
+}
+
+fn name(family: Family) -> Families {
+    [family].into_iter().collect()
 }
 
 fn numbers(asns: &[Asn]) -> String {
@@ -120,8 +131,14 @@ impl SessionError {
             Self::PeerAs { .. } | Self::PeerAsNotAllowed { .. } => Notification::new(2, 2),
             Self::Identifier { .. } => Notification::new(2, 3),
             Self::HoldTime { .. } => Notification::new(2, 6),
-            // RFC 5492, section 3: the capability that we miss, as it should have been sent.
-            Self::NoCommonFamily => with(2, 7, vec![1, 4, 0, 1, 0, 1]),
+            // RFC 5492, section 3: the capabilities that we miss, as they should have been sent.
+            Self::NoCommonFamily { ours } => {
+                let capability = |family: Family| {
+                    let [high, low] = family.afi.to_be_bytes();
+                    [1, 4, high, low, 0, family.safi]
+                };
+                with(2, 7, ours.iter().flat_map(capability).collect())
+            }
             Self::Update(fault) => fault.notification(),
             Self::RouteRefresh { .. } => Notification::new(7, 1),
             Self::HoldTimerExpired { .. } => Notification::new(4, 0),
@@ -132,9 +149,10 @@ impl SessionError {
                 State::Established => Notification::new(5, 3),
                 State::Idle | State::Connect | State::Active => Notification::new(5, 0),
             },
-            Self::MaximumPrefixes { limit, .. } => {
+            Self::MaximumPrefixes { family, limit, .. } => {
                 // RFC 4486, section 4: AFI, SAFI and the upper bound.
-                let mut data = vec![0, 1, 1];
+                let [high, low] = family.afi.to_be_bytes();
+                let mut data = vec![high, low, family.safi];
                 data.extend(limit.to_be_bytes());
                 with(6, Notification::MAXIMUM_PREFIXES, data)
             }

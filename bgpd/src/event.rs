@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::error::SessionError;
 use crate::policy::Refusal;
-use crate::wire::{Notification, UpdateFault};
+use crate::wire::{Families, Notification, UpdateFault};
 use crate::{Asn, Md5Key, PeerName};
 
 /// One TCP connection, from dialling or accepting it to its end. Never used twice.
@@ -166,8 +166,10 @@ pub struct Agreed {
     pub enhanced_route_refresh: bool,
     /// Graceful restart, where both sides take part in it.
     pub graceful_restart: Option<PeerRestart>,
-    /// IPv4 unicast was announced by the peer's multiprotocol capability, or is meant by its silence.
-    pub ipv4_unicast: bool,
+    /// What is exchanged: what both sides' multiprotocol capabilities name (RFC 4760); a peer's silence means IPv4 unicast.
+    pub families: Families,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 /// How the peer takes part in graceful restart (RFC 4724).
@@ -179,10 +181,10 @@ pub struct PeerRestart {
     pub restart_time: Duration,
     /// Both sides keep routes after a NOTIFICATION or a hold time that ran out, too (RFC 8538).
     pub notification: bool,
-    /// Its forwarding of IPv4 unicast survives its absence; without that its routes are not kept.
-    pub forwards: bool,
-    /// Its forwarding of IPv4 unicast has survived its last absence (F bit).
-    pub forwarding_preserved: bool,
+    /// The families whose forwarding survives its absence; routes of others are not kept.
+    pub forwards: Families,
+    /// The families whose forwarding has survived its last absence (F bit).
+    pub forwarding_preserved: Families,
 }
 
 /// Why routes that were kept for a peer's return are kept no longer.
@@ -246,7 +248,7 @@ pub enum Event {
         /// The system's words.
         reason: String,
     },
-    /// The peer has sent all that it had (RFC 4724, section 2).
+    /// The peer has sent all that it had, of every family (RFC 4724, section 2).
     EndOfRib {
         /// The peer.
         peer: PeerName,

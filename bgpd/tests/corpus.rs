@@ -3,13 +3,13 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Instant;
 
 use bgpd::wire::{
-    Capabilities, Capability, Family, Framer, MessageKind, Notification, Open, PathAttributes,
-    UpdateContext, UpdateFrame, keepalive,
+    Capabilities, Capability, Families, Family, Framer, MessageKind, Notification, Open,
+    PathAttributes, UpdateContext, UpdateFrame, keepalive,
 };
 use bgpd::{Asn, Command, PeerConfig, Policy, Role, Speaker, SpeakerConfig, State};
 
@@ -58,8 +58,16 @@ fn decode(name: &str, body: &[u8]) {
         let read = frame.attributes(UpdateContext {
             four_octet_as,
             external,
+            families: Families::BOTH,
+            extended_next_hop: external,
         });
-        if let Some(set) = read.ok().and_then(|read| read.set) {
+        let sets = read.map(|read| [read.set, read.multiprotocol]);
+        // An IPv6 next hop is not among the attributes.
+        for set in sets.into_iter().flatten().flatten() {
+            let set = PathAttributes {
+                next_hop: set.next_hop.filter(IpAddr::is_ipv4),
+                ..set
+            };
             let mut canonical = Vec::new();
             set.emit(true, &mut canonical);
             assert_eq!(

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use bgpd::wire::{AttributeCode, Treatment, UpdateContext, UpdateFrame};
+use bgpd::wire::{AttributeCode, Families, Family, Treatment, UpdateContext, UpdateFrame};
 
 use Expected::{Clean, Discard, Reset, Withdraw};
 
@@ -19,14 +19,20 @@ enum Expected {
 const EXTERNAL: UpdateContext = UpdateContext {
     four_octet_as: true,
     external: true,
+    families: Families::IPV4,
+    extended_next_hop: false,
 };
 const INTERNAL: UpdateContext = UpdateContext {
     four_octet_as: true,
     external: false,
+    families: Families::IPV4,
+    extended_next_hop: false,
 };
 const OLD: UpdateContext = UpdateContext {
     four_octet_as: false,
     external: true,
+    families: Families::IPV4,
+    extended_next_hop: false,
 };
 
 const ORIGIN: &str = "40010100";
@@ -64,6 +70,7 @@ fn outcome(body: &[u8], context: UpdateContext) -> Expected {
         Some(Treatment::AttributeDiscard) => Discard,
         Some(Treatment::TreatAsWithdraw) => {
             assert_eq!(read.set, None, "a set that must not be believed");
+            assert_eq!(read.multiprotocol, None, "nor this one");
             Withdraw
         }
         Some(Treatment::SessionReset) => panic!("a fault that should have ended the session"),
@@ -343,13 +350,19 @@ fn prefixes_in_multiprotocol_attributes_are_read_for_our_family_only() {
     };
     let ours = read(&format!("{base} 800e0d 0001 01 04 0a010001 00 18 0a0001"));
     assert_eq!(ours.announced, ["10.0.1.0/24".parse().unwrap()]);
-    assert_eq!(ours.set.unwrap().next_hop, Some([10, 1, 0, 1].into()));
+    assert_eq!(
+        ours.multiprotocol.unwrap().next_hop,
+        Some([10, 1, 0, 1].into())
+    );
     let ipv6 = "800e1a 0002 01 10 20010db8000000000000000000000001 00 20 20010db8";
     let other = read(&format!("{base}{ipv6}"));
-    assert!(other.announced.is_empty() && other.set.is_none() && other.faults.is_empty());
+    assert!(other.announced.is_empty() && other.multiprotocol.is_none() && other.faults.is_empty());
     assert_eq!(read("800f07 0001 01 18 0a0001").withdrawn.len(), 1);
-    assert!(read("800f03 0001 01").end_of_rib);
-    assert!(!read("800f03 0002 01").end_of_rib);
+    assert_eq!(
+        read("800f03 0001 01").end_of_rib,
+        Some(Family::IPV4_UNICAST)
+    );
+    assert_eq!(read("800f03 0002 01").end_of_rib, None);
     let cases = [
         (
             "a next hop of 16 octets",
@@ -407,4 +420,162 @@ fn bits_behind_a_prefix_are_of_no_meaning() {
     let body = update(&format!("{ORIGIN}{AS_PATH}{NEXT_HOP}"), "09 0aff");
     let frame = UpdateFrame::parse(&body).unwrap();
     assert_eq!(frame.announced, ["10.128.0.0/9".parse().unwrap()]);
+}
+
+/// A session of both families, with RFC 8950 or without.
+const BOTH: UpdateContext = UpdateContext {
+    families: Families::BOTH,
+    ..EXTERNAL
+};
+const EXTENDED: UpdateContext = UpdateContext {
+    extended_next_hop: true,
+    ..BOTH
+};
+
+const GLOBAL: &str = "20010db8000000000000000000000001";
+const LINK_LOCAL: &str = "fe800000000000000000000000000001";
+
+#[test]
+fn ipv6_prefixes_are_read_with_next_hops_of_16_and_of_32_octets() {
+    let read = |attributes: &str| {
+        let body = update(attributes, "");
+        let frame = UpdateFrame::parse(&body).unwrap();
+        frame.attributes(BOTH).unwrap()
+    };
+    let zero = "00".repeat(16);
+    let cases = [
+        (
+            format!("800e1a 0002 01 10 {GLOBAL} 00 20 20010db8"),
+            "2001:db8::1",
+        ),
+        (
+            format!("800e2a 0002 01 20 {GLOBAL}{LINK_LOCAL} 00 20 20010db8"),
+            "2001:db8::1",
+        ),
+        (
+            format!("800e1a 0002 01 10 {LINK_LOCAL} 00 20 20010db8"),
+            "fe80::1",
+        ),
+        (
+            format!("800e2a 0002 01 20 {zero}{LINK_LOCAL} 00 20 20010db8"),
+            "fe80::1",
+        ),
+    ];
+    for (reach, next_hop) in cases {
+        let read = read(&format!("{reach}{ORIGIN}{AS_PATH}"));
+        assert_eq!(read.faults, [], "{reach}");
+        assert_eq!(read.announced, ["2001:db8::/32".parse().unwrap()]);
+        assert_eq!(read.set, None, "no prefix has NEXT_HOP");
+        assert_eq!(
+            read.multiprotocol.unwrap().next_hop,
+            Some(next_hop.parse().unwrap()),
+            "{reach}"
+        );
+    }
+    let withdrawn = read("800f09 0002 01 28 20010db8ff").withdrawn;
+    assert_eq!(withdrawn, ["2001:db8:ff00::/40".parse().unwrap()]);
+    let end = read("800f03 0002 01");
+    assert_eq!(end.end_of_rib, Some(Family::IPV6_UNICAST));
+}
+
+#[test]
+fn one_update_of_both_families_has_a_next_hop_for_each() {
+    let reach = format!("800e1a 0002 01 10 {GLOBAL} 00 20 20010db8");
+    let body = update(&format!("{reach}{ORIGIN}{AS_PATH}{NEXT_HOP}"), PREFIX);
+    let read = UpdateFrame::parse(&body).unwrap().attributes(BOTH).unwrap();
+    assert_eq!(read.faults, []);
+    assert_eq!(read.set.unwrap().next_hop, Some([10, 1, 0, 1].into()));
+    let ipv6 = read.multiprotocol.unwrap().next_hop;
+    assert_eq!(ipv6, Some("2001:db8::1".parse().unwrap()));
+}
+
+#[test]
+fn malformed_ipv6_prefixes_and_next_hops_have_a_treatment_each() {
+    let zero = "00".repeat(16);
+    let multicast = "ff020000000000000000000000000001";
+    let loopback = "00000000000000000000000000000001";
+    let sound = format!("800e1a 0002 01 10 {GLOBAL} 00 20 20010db8");
+    let long = format!("81 {} 00", "20".repeat(16));
+    let cases = [
+        ("a sound one", sound.clone(), Clean),
+        (
+            "a next hop of 4 octets",
+            "800e09 0002 01 04 0a010001 00".into(),
+            Reset(5),
+        ),
+        (
+            "a next hop of 24 octets",
+            format!("800e1d 0002 01 18 {} 00", "00".repeat(24)),
+            Reset(5),
+        ),
+        (
+            "a next hop that is cut short",
+            "800e05 0002 01 10 20".into(),
+            Reset(5),
+        ),
+        (
+            "nothing behind the next hop",
+            format!("800e14 0002 01 10 {GLOBAL}"),
+            Reset(5),
+        ),
+        (
+            "a next hop of ::",
+            format!("800e1a 0002 01 10 {zero} 00 20 20010db8"),
+            Withdraw,
+        ),
+        (
+            "a multicast next hop",
+            format!("800e1a 0002 01 10 {multicast} 00 20 20010db8"),
+            Withdraw,
+        ),
+        (
+            "a next hop of ::1",
+            format!("800e1a 0002 01 10 {loopback} 00 20 20010db8"),
+            Withdraw,
+        ),
+        (
+            "a prefix of 129 bits",
+            format!("800e27 0002 01 10 {GLOBAL} 00 {long}"),
+            Reset(10),
+        ),
+        (
+            "a prefix that is cut short",
+            format!("800e1a 0002 01 10 {GLOBAL} 00 40 20010db8"),
+            Reset(10),
+        ),
+        ("marked transitive", format!("c0{}", &sound[2..]), Withdraw),
+        ("twice", format!("{sound}{sound}"), Reset(1)),
+        (
+            "a withdrawn prefix of 129 bits",
+            format!("800f15 0002 01 {long}"),
+            Reset(10),
+        ),
+        (
+            "a withdrawn prefix that is cut short",
+            "800f08 0002 01 40 20010db8".into(),
+            Reset(10),
+        ),
+        (
+            "withdrawn twice",
+            "800f03 0002 01 800f03 0002 01".into(),
+            Reset(1),
+        ),
+    ];
+    for (what, attribute, expected) in cases {
+        let body = update(&format!("{attribute}{ORIGIN}{AS_PATH}"), "");
+        assert_eq!(outcome(&body, BOTH), expected, "{what}");
+    }
+}
+
+#[test]
+fn ipv4_prefixes_have_an_ipv6_next_hop_only_where_that_was_agreed() {
+    let reach = format!("800e19 0001 01 10 {GLOBAL} 00 18 0a0001");
+    let body = update(&format!("{reach}{ORIGIN}{AS_PATH}"), "");
+    assert_eq!(outcome(&body, BOTH), Reset(5));
+    assert_eq!(outcome(&body, EXTENDED), Clean);
+    let frame = UpdateFrame::parse(&body).unwrap();
+    let read = frame.attributes(EXTENDED).unwrap();
+    assert_eq!(read.announced, ["10.0.1.0/24".parse().unwrap()]);
+    let next_hop = read.multiprotocol.unwrap().next_hop;
+    assert_eq!(next_hop, Some("2001:db8::1".parse().unwrap()));
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bgpd::Asn;
 use bgpd::wire::{
     Aggregator, AsPath, AttributeCode, Capabilities, Capability, Community, ExtendedCommunity,
-    Family, Framer, HeaderError, LargeCommunity, MessageKind, Notification, Open, OpenError,
-    Origin, PathAttributes, RefreshKind, RestartCapability, RouteRefresh, Segment, SegmentKind,
-    UnknownAttribute, UpdateBuilder, UpdateContext, UpdateFrame, end_of_rib, keepalive,
+    Families, Family, Framer, HeaderError, LargeCommunity, MessageKind, Notification, Open,
+    OpenError, Origin, PathAttributes, RefreshKind, RestartCapability, RouteRefresh, Segment,
+    SegmentKind, UnknownAttribute, UpdateBuilder, UpdateContext, UpdateFrame, end_of_rib,
+    keepalive,
 };
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
@@ -216,7 +217,7 @@ fn headers_are_judged_before_their_message_is_complete() {
 fn a_stream_is_the_same_messages_however_it_is_cut() {
     let mut stream = keepalive();
     stream.extend(RouteRefresh::request(Family::IPV4_UNICAST).message());
-    stream.extend(end_of_rib());
+    stream.extend(end_of_rib(Family::IPV4_UNICAST));
     stream.extend(Notification::cease(2).emit());
     for size in 1..stream.len() {
         let mut framer = Framer::default();
@@ -300,7 +301,7 @@ fn rich() -> PathAttributes {
     PathAttributes {
         origin: Origin::Incomplete,
         as_path: AsPath::sequence([31898, 4_200_000_000]),
-        next_hop: Some(Ipv4Addr::new(10, 1, 0, 1)),
+        next_hop: Some(Ipv4Addr::new(10, 1, 0, 1).into()),
         med: Some(5),
         local_pref: None,
         atomic_aggregate: true,
@@ -329,10 +330,14 @@ fn rich() -> PathAttributes {
 const NEW: UpdateContext = UpdateContext {
     four_octet_as: true,
     external: true,
+    families: Families::IPV4,
+    extended_next_hop: false,
 };
 const OLD: UpdateContext = UpdateContext {
     four_octet_as: false,
     external: true,
+    families: Families::IPV4,
+    extended_next_hop: false,
 };
 
 /// What a set of attributes is read as by a peer.
@@ -374,7 +379,7 @@ fn the_canonical_form_is_the_one_that_was_written() {
 fn an_update_of_the_reference_site_is_these_octets() {
     let mut set = PathAttributes::local(Origin::Incomplete);
     set.as_path = AsPath::sequence([65000]);
-    set.next_hop = Some(Ipv4Addr::new(10, 1, 0, 0));
+    set.next_hop = Some(Ipv4Addr::new(10, 1, 0, 0).into());
     let mut attributes = Vec::new();
     set.emit(true, &mut attributes);
     let mut bytes = Vec::new();
@@ -477,7 +482,7 @@ fn builders_fill_messages_and_never_overfill_them() {
     rich().emit(true, &mut attributes);
     for attributes in [None, Some(attributes.as_slice())] {
         let mut builder = match attributes {
-            None => UpdateBuilder::withdraw(),
+            None => UpdateBuilder::withdraw(Family::IPV4_UNICAST),
             Some(attributes) => UpdateBuilder::announce(attributes).unwrap(),
         };
         let mut bytes = Vec::new();
@@ -498,6 +503,80 @@ fn builders_fill_messages_and_never_overfill_them() {
         assert_eq!((seen, prefixes), (messages, 5000));
     }
     assert!(UpdateBuilder::announce(&[0; 4069]).is_none());
+}
+
+#[test]
+fn builders_of_ipv6_fill_messages_and_never_overfill_them() {
+    let mut set = rich();
+    let next_hop = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    set.next_hop = Some(next_hop.into());
+    let mut attributes = Vec::new();
+    set.emit(true, &mut attributes);
+    let context = UpdateContext {
+        families: Families::BOTH,
+        extended_next_hop: true,
+        ..NEW
+    };
+    for family in [Family::IPV4_UNICAST, Family::IPV6_UNICAST] {
+        for announces in [true, false] {
+            let mut builder = if announces {
+                UpdateBuilder::reach(family, next_hop, &attributes).unwrap()
+            } else {
+                UpdateBuilder::withdraw(family)
+            };
+            let mut bytes = Vec::new();
+            for number in 0..5000_u32 {
+                let (length, bits) = ((8 + number % 25) as u8, number << 13);
+                let prefix: ipnet::IpNet = if family == Family::IPV4_UNICAST {
+                    ipnet::Ipv4Net::new(bits.into(), length).unwrap().into()
+                } else {
+                    let address = (u128::from(bits) << 96).into();
+                    ipnet::Ipv6Net::new(address, length * 4).unwrap().into()
+                };
+                builder.push(prefix.trunc(), &mut bytes);
+            }
+            let messages = builder.finish(&mut bytes);
+            let mut framer = Framer::default();
+            framer.push(&bytes);
+            let (mut seen, mut prefixes) = (0, 0);
+            while let Some(message) = framer.message().unwrap() {
+                let frame = UpdateFrame::parse(&message.body).unwrap();
+                let read = frame.attributes(context).unwrap();
+                prefixes += frame.withdrawn.len() + read.withdrawn.len() + read.announced.len();
+                assert_eq!(read.multiprotocol, announces.then(|| set.clone()));
+                assert!(read.announced.iter().all(|it| Family::of(it) == family));
+                seen += 1;
+            }
+            assert_eq!((seen, prefixes), (messages, 5000));
+        }
+    }
+    assert!(UpdateBuilder::reach(Family::IPV6_UNICAST, next_hop, &[0; 4033]).is_none());
+    assert!(UpdateBuilder::reach(Family::IPV6_UNICAST, next_hop, &[0; 4031]).is_some());
+}
+
+#[test]
+fn end_of_rib_of_each_family_has_its_own_form() {
+    for (family, expected) in [
+        (Family::IPV4_UNICAST, "0000 0000"),
+        (Family::IPV6_UNICAST, "0000 0007 900f0003 0002 01"),
+    ] {
+        let (kind, said) = body(&end_of_rib(family));
+        assert_eq!((kind, said), (MessageKind::Update, octets(expected)));
+    }
+}
+
+#[test]
+fn the_capability_for_ipv6_next_hops_reads_and_writes_as_rfc_8950_has_it() {
+    let bytes = octets("04 fde8 0012 0a010000 0a 02 08 05 06 0001 0001 0002");
+    let open = Open::parse(&bytes).unwrap();
+    let pair = (Family::IPV4_UNICAST, 2);
+    let expected = Capability::ExtendedNextHop(vec![pair]);
+    assert_eq!(open.capabilities, Capabilities(vec![expected]));
+    assert!(open.capabilities.extended_next_hop());
+    assert_eq!(open.emit()[19..], bytes);
+    let cut = octets("04 fde8 0012 0a010000 09 02 07 05 05 0001 0001 00");
+    let open = Open::parse(&cut).unwrap();
+    assert!(!open.capabilities.extended_next_hop());
 }
 
 #[test]

@@ -86,7 +86,7 @@ codes! {
         "The tunnel's outer address lies in one of our own networks, or in a prefix that may be learnt through the tunnels. The encrypted packets would then be routed into the LAN or into the tunnel that is to carry them, and it would stop working as soon as it works.";
     /// An address of a kind that is not supported.
     Ipv6Unsupported = 109, "IPv6 is not supported here yet",
-        "`gateway.address`, the inside addresses of tunnels, neighbors and prefix lists are IPv4 so far. It is refused rather than accepted and ignored. The tunnels' `remote` may be IPv6 addresses, all of them or none; `gateway.networks` and aliases may hold IPv6 networks.";
+        "`gateway.address`, the inside addresses of tunnels, ranges of neighbors, BFD and route maps' `set.next-hop` are IPv4 so far, and tunnels carry no IPv6. It is refused rather than accepted and ignored. The tunnels' `remote` may be IPv6 addresses, all of them or none; neighbors outside tunnels, prefix lists, routes, `gateway.networks` and aliases may be IPv6.";
     /// A host name instead of an address.
     NotLiteral = 110, "host name where an address is needed",
         "A name is looked up for a tunnel's `remote` alone. `gateway.address` (\"auto\" follows what the host has) and neighbors are literal addresses: what this host is, and who it speaks BGP with, must not depend on a resolver.";

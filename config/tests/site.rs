@@ -472,3 +472,129 @@ fn a_route_maps_rules_are_in_order_and_its_name_is_a_policy() {
     assert_eq!((med.low, med.high), (5, 9));
     assert!(rules[1].changes.communities.clear && rules[1].changes.communities.add.is_empty());
 }
+
+/// A site whose only neighbor has these lines, and a list with these rules.
+fn with_neighbor(lines: &str, rules: &str) -> String {
+    format!(
+        "{GATEWAY}[bgp]\nasn = 65000\nrouter-id = \"192.0.2.1\"\n[bgp.neighbor.n]\nremote-asn = 65001\nimport = \"l\"\nexport = \"none\"\n{lines}\n[prefix-list]\nl = [{rules}]\n"
+    )
+}
+
+const ANY: &str = "{ permit = \"2001:db8::/32\", le = 64 }";
+
+#[test]
+fn a_neighbor_exchanges_its_addresss_family_unless_the_file_says_otherwise() {
+    use config::model::AddressFamily::{Ipv4, Ipv6};
+    let families = |lines: &str| -> Vec<Vec<_>> {
+        let neighbors = site(&with_neighbor(lines, ANY)).bgp.unwrap().neighbors;
+        let each = neighbors.iter();
+        each.map(|it| it.families.iter().copied().collect())
+            .collect()
+    };
+    assert_eq!(families("address = \"192.0.2.9\""), [[Ipv4]]);
+    assert_eq!(families("address = \"2001:db8::9\""), [[Ipv6]]);
+    let mixed = "addresses = [\"192.0.2.9\", \"2001:db8::9\"]";
+    assert_eq!(families(mixed), [[Ipv4], [Ipv6]]);
+    let both = "address = \"2001:db8::9\"\nfamilies = [\"ipv6\", \"ipv4\"]";
+    assert_eq!(families(both), [[Ipv4, Ipv6]]);
+}
+
+#[test]
+fn families_that_cannot_be_exchanged_are_refused() {
+    let v4 = "address = \"192.0.2.9\"";
+    let v6 = "address = \"2001:db8::9\"";
+    let both = "families = [\"ipv4\", \"ipv6\"]";
+    let ours = "next-hop-address = \"2001:db8::1\"";
+    let cases = [
+        (format!("{v4}\n{both}\n{ours}"), None),
+        (format!("{v6}\n{both}"), None),
+        (
+            format!("{v6}\n{both}\nnext-hop-address = \"192.0.2.1\""),
+            None,
+        ),
+        (format!("{v4}\n{both}"), Some(Code::MissingKey)),
+        (format!("{v4}\n{ours}"), Some(Code::ConflictingKeys)),
+        (format!("{v6}\n{both}\n{ours}"), Some(Code::ConflictingKeys)),
+        (
+            format!("{v4}\n{both}\nnext-hop-address = \"fe80::1\""),
+            Some(Code::NotUnicast),
+        ),
+        (format!("{v4}\nfamilies = []"), Some(Code::BadValue)),
+        (
+            format!("addresses = [\"192.0.2.9\", \"2001:db8::9\"]\n{both}"),
+            Some(Code::ConflictingKeys),
+        ),
+        (
+            format!("{v6}\nhold-time = \"9s\"\nbfd = true"),
+            Some(Code::Ipv6Unsupported),
+        ),
+        ("address = \"fe80::9\"".to_owned(), Some(Code::NotUnicast)),
+    ];
+    for (lines, expected) in cases {
+        let found: Vec<Code> = loaded(&with_neighbor(&lines, ANY))
+            .diagnostics
+            .iter()
+            .map(|one| one.code)
+            .collect();
+        assert_eq!(found, Vec::from_iter(expected), "{lines}");
+    }
+    let tunnel = format!(
+        "{}{TUNNEL}",
+        with_neighbor("tunnel = \"a\"\nfamilies = [\"ipv6\"]", ANY)
+    );
+    let found = loaded(&tunnel).diagnostics;
+    assert!(found.iter().any(|one| one.code == Code::Ipv6Unsupported));
+}
+
+#[test]
+fn prefix_lists_and_routes_are_of_either_family_and_never_of_two() {
+    let rules = |rules: &str| {
+        let text = with_neighbor("address = \"2001:db8::9\"", rules);
+        let found = loaded(&text).diagnostics;
+        found
+            .iter()
+            .filter(|one| one.code == Code::PrefixLengths)
+            .count()
+    };
+    assert_eq!(
+        rules("{ permit = \"2001:db8::/32\", ge = 48, le = 128 }"),
+        0
+    );
+    assert_eq!(rules("{ permit = \"2001:db8::/32\", le = 24 }"), 1);
+    assert_eq!(rules("{ permit = \"2001:db8::/32\", le = 129 }"), 1);
+    assert_eq!(rules("{ permit = \"10.0.0.0/8\", le = 33 }"), 1);
+    let list = &site(&with_neighbor(
+        "address = \"2001:db8::9\"",
+        "{ permit = \"2001:db8::/32\", ge = 48 }",
+    ))
+    .prefix_lists["l"];
+    assert!(list.permits("2001:db8:1::1/128".parse().unwrap()));
+    assert!(!list.permits("2001:db8::/32".parse().unwrap()));
+    let route = |via: &str| {
+        let text = format!(
+            "{GATEWAY}[[route]]\nprefix = \"2001:db8:7::/48\"\nvia = \"{via}\"\ninterface = \"lan0\"\n"
+        );
+        let found = loaded(&text).diagnostics;
+        found.iter().filter(|one| one.code == Code::Route).count()
+    };
+    assert_eq!(
+        (route("2001:db8::7"), route("fe80::7"), route("192.0.2.7")),
+        (0, 0, 1)
+    );
+}
+
+#[test]
+fn only_a_neighbor_of_our_own_as_is_a_client_of_a_route_reflector() {
+    let client = |more: &str| {
+        let lines = format!("address = \"192.0.2.9\"\nroute-reflector-client = true\n{more}");
+        let text = with_neighbor(&lines, ANY);
+        let found = loaded(&text.replace("remote-asn = 65001", "")).diagnostics;
+        found
+            .iter()
+            .filter(|one| one.code == Code::ConflictingKeys)
+            .count()
+    };
+    assert_eq!(client("remote-asn = 65000"), 0);
+    assert_eq!(client("remote-asn = 65002"), 1);
+    assert_eq!(client("remote-asn = 65002\nlocal-asn = 65002"), 0);
+}

@@ -1,8 +1,11 @@
 //! Any octets as a stream of BGP messages: no panic, and what is read and written again is the same.
 #![no_main]
 
+use std::net::IpAddr;
+
 use bgpd::wire::{
-    Framer, MessageKind, Notification, Open, UpdateContext, UpdateFrame, parse_route_refresh,
+    Families, Framer, MessageKind, Notification, Open, PathAttributes, RouteRefresh, UpdateContext,
+    UpdateFrame,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -23,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             MessageKind::Keepalive => {}
             MessageKind::RouteRefresh => {
-                let _ = parse_route_refresh(&message.body);
+                let _ = RouteRefresh::parse(&message.body);
             }
         }
     }
@@ -37,14 +40,21 @@ fn update(body: &[u8]) {
         let context = UpdateContext {
             four_octet_as,
             external,
+            families: Families::BOTH,
+            extended_next_hop: external,
         };
         let Ok(read) = frame.attributes(context) else {
             continue;
         };
-        if let Some(set) = read.set {
+        // An IPv6 next hop is not among the attributes.
+        for set in [read.set, read.multiprotocol].into_iter().flatten() {
             let mut canonical = Vec::new();
+            let set = PathAttributes {
+                next_hop: set.next_hop.filter(IpAddr::is_ipv4),
+                ..set
+            };
             set.emit(true, &mut canonical);
-            let again = bgpd::wire::PathAttributes::parse_canonical(&canonical);
+            let again = PathAttributes::parse_canonical(&canonical);
             assert_eq!(again, Some(set));
         }
     }

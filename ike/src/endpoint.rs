@@ -221,7 +221,6 @@ impl Endpoint {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.cx.exhume(now, None);
         self.computing.expire(now);
         for spi in self.sas.due(now) {
             if let Some(sa) = self.sas.get_mut(spi) {
@@ -231,6 +230,8 @@ impl Endpoint {
         let due = self.due.iter().take_while(|(at, _)| *at <= now);
         self.stirred.extend(due.map(|(_, id)| *id));
         self.settle(now);
+        // Last: an SA goes after what is sent on its twin has gone elsewhere.
+        self.cx.exhume(now, None);
     }
 
     /// The next datagram to send.

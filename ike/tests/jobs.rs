@@ -91,7 +91,9 @@ impl Bed {
             while let Some(transmit) = self.responder.poll_transmit() {
                 idle = false;
                 let to = |index: usize| transmit.remote.ip() == address(index as u8);
-                let index = (0..self.initiators.len()).find(|index| to(*index)).unwrap();
+                let index = (0..self.initiators.len())
+                    .find(|index| to(*index))
+                    .unwrap_or_else(|| panic!("{transmit:?} is for none of them"));
                 self.initiators[index].handle_datagram(
                     self.now,
                     transmit.remote,
@@ -300,7 +302,7 @@ fn what_a_job_has_of_secrets_is_not_printed() {
 }
 
 fn notify(bytes: &[u8]) -> Option<NotifyType> {
-    let message = Message::decode(bytes).unwrap();
+    let message = Message::decode(bytes).ok()?;
     message
         .payloads
         .into_iter()

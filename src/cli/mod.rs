@@ -206,6 +206,10 @@ pub(crate) enum TunnelAction {
     Down,
     /// Rekey its CHILD_SA and its IKE_SA now.
     Rekey,
+    /// Rekey its CHILD_SA alone.
+    RekeyChild,
+    /// Rekey its IKE_SA alone.
+    RekeyIke,
     /// Rekey both now, wait, and say what was agreed or refused: a disagreement about the group (PFS) shows now and not in an hour.
     ///
     /// Ends with status 1 where an SA could not be rekeyed, or packets go out and none come back. The tunnel stays up either way.
@@ -218,6 +222,8 @@ impl TunnelAction {
             Self::Up => "up",
             Self::Down => "down",
             Self::Rekey => "rekey",
+            Self::RekeyChild => "rekey-child",
+            Self::RekeyIke => "rekey-ike",
             Self::Verify => "verify",
         }
     }

@@ -7,7 +7,7 @@ use tracing::info;
 use vti::plane::TunnelId;
 
 use super::{Due, Effect, Gateway, PlaneChange};
-use crate::control::{NeighborCommand, Refusal, TunnelCommand};
+use crate::control::{NeighborCommand, Refusal, Rekeyed, TunnelCommand};
 
 /// How long a neighbor has to take our last word before its tunnel goes, and a peer before its interface does.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(200);
@@ -87,18 +87,28 @@ impl Gateway {
                     "{name} is taken down and stays down until `causeway tunnel {name} up` or a restart"
                 ))
             }
-            TunnelCommand::Rekey => {
+            TunnelCommand::Rekey(what) => {
                 if !tunnel.is_up() {
                     return Err(Refusal::Failed(format!(
                         "{name} is not up, so there is nothing to rekey"
                     )));
                 }
-                info!(tunnel = %name, "rekeyed by hand");
-                self.ike_command(now, ike::Command::RekeyChild(connection));
-                self.ike_command(now, ike::Command::RekeyIke(connection));
-                Ok(format!(
-                    "{name} rekeys its CHILD_SA and its IKE_SA now; see `causeway tunnels`"
-                ))
+                let (commands, said): (&[_], _) = match what {
+                    Rekeyed::Both => (
+                        &[
+                            ike::Command::RekeyChild(connection),
+                            ike::Command::RekeyIke(connection),
+                        ],
+                        "its CHILD_SA and its IKE_SA",
+                    ),
+                    Rekeyed::Child => (&[ike::Command::RekeyChild(connection)], "its CHILD_SA"),
+                    Rekeyed::Ike => (&[ike::Command::RekeyIke(connection)], "its IKE_SA"),
+                };
+                info!(tunnel = %name, "{said} rekeyed by hand");
+                for command in commands {
+                    self.ike_command(now, command.clone());
+                }
+                Ok(format!("{name} rekeys {said} now; see `causeway tunnels`"))
             }
         }
     }

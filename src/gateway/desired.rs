@@ -17,7 +17,7 @@ impl Gateway {
         if self.stopping {
             return (Desired::default(), Vec::new());
         }
-        let mut desired = Desired::default().with_gateway_sysctls(false);
+        let mut desired = Desired::default().with_gateway_sysctls(self.plan.forwards_ipv6());
         for tunnel in self.tunnels.values() {
             let plan = &tunnel.plan;
             let link = LinkDesired::new(&plan.name, u32::from(tunnel.inner_mtu()), [plan.inside]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::policy::{Policies, PrefixList, Rule};
+use bgpd::wire::Family;
 use bgpd::{
     Asn, DefaultOriginate, GracefulRestart, OverLimit, PeerConfig, PeerName, PeerRange, Policy,
     PrefixLimit, Role, SpeakerConfig,
@@ -56,7 +57,7 @@ fn prefix_list(name: &str, list: &model::PrefixList) -> PrefixList {
         .map(|rule| Rule {
             seq: rule.seq,
             decision: super::route_map::decision(rule.action),
-            prefix: IpNet::V4(rule.prefix),
+            prefix: rule.prefix,
             ge: rule.ge,
             le: rule.le,
         })
@@ -141,6 +142,8 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     );
     peer.port = neighbor.port;
     peer.local_asn = neighbor.local_asn.map(|asn| Asn(asn.0));
+    peer.families = neighbor.families.iter().map(family).collect();
+    peer.next_hop_address = neighbor.next_hop_address;
     peer.passive = neighbor.passive;
     peer.hold_time = neighbor.hold_time;
     peer.keepalive = Some(neighbor.keepalive);
@@ -169,10 +172,11 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.as_override = neighbor.as_override;
     peer.remove_private_as = neighbor.remove_private_as;
     peer.next_hop_self = neighbor.next_hop_self;
+    peer.route_reflector_client = neighbor.route_reflector_client;
     peer.default_originate = match neighbor.default_originate {
         model::DefaultOriginate::Never => None,
         model::DefaultOriginate::Always => Some(DefaultOriginate::Always),
-        model::DefaultOriginate::While(network) => Some(DefaultOriginate::While(network.into())),
+        model::DefaultOriginate::While(network) => Some(DefaultOriginate::While(network)),
     };
     peer.allow_default = neighbor.allow_default;
     peer.allow_overlap = neighbor.allow_overlap;
@@ -188,6 +192,13 @@ fn peer(site: &model::Site, neighbor: &model::Neighbor) -> Result<PeerConfig, St
     peer.own_networks = own_networks(site);
     peer.outer_addresses = outer_addresses(site);
     Ok(peer)
+}
+
+fn family(family: &model::AddressFamily) -> Family {
+    match family {
+        model::AddressFamily::Ipv4 => Family::IPV4_UNICAST,
+        model::AddressFamily::Ipv6 => Family::IPV6_UNICAST,
+    }
 }
 
 /// Whether what a tunnel carries goes on while this program is away.

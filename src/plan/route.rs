@@ -1,9 +1,6 @@
 //! Routes of the site's own.
 
-use std::net::IpAddr;
-
 use config::model::{self, Way};
-use ipnet::IpNet;
 
 use super::StaticRoute;
 
@@ -19,10 +16,10 @@ pub(super) fn routes(site: &model::Site) -> Result<Vec<StaticRoute>, String> {
                 let interface = interface.parse().map_err(|error| {
                     format!("route to {}: interface {interface}: {error}", route.prefix)
                 })?;
-                Some((IpAddr::V4(*address), interface))
+                Some((*address, interface))
             }
         };
-        let prefix = IpNet::V4(route.prefix);
+        let prefix = route.prefix;
         Ok(StaticRoute { prefix, hop })
     };
     site.routes.iter().map(route).collect()

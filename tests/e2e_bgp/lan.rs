@@ -77,7 +77,12 @@ impl Lan {
 
     #[track_caller]
     fn start_site(file: &str, secrets: &[(&str, &str)]) -> Self {
-        let site = ReferenceSite::new();
+        Self::start_in(ReferenceSite::new(), file, secrets)
+    }
+
+    /// The same in a network that the test has made its own.
+    #[track_caller]
+    pub(crate) fn start_in(site: ReferenceSite, file: &str, secrets: &[(&str, &str)]) -> Self {
         for node in &site.nodes {
             node.exec(&["ip", "route", "del", "default"]);
         }

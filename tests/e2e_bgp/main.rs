@@ -7,10 +7,12 @@
 //! The nodes have no default route: whatever reaches home from them follows what BGP put there.
 
 mod bfd;
+mod ipv6;
 mod lan;
 mod limits;
 mod policy;
 mod ranges;
+mod reflection;
 mod refresh;
 mod restart;
 mod session;

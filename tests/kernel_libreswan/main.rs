@@ -161,7 +161,13 @@ impl Tunnel {
     /// Asks our side to replace the CHILD_SA and then the IKE_SA.
     #[track_caller]
     fn rekey(&self) {
-        let asked = self.here.command(&["tunnel", "drg", "rekey"]);
+        self.act("rekey");
+    }
+
+    /// Has our side do something with its tunnel.
+    #[track_caller]
+    fn act(&self, action: &str) {
+        let asked = self.here.command(&["tunnel", "drg", action]);
         assert!(asked.ok(), "{}", asked.stderr);
     }
 

@@ -108,7 +108,7 @@ pub enum HopTrouble {
     NoCarrier,
     /// Its gateway is on no network of its interface.
     Unreachable,
-    /// Its address family is not the route's. One without a gateway counts as IPv4.
+    /// It is IPv4, as one without a gateway is, and the route is IPv6.
     WrongFamily,
 }
 
@@ -161,9 +161,7 @@ impl fmt::Display for HopTrouble {
             Self::Down => "its interface is down",
             Self::NoCarrier => "its interface has no carrier",
             Self::Unreachable => "its gateway is on no network of its interface",
-            Self::WrongFamily => {
-                "its address family is not the route's; one without a gateway is IPv4"
-            }
+            Self::WrongFamily => "it is IPv4, as one without a gateway is, and the route is not",
         })
     }
 }

@@ -158,35 +158,59 @@ pub(crate) fn put(
     match &route.target {
         RouteTarget::Blackhole | RouteTarget::Unknown => Ok(message),
         RouteTarget::Nexthop(id) => Ok(message.attribute(RTA_NH_ID, &id.0.to_ne_bytes())),
-        RouteTarget::Inline(hops) => with_hops(message, hops, index_of),
+        RouteTarget::Inline(hops) => with_hops(message, family(key.prefix.addr()), hops, index_of),
     }
+}
+
+/// A gateway of the route's own family, or of the other one (RFC 8950).
+fn gateway_kind(family: u8, via: IpAddr) -> u16 {
+    if self::family(via) == family {
+        RTA_GATEWAY
+    } else {
+        RTA_VIA
+    }
+}
+
+/// Its value: `struct rtvia`, which begins with the family, where that is another one.
+fn gateway(family: u8, via: IpAddr) -> Vec<u8> {
+    let other = self::family(via);
+    let head = u16::from(other).to_ne_bytes();
+    let head = head.into_iter().filter(|_| other != family);
+    head.chain(octets(via)).collect()
+}
+
+/// An address of `struct rtvia`.
+fn read_via(value: &[u8]) -> Option<IpAddr> {
+    read_address(value.get(2..)?)
 }
 
 fn with_hops(
     message: Message,
+    family: u8,
     hops: &NextHopSet,
     mut index_of: impl FnMut(IfName) -> Option<u32>,
 ) -> Result<Message, Errno> {
     if let [NextHop { hop, .. }] = &hops[..] {
         let index = index_of(hop.dev).ok_or(Errno::ENODEV)?;
-        return Ok(message
-            .attribute(RTA_OIF, &index.to_ne_bytes())
-            .maybe(RTA_GATEWAY, hop.via.map(octets)));
+        return Ok(message.attribute(RTA_OIF, &index.to_ne_bytes()).maybe(
+            hop.via.map_or(RTA_GATEWAY, |via| gateway_kind(family, via)),
+            hop.via.map(|via| gateway(family, via)),
+        ));
     }
     let mut entries = Vec::new();
     for NextHop { hop, weight } in hops.iter() {
         let index = index_of(hop.dev).ok_or(Errno::ENODEV)?;
-        let mut gateway = Vec::new();
+        let mut way = Vec::new();
         if let Some(via) = hop.via {
-            put_attribute(&mut gateway, RTA_GATEWAY, &octets(via));
+            put_attribute(&mut way, gateway_kind(family, via), &gateway(family, via));
         }
         // struct rtnexthop: length, flags, weight less one, interface.
-        let length = u16::try_from(RTNEXTHOP + gateway.len()).map_err(|_| Errno::EINVAL)?;
+        let length = u16::try_from(RTNEXTHOP + way.len()).map_err(|_| Errno::EINVAL)?;
         entries.extend_from_slice(&length.to_ne_bytes());
         let flags = if hop.onlink { RTNH_F_ONLINK } else { 0 };
         entries.extend_from_slice(&[flags, weight.saturating_sub(1)]);
         entries.extend_from_slice(&index.to_ne_bytes());
-        entries.extend_from_slice(&gateway);
+        entries.extend_from_slice(&way);
     }
     Ok(message.attribute(RTA_MULTIPATH, &entries))
 }
@@ -291,7 +315,8 @@ impl Told {
                 RTA_GATEWAY => gateway = read_address(value),
                 RTA_MULTIPATH => told.read_hops(value),
                 RTA_METRICS => told.mtu = read_mtu(value),
-                RTA_VIA | RTA_ENCAP => told.is_special = true,
+                RTA_VIA => gateway = read_via(value),
+                RTA_ENCAP => told.is_special = true,
                 _ => {}
             }
         }
@@ -314,7 +339,8 @@ impl Told {
             for (kind, value) in attributes(entry, RTNEXTHOP) {
                 match kind {
                     RTA_GATEWAY => gateway = read_address(value),
-                    RTA_VIA | RTA_ENCAP => self.is_special = true,
+                    RTA_VIA => gateway = read_via(value),
+                    RTA_ENCAP => self.is_special = true,
                     _ => {}
                 }
             }

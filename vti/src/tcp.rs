@@ -82,17 +82,19 @@ fn md5sig(peer: IpAddr, key: &[u8]) -> Zeroizing<Vec<u8>> {
     value
 }
 
-/// Drops whatever arrives with a smaller TTL than this (`IP_MINTTL`; RFC 5082). IPv4 only.
+/// `IPV6_MINHOPCOUNT` of linux/in6.h.
+const IPV6_MINHOPCOUNT: libc::c_int = 73;
+
+/// Drops whatever arrives from that peer with a smaller TTL, or hop limit, than this (RFC 5082).
 ///
 /// # Errors
-/// The socket is none of IPv4's.
-pub fn demand_ttl(socket: impl AsFd, least: u8) -> io::Result<()> {
-    sockopt::set(
-        socket.as_fd(),
-        libc::IPPROTO_IP,
-        libc::IP_MINTTL,
-        least.into(),
-    )
+/// The socket is not one of the peer's address family.
+pub fn demand_ttl(socket: impl AsFd, peer: IpAddr, least: u8) -> io::Result<()> {
+    let (level, option) = match peer {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MINTTL),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT),
+    };
+    sockopt::set(socket.as_fd(), level, option, least.into())
 }
 
 #[cfg(test)]

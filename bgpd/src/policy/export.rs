@@ -1,13 +1,14 @@
 //! Judging what a peer is told, and how the telling changes a route.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{Actions, Permit, PolicyTable, Refusal, RouteFacts, RouteJudge};
-use crate::wire::{Community, PathAttributes};
+use crate::event::Agreed;
+use crate::wire::{Community, Families, Family, PathAttributes};
 use crate::{Asn, LocalSource, PeerConfig, PeerName, Policy, Role};
 
 /// Where the best path of a prefix comes from, as far as exporting it depends on that.
@@ -26,6 +27,8 @@ pub enum ExportSource {
         role: Role,
         /// Whether it is in our AS.
         internal: bool,
+        /// Whether it is a client of ours (RFC 4456).
+        client: bool,
     },
 }
 
@@ -54,6 +57,10 @@ pub enum Withheld {
     },
     /// The attributes leave no room for a prefix in a message.
     TooLong,
+    /// The session does not carry the prefix's family.
+    FamilyNotAgreed,
+    /// The peer takes the family, and we have no address of ours to tell it as the next hop.
+    NoNextHop,
 }
 
 impl fmt::Display for Withheld {
@@ -68,6 +75,10 @@ impl fmt::Display for Withheld {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Limit { limit } => write!(f, "the peer is told {limit} prefixes already"),
             Self::TooLong => f.write_str("its attributes do not fit a message"),
+            Self::FamilyNotAgreed => f.write_str("the session does not carry its address family"),
+            Self::NoNextHop => f.write_str(
+                "we have no address of its family to name as the next hop (next-hop-address)",
+            ),
         }
     }
 }
@@ -79,8 +90,56 @@ pub(crate) struct ExportContext<'a> {
     pub(crate) peer: &'a PeerConfig,
     /// Our AS on this session.
     pub(crate) local_asn: Asn,
-    /// Our address of the session.
-    pub(crate) local_address: Ipv4Addr,
+    /// Our BGP Identifier, which is our CLUSTER_ID too (RFC 4456, section 7).
+    pub(crate) router_id: Ipv4Addr,
+    /// What the session carries.
+    pub(crate) families: Families,
+    pub(crate) next_hops: OwnNextHops,
+}
+
+/// Our own addresses that a peer may be told as next hops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnNextHops {
+    ipv4: Option<Ipv4Addr>,
+    ipv6: Option<Ipv6Addr>,
+    /// The peer takes IPv4 prefixes with an IPv6 next hop (RFC 8950).
+    extended: bool,
+}
+
+impl OwnNextHops {
+    /// The session's own address, and what its parameters add to it.
+    pub(crate) fn new(peer: &PeerConfig, agreed: &Agreed) -> Self {
+        let mut all = Self {
+            ipv4: None,
+            ipv6: None,
+            extended: agreed.extended_next_hop,
+        };
+        let session = agreed.local_address.to_canonical();
+        for address in peer.next_hop_address.into_iter().chain([session]) {
+            match address {
+                IpAddr::V4(address) => all.ipv4 = Some(address),
+                IpAddr::V6(address) => all.ipv6 = Some(address),
+            }
+        }
+        all
+    }
+
+    /// The one for a family's prefixes.
+    fn of(&self, family: Family) -> Option<IpAddr> {
+        let ipv6 = self.ipv6.map(IpAddr::V6);
+        match family {
+            Family::IPV6_UNICAST => ipv6,
+            _ => self.ipv4.map(IpAddr::V4).or(ipv6.filter(|_| self.extended)),
+        }
+    }
+
+    /// Whether the peer can be told that next hop of a family's prefixes.
+    fn allow(&self, family: Family, next_hop: IpAddr) -> bool {
+        match next_hop {
+            IpAddr::V4(_) => family == Family::IPV4_UNICAST,
+            IpAddr::V6(_) => family == Family::IPV6_UNICAST || self.extended,
+        }
+    }
 }
 
 impl<'a> ExportContext<'a> {
@@ -98,12 +157,15 @@ impl<'a> ExportContext<'a> {
             peer,
             role,
             internal,
+            client,
         } = source
         {
             if *peer == self.peer.name {
                 return Err(Withheld::ItsOwn);
             }
-            if *internal && self.is_internal() {
+            // RFC 4456, section 6: from a client to everybody, from others to clients.
+            let reflects = *client || self.peer.route_reflector_client;
+            if *internal && self.is_internal() && !reflects {
                 return Err(Withheld::Internal);
             }
             if *role == Role::Cloud && self.peer.role == Role::Cloud {
@@ -153,20 +215,44 @@ impl<'a> ExportContext<'a> {
         judge: &RouteJudge<'a>,
         prefix: &IpNet,
     ) -> Result<Permit<'a>, Withheld> {
+        self.can_tell(Family::of(prefix))?;
         judge.decide(prefix).map_err(Withheld::Refused)
     }
 
-    /// The attributes as the peer gets to see them (RFC 4271, section 5.1), after what a route map's rule makes of them.
+    /// Whether prefixes of a family can be told at all.
+    pub(crate) fn can_tell(&self, family: Family) -> Result<(), Withheld> {
+        if !self.families.contains(family) {
+            return Err(Withheld::FamilyNotAgreed);
+        }
+        match self.next_hops.of(family) {
+            Some(_) => Ok(()),
+            None => Err(Withheld::NoNextHop),
+        }
+    }
+
+    /// The attributes of a family's prefixes as the peer gets to see them (RFC 4271, section 5.1), after what a route map's rule
+    /// makes of them. `taught_by` is the BGP Identifier of the internal peer that taught them, if one did.
     pub(crate) fn rewrite(
         &self,
         mut attributes: PathAttributes,
+        family: Family,
         local_pref: u32,
+        taught_by: Option<Ipv4Addr>,
         actions: Option<&Actions>,
     ) -> PathAttributes {
+        let own = self.next_hops.of(family);
         if self.is_internal() {
             attributes.local_pref = Some(local_pref);
-            if self.peer.next_hop_self || attributes.next_hop.is_none() {
-                attributes.next_hop = Some(self.local_address);
+            let learned = attributes.next_hop;
+            // RFC 4456, section 10: what is reflected keeps its next hop.
+            let stays = !self.peer.next_hop_self || taught_by.is_some();
+            attributes.next_hop = learned
+                .filter(|it| stays && self.next_hops.allow(family, *it))
+                .or(own);
+            if let Some(taught_by) = taught_by {
+                // Section 8.
+                attributes.originator_id.get_or_insert(taught_by);
+                attributes.cluster_list.insert(0, self.router_id);
             }
         } else {
             if self.peer.remove_private_as {
@@ -179,7 +265,7 @@ impl<'a> ExportContext<'a> {
             }
             let times = 1 + usize::from(self.peer.prepend);
             attributes.as_path.prepend(self.local_asn, times);
-            attributes.next_hop = Some(self.local_address);
+            attributes.next_hop = own;
             // 5.1.4: what one neighboring AS said is not for another one.
             attributes.med = None;
             attributes.local_pref = None;
@@ -198,13 +284,5 @@ impl<'a> ExportContext<'a> {
             }
         }
         attributes
-    }
-}
-
-/// The address of a session that routes can name as their next hop.
-pub(crate) fn next_hop_address(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(address) => address.to_ipv4_mapped(),
     }
 }

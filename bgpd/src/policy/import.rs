@@ -72,6 +72,7 @@ impl<'a> ImportContext<'a> {
                     peer: self.peer.name.clone(),
                     role: self.peer.role,
                     internal: self.is_internal(),
+                    client: self.peer.route_reflector_client,
                 },
             })
         })
@@ -106,7 +107,7 @@ impl<'a> ImportContext<'a> {
         }
         if attributes
             .next_hop
-            .is_some_and(|it| IpAddr::V4(it) == self.local_address)
+            .is_some_and(|it| it == self.local_address || Some(it) == self.peer.next_hop_address)
         {
             return Err(Refusal::NextHopIsOurs);
         }
@@ -172,6 +173,11 @@ fn is_martian(prefix: &IpNet) -> bool {
                 ([127 | 224..=255, ..], 1..)
             ) || (net.network().octets().starts_with(&[0]) && net.prefix_len() >= 8)
         }
-        IpNet::V6(net) => net.network().is_multicast() || net.network().is_loopback(),
+        IpNet::V6(net) => {
+            let network = net.network();
+            // "::/0" is a default route; what else begins with ::/8 is the unspecified address, loopback, and IPv4 addresses.
+            let reserved = network.octets().starts_with(&[0]) && net.prefix_len() >= 8;
+            reserved || network.is_multicast() || network.is_unicast_link_local()
+        }
     }
 }

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 pub use as_path_regex::{AsPathNode, AsPathRegex, TooLarge};
-pub(crate) use export::{ExportContext, next_hop_address};
+pub(crate) use export::{ExportContext, OwnNextHops};
 pub use export::{ExportSource, Withheld};
 pub(crate) use import::{DEFAULT_LOCAL_PREF, ImportContext, degree_of_preference};
 pub use numbers::{

@@ -3,7 +3,7 @@
 //! A rule asks two kinds of questions. Most are about a route's attributes and source, which many prefixes share: they are answered
 //! once per set of attributes. Prefix lists are asked for each prefix. What no rule matches is denied.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -98,7 +98,7 @@ pub struct Actions {
     pub weight: Option<u16>,
     /// How many more times an AS stands in front of the path: on the way in the neighboring one, on the way out ours.
     pub prepend: u8,
-    /// NEXT_HOP.
+    /// NEXT_HOP. An IPv6 next hop stays as it is.
     pub next_hop: Option<Ipv4Addr>,
     /// COMMUNITIES.
     pub communities: CommunityEdit<Community, StandardPattern>,
@@ -128,8 +128,7 @@ impl Conditions {
             && in_range(self.local_pref, Some(route.local_pref))
             && self.sources_hold(route.source)
             && one_of(&self.next_hops, |network| {
-                set.next_hop
-                    .is_some_and(|it| network.contains(&std::net::IpAddr::V4(it)))
+                set.next_hop.is_some_and(|it| network.contains(&it))
             })
             && has_one(&self.communities, &set.communities)
             && has_one(&self.extended_communities, &set.extended_communities)
@@ -183,7 +182,10 @@ impl Actions {
     pub(crate) fn apply(&self, set: &mut PathAttributes, prepended: Option<Asn>) {
         set.local_pref = self.local_pref.or(set.local_pref);
         set.med = self.med.or(set.med);
-        set.next_hop = self.next_hop.or(set.next_hop);
+        // What has an IPv6 next hop cannot be told with an IPv4 one in its place.
+        if !matches!(set.next_hop, Some(IpAddr::V6(_))) {
+            set.next_hop = self.next_hop.map(IpAddr::V4).or(set.next_hop);
+        }
         if let Some(asn) = prepended {
             set.as_path.prepend(asn, usize::from(self.prepend));
         }

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-use ipnet::{IpNet, Ipv4Net};
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::attribute_store::AttrId;
 use super::prefix_table::PrefixId;
@@ -14,7 +16,7 @@ use super::{BestPath, BestSource, Rib};
 use crate::DefaultOriginate;
 use crate::policy::{Actions, DEFAULT_LOCAL_PREF, ExportContext, RouteJudge, Withheld};
 use crate::wire::{
-    Family, Origin, PathAttributes, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib,
+    Families, Family, Origin, PathAttributes, RefreshKind, RouteRefresh, UpdateBuilder, end_of_rib,
 };
 
 /// What has been told of one prefix.
@@ -38,8 +40,7 @@ pub(crate) struct Flushed {
 }
 
 impl Flushed {
-    fn mark(&mut self, kind: RefreshKind) {
-        let family = Family::IPV4_UNICAST;
+    fn mark(&mut self, family: Family, kind: RefreshKind) {
         self.bytes.extend(RouteRefresh { family, kind }.message());
         self.refreshes += 1;
     }
@@ -65,29 +66,35 @@ const STEP: usize = 1000;
 pub(crate) struct AdjOut {
     cells: Vec<Cell>,
     queue: VecDeque<PrefixId>,
-    /// Prefixes that were told have to be told again.
-    resend: bool,
-    /// Once all is told again, it has to be told once more.
-    resend_after: bool,
+    /// The families of the session.
+    families: Families,
+    /// Prefixes of that family that were told have to be told again.
+    resend: Option<Family>,
+    /// Once that is done, those of these families have to be.
+    resend_after: Families,
     advertised: u32,
-    end_of_rib_due: bool,
+    /// Of them, how many are IPv6 prefixes.
+    advertised_ipv6: u32,
+    end_of_rib_due: Families,
     /// The peer wants to know where a refresh begins and ends (RFC 7313).
     enhanced: bool,
     /// What of that it has yet to be told.
     marks: Marks,
     /// End-of-RIB has to wait: we have not heard everything ourselves yet.
     end_of_rib_held: bool,
-    held_back: bool,
+    /// Families of which something was held back for the limit.
+    held_back: Families,
     limit_told: bool,
 }
 
 impl AdjOut {
-    /// A session begins: everything has to be told, then End-of-RIB.
-    pub(crate) fn begin(&mut self, rib: &mut Rib, enhanced: bool) {
+    /// A session of these families begins: everything has to be told, then End-of-RIB.
+    pub(crate) fn begin(&mut self, rib: &mut Rib, families: Families, enhanced: bool) {
         self.end(rib);
         self.enhanced = enhanced;
+        self.families = families;
         self.mark_all(rib);
-        self.end_of_rib_due = true;
+        self.end_of_rib_due = families;
     }
 
     /// Whether End-of-RIB has to wait.
@@ -105,22 +112,22 @@ impl AdjOut {
         *self = Self::default();
     }
 
-    /// The peer asks for everything again (RFC 2918, section 4). While it is being told everything again, any number of further
+    /// The peer asks for everything of a family again (RFC 2918, section 4). While it is being told everything again, any number of further
     /// requests is one more round: a request is 23 octets and a round is the whole table, so they must not cost it each.
     ///
     /// Where the round is marked, it begins after End-of-RIB (RFC 7313, section 4).
-    pub(crate) fn refresh(&mut self, rib: &Rib) {
-        let begun = self.resend && self.has_pending();
-        if begun || (self.enhanced && self.end_of_rib_due) {
-            self.resend_after = true;
+    pub(crate) fn refresh(&mut self, rib: &Rib, family: Family) {
+        let begun = self.resend.is_some() && self.has_pending();
+        if begun || (self.enhanced && !self.end_of_rib_due.is_empty()) {
+            self.resend_after.insert(family);
             return;
         }
-        self.resend = true;
-        self.mark_all(rib);
+        self.resend = Some(family);
+        self.mark_where(rib, |prefix| Family::of(prefix) == family);
         if self.enhanced {
             self.marks = Marks::BeginDue;
         } else {
-            self.end_of_rib_due = true;
+            self.end_of_rib_due.insert(family);
         }
     }
 
@@ -138,16 +145,27 @@ impl AdjOut {
 
     /// The rules for telling are others.
     pub(crate) fn mark_all(&mut self, rib: &Rib) {
+        let families = self.families;
+        self.mark_where(rib, |prefix| families.contains(Family::of(prefix)));
+    }
+
+    fn mark_where(&mut self, rib: &Rib, concerns: impl Fn(&IpNet) -> bool) {
         let bound = u32::try_from(rib.bound()).unwrap_or(u32::MAX);
         (0..bound)
             .map(PrefixId)
-            .filter(|id| rib.prefix(*id).is_some())
+            .filter(|id| rib.prefix(*id).is_some_and(|prefix| concerns(&prefix)))
             .for_each(|id| self.mark(id));
     }
 
     /// A default route of our own may have to be told, or to be taken back.
     pub(crate) fn mark_default(&mut self, rib: &mut Rib) {
-        self.mark(rib.number_of(IpNet::V4(Ipv4Net::default())));
+        for family in self.families.iter() {
+            let default = match family {
+                Family::IPV6_UNICAST => IpNet::V6(Ipv6Net::default()),
+                _ => IpNet::V4(Ipv4Net::default()),
+            };
+            self.mark(rib.number_of(default));
+        }
     }
 
     /// Whether a prefix's number must stay.
@@ -161,7 +179,7 @@ impl AdjOut {
     pub(crate) fn has_pending(&self) -> bool {
         !self.queue.is_empty()
             || self.marks != Marks::Done
-            || (self.end_of_rib_due && !self.end_of_rib_held)
+            || !(self.end_of_rib_due.is_empty() || self.end_of_rib_held)
     }
 
     /// How many prefixes wait to be told.
@@ -172,6 +190,14 @@ impl AdjOut {
     /// How many prefixes the peer has been told.
     pub(crate) fn advertised(&self) -> u32 {
         self.advertised
+    }
+
+    /// How many prefixes of one family the peer has been told.
+    pub(crate) fn advertised_of(&self, family: Family) -> u32 {
+        match family {
+            Family::IPV6_UNICAST => self.advertised_ipv6,
+            _ => self.advertised.saturating_sub(self.advertised_ipv6),
+        }
     }
 
     /// Whether a prefix waits to be told.
@@ -205,14 +231,16 @@ impl AdjOut {
             judged: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             announced: BTreeMap::new(),
-            default_route: None,
+            default_routes: BTreeMap::new(),
             four_octet_as,
         };
         let mut withdrawn = Vec::new();
         let mut flushed = Flushed::default();
-        if self.marks == Marks::BeginDue {
+        if self.marks == Marks::BeginDue
+            && let Some(family) = self.resend
+        {
             self.marks = Marks::EndDue;
-            flushed.mark(RefreshKind::Begin);
+            flushed.mark(family, RefreshKind::Begin);
         }
         for _ in 0..STEP {
             let Some(id) = self.queue.pop_front() else {
@@ -229,8 +257,8 @@ impl AdjOut {
             four_octet_as,
             &mut flushed,
         );
-        let made = step.rewritten.into_values().chain([step.default_route]);
-        for attributes in made.flatten() {
+        let made = step.rewritten.into_values().flatten();
+        for attributes in made.chain(step.default_routes.into_values()) {
             rib.attributes.release(attributes);
         }
         self.after_step(rib, context, &mut flushed);
@@ -251,22 +279,25 @@ impl AdjOut {
         cell.queued = false;
         let old = cell.sent;
         let prefix = rib.prefix(id)?;
+        let family = Family::of(&prefix);
         let mut new = if originates(&prefix, rib, context) {
-            step.default_route(rib, context)
+            step.default_route(family, rib, context)
         } else {
             rib.best(id)
                 .and_then(|best| step.judge(&best, rib, context).ok())
         };
-        let over = |limit| self.advertised >= limit;
+        let over = |limit| self.advertised_of(family) >= limit;
         if old.is_none() && new.is_some() && context.peer.max_prefixes_out.is_some_and(over) {
             new = None;
-            self.held_back = true;
+            self.held_back.insert(family);
             flushed.limit_reached |= !std::mem::replace(&mut self.limit_told, true);
         }
-        if new == old && (new.is_none() || !self.resend) {
+        if new == old && (new.is_none() || self.resend != Some(family)) {
             return None;
         }
-        cell.sent = new;
+        if let Some(cell) = self.cells.get_mut(id.0 as usize) {
+            cell.sent = new;
+        }
         if let Some(attributes) = new {
             rib.attributes.retain(attributes);
             step.announced.entry(attributes).or_default().push(prefix);
@@ -274,8 +305,11 @@ impl AdjOut {
         if let Some(attributes) = old {
             rib.attributes.release(attributes);
         }
-        self.advertised += u32::from(new.is_some());
-        self.advertised -= u32::from(old.is_some());
+        let (more, less) = (u32::from(new.is_some()), u32::from(old.is_some()));
+        self.advertised = self.advertised + more - less;
+        if family == Family::IPV6_UNICAST {
+            self.advertised_ipv6 = self.advertised_ipv6 + more - less;
+        }
         new.is_none().then_some(prefix)
     }
 
@@ -283,31 +317,35 @@ impl AdjOut {
         if !self.queue.is_empty() {
             return;
         }
-        self.resend = false;
-        if self.marks == Marks::EndDue {
+        let resent = self.resend.take();
+        if self.marks == Marks::EndDue
+            && let Some(family) = resent
+        {
             self.marks = Marks::Done;
-            flushed.mark(RefreshKind::End);
+            flushed.mark(family, RefreshKind::End);
         }
-        if !self.end_of_rib_held && std::mem::take(&mut self.end_of_rib_due) {
-            flushed.bytes.extend(end_of_rib());
-            flushed.updates += 1;
+        if !self.end_of_rib_held {
+            for family in std::mem::take(&mut self.end_of_rib_due).iter() {
+                flushed.bytes.extend(end_of_rib(family));
+                flushed.updates += 1;
+            }
         }
-        if !self.end_of_rib_due && std::mem::take(&mut self.resend_after) {
-            self.refresh(rib);
+        if self.end_of_rib_due.is_empty() {
+            for family in std::mem::take(&mut self.resend_after).iter() {
+                self.refresh(rib, family);
+            }
         }
-        let room = context
-            .peer
-            .max_prefixes_out
-            .is_none_or(|limit| self.advertised < limit);
-        if self.held_back && room {
-            self.held_back = false;
+        let limit = context.peer.max_prefixes_out;
+        let has_room = |family| limit.is_none_or(|limit| self.advertised_of(family) < limit);
+        if self.held_back.iter().any(has_room) {
+            self.held_back = Families::NONE;
             self.mark_all(rib);
         }
     }
 }
 
 /// What the attributes that a prefix is told with depend on, but for the prefix.
-type Told = (AttrId, bool, BestSource);
+type Told = (AttrId, bool, BestSource, Family);
 
 /// What one step has found out: each set of attributes is judged once, and rewritten once by each rule.
 struct Step<'a> {
@@ -317,30 +355,40 @@ struct Step<'a> {
     /// By the place of the rule as well, if one changes it.
     rewritten: BTreeMap<(Told, Option<usize>), Option<AttrId>>,
     announced: BTreeMap<AttrId, Vec<IpNet>>,
-    /// The attributes of a default route of our own, with a reference, if one is told.
-    default_route: Option<AttrId>,
+    /// The attributes of a family's default route of our own, with a reference, if one is told.
+    default_routes: BTreeMap<Family, AttrId>,
     four_octet_as: bool,
 }
 
 /// Whether a peer is told a default route of ours, and this is it.
 pub(crate) fn originates(prefix: &IpNet, rib: &Rib, context: &ExportContext<'_>) -> bool {
     prefix.prefix_len() == 0
+        && context.can_tell(Family::of(prefix)).is_ok()
         && match context.peer.default_originate {
             None => false,
             Some(DefaultOriginate::Always) => true,
             Some(DefaultOriginate::While(needed)) => {
-                rib.find(&needed).is_some_and(|id| rib.best(id).is_some())
+                Family::of(&needed) == Family::of(prefix)
+                    && rib.find(&needed).is_some_and(|id| rib.best(id).is_some())
             }
         }
 }
 
 impl<'a> Step<'a> {
     /// The attributes that a default route of our own is told with.
-    fn default_route(&mut self, rib: &mut Rib, context: &ExportContext<'_>) -> Option<AttrId> {
+    fn default_route(
+        &mut self,
+        family: Family,
+        rib: &mut Rib,
+        context: &ExportContext<'_>,
+    ) -> Option<AttrId> {
+        if let Some(id) = self.default_routes.get(&family) {
+            return Some(*id);
+        }
         let set = PathAttributes::local(Origin::Igp);
-        let set = context.rewrite(set, DEFAULT_LOCAL_PREF, None);
+        let set = context.rewrite(set, family, DEFAULT_LOCAL_PREF, None, None);
         let id = rib.attributes.intern(&set);
-        self.default_route = Some(id);
+        self.default_routes.insert(family, id);
         Some(id)
     }
 
@@ -351,7 +399,8 @@ impl<'a> Step<'a> {
         rib: &mut Rib,
         context: &ExportContext<'a>,
     ) -> Result<AttrId, Withheld> {
-        let told = (best.attributes, best.rewritten, best.source);
+        let family = Family::of(&best.prefix);
+        let told = (best.attributes, best.rewritten, best.source, family);
         let judge = match &self.plain {
             Some(plain) => plain,
             None => self
@@ -394,9 +443,13 @@ fn rewrite(
     let set = rib.attributes.set(best.attributes)?;
     let source = rib.export_source(best.source)?;
     context.judge_route(&source, &set).ok()?;
-    let set = context.rewrite(set, rib.preference(best), actions);
+    let family = Family::of(&best.prefix);
+    let taught_by = rib.internal_teacher(best.source);
+    let set = context.rewrite(set, family, rib.preference(best), taught_by, actions);
     let id = rib.attributes.intern(&set);
-    let fits = UpdateBuilder::announce(&written(rib, id, four_octet_as)).is_some();
+    let fits = Written::of(rib, id, four_octet_as)
+        .builder(family)
+        .is_some();
     if !fits {
         rib.attributes.release(id);
         return None;
@@ -412,32 +465,62 @@ fn write(
     four_octet_as: bool,
     flushed: &mut Flushed,
 ) {
-    let mut builder = UpdateBuilder::withdraw();
-    withdrawn
-        .iter()
-        .for_each(|prefix| builder.push(*prefix, &mut flushed.bytes));
-    flushed.updates += builder.finish(&mut flushed.bytes);
+    for family in Families::BOTH.iter() {
+        pack(UpdateBuilder::withdraw(family), family, withdrawn, flushed);
+    }
     for (attributes, prefixes) in announced {
-        let bytes = written(rib, *attributes, four_octet_as);
-        // What does not fit has been sorted out before.
-        let Some(mut builder) = UpdateBuilder::announce(&bytes) else {
-            continue;
-        };
-        prefixes
-            .iter()
-            .for_each(|prefix| builder.push(*prefix, &mut flushed.bytes));
-        flushed.updates += builder.finish(&mut flushed.bytes);
+        let written = Written::of(rib, *attributes, four_octet_as);
+        for family in Families::BOTH.iter() {
+            // What does not fit has been sorted out before.
+            if let Some(builder) = written.builder(family) {
+                pack(builder, family, prefixes, flushed);
+            }
+        }
     }
 }
 
+/// Writes those of some prefixes that are of one family.
+fn pack(mut builder: UpdateBuilder<'_>, family: Family, prefixes: &[IpNet], flushed: &mut Flushed) {
+    prefixes
+        .iter()
+        .filter(|prefix| Family::of(prefix) == family)
+        .for_each(|prefix| builder.push(*prefix, &mut flushed.bytes));
+    flushed.updates += builder.finish(&mut flushed.bytes);
+}
+
 /// A set of attributes as the peer reads it.
-fn written(rib: &Rib, id: AttrId, four_octet_as: bool) -> Cow<'_, [u8]> {
-    if four_octet_as {
-        return Cow::Borrowed(rib.attributes.bytes(id));
+struct Written<'a> {
+    attributes: Cow<'a, [u8]>,
+    /// An IPv6 next hop, which stands before the prefixes.
+    next_hop: Option<Ipv6Addr>,
+}
+
+impl<'a> Written<'a> {
+    fn of(rib: &'a Rib, id: AttrId, four_octet_as: bool) -> Self {
+        let next_hop = match rib.attributes.next_hop(id) {
+            Some(IpAddr::V6(address)) => Some(address),
+            _ => None,
+        };
+        let attributes = if four_octet_as && next_hop.is_none() {
+            Cow::Borrowed(rib.attributes.bytes(id))
+        } else {
+            let mut bytes = Vec::new();
+            if let Some(set) = rib.attributes.set(id) {
+                set.emit(four_octet_as, &mut bytes);
+            }
+            Cow::Owned(bytes)
+        };
+        Self {
+            attributes,
+            next_hop,
+        }
     }
-    let mut bytes = Vec::new();
-    if let Some(set) = rib.attributes.set(id) {
-        set.emit(false, &mut bytes);
+
+    /// What packs a family's prefixes with it; `None` if no prefix has room in a message.
+    fn builder(&self, family: Family) -> Option<UpdateBuilder<'_>> {
+        match self.next_hop {
+            Some(next_hop) => UpdateBuilder::reach(family, next_hop, &self.attributes),
+            None => UpdateBuilder::announce(&self.attributes),
+        }
     }
-    Cow::Owned(bytes)
 }

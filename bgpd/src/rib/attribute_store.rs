@@ -4,11 +4,11 @@
 //! asks for beside them. Equal sets have equal numbers, so comparing two routes' attributes is
 //! comparing two numbers, and an UPDATE whose attributes are known octet for octet is not even read.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::id_table::{HashKey, IdTable};
 use crate::Asn;
-use crate::wire::{Community, Origin, PathAttributes, UpdateContext};
+use crate::wire::{AttributeCode, Community, Origin, PathAttributes, UpdateContext};
 
 /// The number of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,8 @@ pub(crate) struct DecisionKey {
     pub(crate) origin: Origin,
     pub(crate) first_as: Option<Asn>,
     pub(crate) med: u32,
-    pub(crate) next_hop: Option<Ipv4Addr>,
+    /// An IPv4 next hop; others are in the set ([`AttributeStore::next_hop`]), so that they cost IPv4 routes nothing.
+    ipv4_next_hop: Option<Ipv4Addr>,
     pub(crate) originator_id: Option<Ipv4Addr>,
     pub(crate) cluster_hops: u16,
     /// Equal for equal AS paths.
@@ -99,7 +100,7 @@ impl AttributeStore {
     pub(crate) fn intern(&mut self, set: &PathAttributes) -> AttrId {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
-        set.emit(true, &mut bytes);
+        set.emit_canonical(&mut bytes);
         let id = match self.position(&bytes) {
             Some(id) => AttrId(id),
             None => self.add(set, &bytes),
@@ -159,7 +160,10 @@ impl AttributeStore {
             origin: set.origin,
             first_as: set.as_path.first(),
             med: set.med.unwrap_or(0),
-            next_hop: set.next_hop,
+            ipv4_next_hop: match set.next_hop {
+                Some(IpAddr::V4(address)) => Some(address),
+                _ => None,
+            },
             originator_id: set.originator_id,
             cluster_hops: u16::try_from(set.cluster_list.len()).unwrap_or(u16::MAX),
             as_path: self.hash_key.hash(&path),
@@ -203,6 +207,15 @@ impl AttributeStore {
         self.entry(id).map(|entry| &entry.key)
     }
 
+    /// The next hop; `None` for a route of our own.
+    pub(crate) fn next_hop(&self, id: AttrId) -> Option<IpAddr> {
+        let entry = self.entry(id)?;
+        match entry.key.ipv4_next_hop {
+            Some(address) => Some(address.into()),
+            None => ipv6_next_hop(&entry.bytes),
+        }
+    }
+
     /// The set itself.
     pub(crate) fn set(&self, id: AttrId) -> Option<PathAttributes> {
         PathAttributes::parse_canonical(self.bytes(id))
@@ -215,6 +228,25 @@ impl AttributeStore {
     fn position(&self, bytes: &[u8]) -> Option<u32> {
         let is_it = |id: u32| self.entry(AttrId(id)).is_some_and(|it| *it.bytes == *bytes);
         self.index.find(self.hash_key.hash(bytes), is_it)
+    }
+}
+
+/// The next hop of sixteen octets in a canonical form, which stands behind ORIGIN and AS_PATH.
+fn ipv6_next_hop(mut bytes: &[u8]) -> Option<IpAddr> {
+    const EXTENDED: u8 = 0x10;
+    loop {
+        let (code, length, rest) = match *bytes {
+            [flags, code, high, low, ref rest @ ..] if flags & EXTENDED != 0 => {
+                (code, usize::from(u16::from_be_bytes([high, low])), rest)
+            }
+            [_, code, length, ref rest @ ..] => (code, usize::from(length), rest),
+            _ => return None,
+        };
+        let (value, rest) = rest.split_at_checked(length)?;
+        if AttributeCode(code) == AttributeCode::NEXT_HOP {
+            return Some(Ipv6Addr::from(*value.first_chunk::<16>()?).into());
+        }
+        bytes = rest;
     }
 }
 
@@ -233,14 +265,14 @@ fn hash_of(entries: &[Option<Entry>], key: HashKey, id: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::AsPath;
+    use crate::wire::{AsPath, Families};
 
     #[test]
     fn equal_sets_have_one_number_and_the_last_release_forgets_them() {
         let mut store = AttributeStore::new(HashKey(1));
         let mut set = PathAttributes::local(Origin::Igp);
         set.as_path = AsPath::sequence([65000, 4_200_000_000]);
-        set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1));
+        set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1).into());
         let first = store.intern(&set);
         let second = store.intern(&set);
         assert_eq!(first, second);
@@ -253,15 +285,35 @@ mod tests {
     }
 
     #[test]
+    fn a_next_hop_of_either_family_is_found_again_in_the_set() {
+        let mut store = AttributeStore::new(HashKey(1));
+        for next_hop in ["10.0.0.1", "2001:db8::1", "fe80::1"] {
+            for hops in [0, 1, 70] {
+                let mut set = PathAttributes::local(Origin::Igp);
+                set.as_path = AsPath::sequence(vec![65_000; hops]);
+                let own = store.intern(&set);
+                assert_eq!(store.next_hop(own), None);
+                set.next_hop = next_hop.parse().ok();
+                set.med = Some(7);
+                let id = store.intern(&set);
+                assert_eq!(store.next_hop(id), set.next_hop);
+                assert_eq!(store.set(id), Some(set));
+            }
+        }
+    }
+
+    #[test]
     fn received_octets_are_known_only_in_the_form_that_was_without_fault() {
         let mut store = AttributeStore::new(HashKey(1));
         let mut set = PathAttributes::local(Origin::Igp);
-        set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1));
+        set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1).into());
         let id = store.intern(&set);
         let octets = store.bytes(id).to_vec();
         let external = UpdateContext {
             four_octet_as: true,
             external: true,
+            families: Families::IPV4,
+            extended_next_hop: false,
         };
         assert_eq!(store.known(&octets, external), None);
         store.learn(&octets, external, id);

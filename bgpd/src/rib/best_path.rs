@@ -40,7 +40,7 @@ pub(super) struct Candidate {
     /// Equal numbers stand for equal AS paths.
     pub(super) as_path: u64,
     /// Equal numbers stand for equal next hops.
-    pub(super) next_hop: u32,
+    pub(super) next_hop: Option<IpAddr>,
 }
 
 /// The step that a path lost by.

@@ -32,7 +32,7 @@ pub(crate) use query::{BestPath, BestSource};
 
 use crate::event::{FibChange, FibNextHop};
 use crate::policy::{DEFAULT_LOCAL_PREF, degree_of_preference};
-use crate::wire::{Origin, PathAttributes};
+use crate::wire::{Families, Family, Origin, PathAttributes};
 use crate::{Asn, LocalRoute, LocalSource, PeerName, Role};
 use attribute_store::DecisionKey;
 use best_path::{Candidate, select};
@@ -50,6 +50,8 @@ pub(crate) struct Teacher {
     pub(crate) role: Role,
     /// It is in our AS.
     pub(crate) internal: bool,
+    /// It is a client of ours (RFC 4456).
+    pub(crate) client: bool,
     /// Degree of preference of what it teaches; `None` is LOCAL_PREF as received, or 100.
     pub(crate) local_pref: Option<u32>,
     pub(crate) router_id: Ipv4Addr,
@@ -68,6 +70,8 @@ impl Teacher {
 struct Taught {
     teacher: Teacher,
     received: u32,
+    /// Of them, how many are IPv6 prefixes.
+    received_ipv6: u32,
     accepted: u32,
     /// Of what was received, how much is kept for its return.
     stale: u32,
@@ -130,6 +134,7 @@ impl Rib {
                 *slot = Some(Taught {
                     teacher,
                     received: 0,
+                    received_ipv6: 0,
                     accepted: 0,
                     stale: 0,
                 })
@@ -141,7 +146,7 @@ impl Rib {
 
     /// A peer is no more; it has taught nothing any longer.
     pub(crate) fn forget_teacher(&mut self, peer: PeerIndex) {
-        self.forget(peer);
+        self.forget(peer, Families::BOTH);
         if let Some(slot) = self.taught.get_mut(usize::from(peer.0)) {
             *slot = None;
         }
@@ -164,10 +169,10 @@ impl Rib {
         judged: Judged,
     ) -> bool {
         let effective = judged.rewritten.map_or(attributes, |it| it.attributes);
-        let Some(next_hop) = self.attributes.key(effective).and_then(|key| key.next_hop) else {
+        let Some(next_hop) = self.attributes.next_hop(effective) else {
             return false;
         };
-        let hop = self.hop(peer, next_hop.into());
+        let hop = self.hop(peer, next_hop);
         let flags = PathFlags::learned(judged.accepted);
         self.put(
             prefix,
@@ -190,13 +195,13 @@ impl Rib {
         self.take(id, |path| path.peer == peer)
     }
 
-    /// Forgets everything that a peer taught. Returns how many prefixes that was.
-    pub(crate) fn forget(&mut self, peer: PeerIndex) -> usize {
-        if self.received(peer) == 0 {
+    /// Forgets everything of these families that a peer taught. Returns how many prefixes that was.
+    pub(crate) fn forget(&mut self, peer: PeerIndex, families: Families) -> usize {
+        if self.received(peer) == 0 || families.is_empty() {
             return 0;
         }
-        let ids: Vec<PrefixId> = self.prefixes.iter().map(|(id, _)| id).collect();
-        ids.into_iter()
+        self.ids_of(families)
+            .into_iter()
             .filter(|id| self.take(*id, |path| path.peer == peer))
             .count()
     }
@@ -231,7 +236,8 @@ impl Rib {
             if let Some(path) = self.paths.get_mut(path_id) {
                 path.flags = path.flags.judged(judged.accepted);
             }
-            self.count(peer, 0, i32::from(judged.accepted) - before);
+            let family = Family::of(&prefix);
+            self.count(peer, family, 0, i32::from(judged.accepted) - before);
             self.mark(id);
         }
     }
@@ -253,10 +259,10 @@ impl Rib {
         };
         let rewritten = self.paths.rewritten(id);
         let effective = rewritten.map_or(path.attributes, |it| it.attributes);
-        let Some(next_hop) = self.attributes.key(effective).and_then(|key| key.next_hop) else {
+        let Some(next_hop) = self.attributes.next_hop(effective) else {
             return;
         };
-        let hop = self.hop(path.peer, next_hop.into());
+        let hop = self.hop(path.peer, next_hop);
         self.hops.release(path.hop);
         if let Some(path) = self.paths.get_mut(id) {
             path.hop = hop;
@@ -418,7 +424,7 @@ impl Rib {
                 cluster_hops: 0,
                 peer_address: Ipv4Addr::UNSPECIFIED.into(),
                 as_path: key.as_path,
-                next_hop: 0,
+                next_hop: None,
             });
         }
         let usable = matches!(self.hops.get(path.hop)?.reach, Reach::Usable(_));
@@ -439,7 +445,7 @@ impl Rib {
             cluster_hops: key.cluster_hops,
             peer_address: teacher.address,
             as_path: key.as_path,
-            next_hop: key.next_hop.map_or(0, u32::from),
+            next_hop: self.attributes.next_hop(effective),
         })
     }
 
@@ -518,7 +524,8 @@ impl Rib {
                 self.drop_references(&old);
                 self.uncount_stale(&old);
                 self.touch(id, path_id);
-                self.count(path.peer, 0, accepted(&path) - accepted(&old));
+                let family = Family::of(&prefix);
+                self.count(path.peer, family, 0, accepted(&path) - accepted(&old));
             }
             None => {
                 let added = self.paths.add(Path { next: head, ..path });
@@ -528,7 +535,7 @@ impl Rib {
                 if let Some(row) = self.prefixes.row_mut(id) {
                     row.head = added;
                 }
-                self.count(path.peer, 1, accepted(&path));
+                self.count(path.peer, Family::of(&prefix), 1, accepted(&path));
             }
         }
         self.mark(id);
@@ -561,7 +568,9 @@ impl Rib {
         self.rewrite(path_id, None);
         if let Some(path) = self.paths.remove(path_id) {
             self.drop_references(&path);
-            self.count(path.peer, -1, -accepted(&path));
+            if let Some(prefix) = self.prefixes.key(id) {
+                self.count(path.peer, Family::of(&prefix), -1, -accepted(&path));
+            }
             self.uncount_stale(&path);
         }
         self.touch(id, path_id);
@@ -606,8 +615,20 @@ impl Rib {
         }
     }
 
-    fn count(&mut self, peer: PeerIndex, received: i32, accepted: i32) {
+    /// The numbers of all prefixes of these families.
+    fn ids_of(&self, families: Families) -> Vec<PrefixId> {
+        self.prefixes
+            .iter()
+            .filter(|(_, prefix)| families.contains(Family::of(prefix)))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    fn count(&mut self, peer: PeerIndex, family: Family, received: i32, accepted: i32) {
         if let Some(Some(taught)) = self.taught.get_mut(usize::from(peer.0)) {
+            if family == Family::IPV6_UNICAST {
+                taught.received_ipv6 = taught.received_ipv6.saturating_add_signed(received);
+            }
             taught.received = taught.received.saturating_add_signed(received);
             taught.accepted = taught.accepted.saturating_add_signed(accepted);
         }

@@ -1,7 +1,7 @@
 //! The one place that knows whether a next hop can be used.
 //!
 //! A next hop is the peer's own address, on the peer's interface, or an address on a network that we
-//! are connected to, or one that the kernel was said to reach. It is usable while its interface is
+//! are connected to, or one that the kernel was said to reach. A link-local one is where the peer is. It is usable while its interface is
 //! up; for a tunnel that means while its CHILD_SA is.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +99,12 @@ impl Resolver {
         let interface = peer_interface
             .filter(|_| of_peer)
             .or_else(|| self.known.get(&next_hop).map(String::as_str))
-            .or_else(|| self.connected_interface(next_hop));
+            .or_else(|| self.connected_interface(next_hop))
+            .or_else(|| {
+                is_link_local(next_hop)
+                    .then(|| peer_interface.or_else(|| self.connected_interface(peer_address)))
+                    .flatten()
+            });
         match interface {
             Some(name) if self.is_up(name) => Reach::Usable(Some(name.to_owned())),
             Some(name) => Reach::Down(name.to_owned()),
@@ -116,6 +121,11 @@ impl Resolver {
             .max_by_key(|(network, _)| network.prefix_len())
             .map(|(_, interface)| interface.as_str())
     }
+}
+
+/// Whether an address has a meaning on one link only.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 #[cfg(test)]
@@ -153,6 +163,21 @@ mod tests {
         );
         assert!(resolver.set_next_hop(ip("10.9.0.1"), Some("told".into())));
         assert_eq!(resolver.reach(ip("10.9.0.1"), peer, None), over("told"));
+    }
+
+    #[test]
+    fn a_link_local_next_hop_is_where_its_peer_is() {
+        let mut resolver = Resolver::default();
+        assert!(resolver.set_connected(&[
+            connected("2001:db8:1::/64", "lan1"),
+            connected("2001:db8:2::/64", "lan2"),
+        ]));
+        let over = |name: &str| Reach::Usable(Some(name.to_owned()));
+        let (peer, next_hop) = (ip("2001:db8:2::7"), ip("fe80::7"));
+        assert_eq!(resolver.reach(next_hop, peer, None), over("lan2"));
+        assert_eq!(resolver.reach(next_hop, peer, Some("own")), over("own"));
+        let stranger = ip("2001:db8:9::7");
+        assert_eq!(resolver.reach(next_hop, stranger, None), Reach::Unresolved);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading the tables: for exporting, and for whoever looks at them.
 
+use std::net::Ipv4Addr;
+
 use ipnet::IpNet;
 
 use super::attribute_store::AttrId;
@@ -12,7 +14,7 @@ use super::{Rib, is_local};
 use crate::LocalSource;
 use crate::policy::{DEFAULT_LOCAL_PREF, ExportSource, Refusal, Verdict};
 use crate::view::{PathSource, PathView, RouteView};
-use crate::wire::PathAttributes;
+use crate::wire::{Family, PathAttributes};
 
 /// A prefix's best path, as far as exporting it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,17 @@ impl Rib {
             .get(usize::from(peer.0))
             .and_then(Option::as_ref)
             .map_or(0, |it| it.received)
+    }
+
+    /// How many prefixes of one family a peer has taught.
+    pub(crate) fn received_of(&self, peer: PeerIndex, family: Family) -> u32 {
+        let taught = self.taught.get(usize::from(peer.0));
+        taught
+            .and_then(Option::as_ref)
+            .map_or(0, |it| match family {
+                Family::IPV6_UNICAST => it.received_ipv6,
+                _ => it.received.saturating_sub(it.received_ipv6),
+            })
     }
 
     /// How many of them policy accepts.
@@ -142,7 +155,17 @@ impl Rib {
             peer: teacher.name.clone(),
             role: teacher.role,
             internal: teacher.internal,
+            client: teacher.client,
         })
+    }
+
+    /// The BGP Identifier of the internal peer that a best path comes from, if it comes from one.
+    pub(crate) fn internal_teacher(&self, source: BestSource) -> Option<Ipv4Addr> {
+        let BestSource::Peer(peer) = source else {
+            return None;
+        };
+        let teacher = self.teacher(peer).filter(|it| it.internal)?;
+        Some(teacher.router_id)
     }
 
     /// Everything that a peer taught, in the order of prefixes.

@@ -4,38 +4,39 @@
 
 use super::Rib;
 use super::paths::{Path, PeerIndex};
-use super::prefix_table::PrefixId;
+use crate::wire::Families;
 
 impl Rib {
-    /// Marks everything that a peer taught. Returns how many prefixes that is.
-    pub(crate) fn mark_stale(&mut self, peer: PeerIndex) -> u32 {
-        let received = self.received(peer);
-        if received == 0 {
+    /// Marks everything of these families that a peer taught. Returns how many prefixes that is.
+    pub(crate) fn mark_stale(&mut self, peer: PeerIndex, families: Families) -> u32 {
+        if self.received(peer) == 0 || families.is_empty() {
             return 0;
         }
-        let ids: Vec<PrefixId> = self.prefixes.iter().map(|(id, _)| id).collect();
-        for id in ids {
+        let (mut found, mut new) = (0, 0);
+        for id in self.ids_of(families) {
             let head = self.prefixes.row(id).and_then(|row| row.head);
-            let found = self.paths.chain(head).find(|(_, path)| path.peer == peer);
-            if let Some(path_id) = found.map(|(id, _)| id)
+            let path = self.paths.chain(head).find(|(_, path)| path.peer == peer);
+            if let Some(path_id) = path.map(|(id, _)| id)
                 && let Some(path) = self.paths.get_mut(path_id)
             {
+                found += 1;
+                new += u32::from(!path.flags.is_stale());
                 path.flags = path.flags.stale();
             }
         }
         if let Some(Some(taught)) = self.taught.get_mut(usize::from(peer.0)) {
-            taught.stale = received;
+            taught.stale += new;
         }
-        received
+        found
     }
 
-    /// Forgets what a peer has not taught again. Returns how many prefixes that was.
-    pub(crate) fn sweep_stale(&mut self, peer: PeerIndex) -> usize {
+    /// Forgets what of these families a peer has not taught again. Returns how many prefixes that was.
+    pub(crate) fn sweep_stale(&mut self, peer: PeerIndex, families: Families) -> usize {
         if self.stale(peer) == 0 {
             return 0;
         }
-        let ids: Vec<PrefixId> = self.prefixes.iter().map(|(id, _)| id).collect();
         let is_it = |path: &Path| path.peer == peer && path.flags.is_stale();
+        let ids = self.ids_of(families);
         ids.into_iter().filter(|id| self.take(*id, is_it)).count()
     }
 

@@ -9,7 +9,7 @@ use crate::OverLimit;
 use crate::error::SessionError;
 use crate::event::{Action, ConnId, DownReason, Event, Refused};
 use crate::rib::Flushed;
-use crate::wire::{Family, Notification, RouteRefresh, keepalive};
+use crate::wire::{Notification, RouteRefresh, keepalive};
 
 /// The first pause after a failed attempt; it doubles up to the peer's `connect_retry`.
 const RETRY: Duration = Duration::from_millis(250);
@@ -280,13 +280,15 @@ impl Session {
     }
 
     /// Asks for a family's routes again, if the peer can be asked.
-    pub(crate) fn ask_refresh(&mut self, turn: &mut Turn<'_>, family: Family) {
+    pub(crate) fn ask_refresh(&mut self, turn: &mut Turn<'_>) {
         if let Phase::Established(it) = &mut self.phase
             && it.agreed.route_refresh
         {
-            self.sent.refreshes += 1;
-            it.connection
-                .send(turn, RouteRefresh::request(family).message());
+            for family in it.agreed.families.iter() {
+                self.sent.refreshes += 1;
+                let request = RouteRefresh::request(family).message();
+                it.connection.send(turn, request);
+            }
         }
     }
 

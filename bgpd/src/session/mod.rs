@@ -12,7 +12,6 @@ mod negotiate;
 mod receive;
 mod state;
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 pub(crate) use negotiate::Terms;
@@ -323,11 +322,6 @@ impl Session {
                 }
             },
         })
-    }
-
-    /// Our address of a connection that is being set up or used.
-    pub(crate) fn local_address(&self) -> Option<IpAddr> {
-        self.agreed().map(|agreed| agreed.local_address)
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::error::SessionError;
 use crate::event::{Agreed, DownReason, PeerRestart};
-use crate::wire::{Capabilities, Capability, Family, Notification, Open, RestartCapability};
+use crate::wire::{
+    Capabilities, Capability, Families, Family, Notification, Open, RestartCapability,
+};
 use crate::{Asn, PeerConfig};
 
 /// Our side of a session.
@@ -30,35 +32,53 @@ const LONGEST_ABSENCE: Duration = Duration::from_secs(600);
 impl Terms<'_> {
     /// What we can do.
     pub(crate) fn capabilities(&self) -> Capabilities {
-        let mut capabilities = vec![
-            Capability::Multiprotocol(Family::IPV4_UNICAST),
+        let families = self.config.families;
+        let mut capabilities: Vec<Capability> =
+            families.iter().map(Capability::Multiprotocol).collect();
+        capabilities.extend([
             Capability::RouteRefresh,
             Capability::FourOctetAs(self.local_asn),
             Capability::EnhancedRouteRefresh,
-        ];
+        ]);
+        if self.offers_extended_next_hop() {
+            let pair = (Family::IPV4_UNICAST, Family::IPV6_UNICAST.afi);
+            capabilities.push(Capability::ExtendedNextHop(vec![pair]));
+        }
         if let Some(ours) = self.config.graceful_restart {
-            let forwarding = (Family::IPV4_UNICAST, self.forwarding_preserved);
+            let forwarding = |family| (family, self.forwarding_preserved);
+            let kept = families.iter().filter(|_| ours.forwarding);
             capabilities.push(Capability::GracefulRestart(RestartCapability {
                 restarted: self.restarting,
                 notification: ours.notification,
                 restart_time: ours.restart_time,
-                families: ours.forwarding.then_some(forwarding).into_iter().collect(),
+                families: kept.map(forwarding).collect(),
             }));
         }
         Capabilities(capabilities)
+    }
+
+    /// Whether IPv4 prefixes may come to us with an IPv6 next hop (RFC 8950): where the session is one of IPv6, as nothing else
+    /// tells that we have IPv6 addresses there.
+    fn offers_extended_next_hop(&self) -> bool {
+        self.config.address.is_ipv6() && self.config.families.contains(Family::IPV4_UNICAST)
     }
 
     /// How both sides take part in graceful restart; `None` if one of them does not.
     fn graceful_restart(&self, open: &Open) -> Option<PeerRestart> {
         let ours = self.config.graceful_restart?;
         let theirs = open.capabilities.graceful_restart()?;
-        let family = theirs.family(Family::IPV4_UNICAST);
+        let that = |holds: fn(bool) -> bool| -> Families {
+            let families = self.config.families.iter();
+            families
+                .filter(|family| theirs.family(*family).is_some_and(holds))
+                .collect()
+        };
         Some(PeerRestart {
             restarted: theirs.restarted,
             restart_time: theirs.restart_time.min(LONGEST_ABSENCE),
             notification: ours.notification && theirs.notification,
-            forwards: family.is_some(),
-            forwarding_preserved: family == Some(true),
+            forwards: that(|_| true),
+            forwarding_preserved: that(|preserved| preserved),
         })
     }
 
@@ -75,7 +95,7 @@ impl Terms<'_> {
             DownReason::Failed(_) => restart.notification,
             DownReason::Ceased(_) | DownReason::PathDown => false,
         };
-        let kept = graceful && restart.forwards && self.interface_up;
+        let kept = graceful && !restart.forwards.is_empty() && self.interface_up;
         kept.then_some(restart.restart_time)
     }
 
@@ -114,8 +134,11 @@ impl Terms<'_> {
                 seconds: open.hold_time,
             });
         }
-        if !open.capabilities.carries(Family::IPV4_UNICAST) {
-            return Err(SessionError::NoCommonFamily);
+        let ours = self.config.families;
+        let carried = ours.iter().filter(|it| open.capabilities.carries(*it));
+        let families: Families = carried.collect();
+        if families.is_empty() {
+            return Err(SessionError::NoCommonFamily { ours });
         }
         let hold_time = self
             .config
@@ -131,7 +154,9 @@ impl Terms<'_> {
             route_refresh: open.capabilities.route_refresh(),
             enhanced_route_refresh: open.capabilities.enhanced_route_refresh(),
             graceful_restart: self.graceful_restart(open),
-            ipv4_unicast: true,
+            families,
+            extended_next_hop: self.offers_extended_next_hop()
+                && open.capabilities.extended_next_hop(),
         })
     }
 }

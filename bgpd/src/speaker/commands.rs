@@ -10,7 +10,7 @@ use crate::event::{Event, StaleEnd};
 use crate::policy::{Policies, PolicyTable};
 use crate::rib::PeerIndex;
 use crate::session::Session;
-use crate::wire::{Family, Notification};
+use crate::wire::Notification;
 use crate::{Asn, Command, CommandError, LocalRoute, PeerConfig, PeerName, SpeakerConfig};
 
 /// One path's peer has two octets, and one number stands for ourselves.
@@ -47,10 +47,7 @@ impl Speaker {
             }
             Command::RefreshPeer(name) => {
                 let index = self.existing(&name)?;
-                let family = Family::IPV4_UNICAST;
-                self.session(now, index, |session, turn| {
-                    session.ask_refresh(turn, family)
-                });
+                self.session(now, index, |session, turn| session.ask_refresh(turn));
             }
             Command::SetPolicy(policies) => self.set_policy(policies),
             Command::SetLocalRoutes(routes) => self.set_local_routes(routes),
@@ -267,8 +264,11 @@ pub(super) fn parameters(config: &PeerConfig) -> Result<(), CommandError> {
     own_asn(config.remote_asn)?;
     hold_time(config.hold_time)?;
     match config.address {
-        IpAddr::V4(_) => Ok(()),
-        address @ IpAddr::V6(_) => Err(CommandError::UnsupportedAddressFamily { address }),
+        IpAddr::V6(it) if it.is_unicast_link_local() => {
+            let address = config.address;
+            Err(CommandError::LinkLocalAddress { address })
+        }
+        _ => Ok(()),
     }
 }
 

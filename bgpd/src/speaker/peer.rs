@@ -1,15 +1,14 @@
 //! One peer: its parameters, its session, and what it has been told.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use super::refresh::Refreshes;
 use crate::event::Agreed;
-use crate::policy::{ExportContext, ImportContext, PolicyTable, next_hop_address};
+use crate::policy::{ExportContext, ImportContext, OwnNextHops, PolicyTable};
 use crate::rib::{AdjOut, Resolver, Teacher};
 use crate::session::{Session, Terms};
-use crate::wire::UpdateContext;
+use crate::wire::{Families, UpdateContext};
 use crate::{Asn, PeerConfig, PeerName, SpeakerConfig};
 
 /// A peer.
@@ -27,7 +26,8 @@ pub(super) struct Peer {
     /// How many faults in UPDATEs were told on this session.
     pub(super) faults_told: usize,
     pub(super) limit_told: bool,
-    pub(super) end_of_rib_received: bool,
+    /// The families whose End-of-RIB it has sent on this session.
+    pub(super) end_of_rib_received: Families,
     pub(super) update_faults: u64,
     /// When it last taught or withdrew something on this session, or was established.
     pub(super) heard: Option<Instant>,
@@ -42,6 +42,8 @@ pub(super) struct Peer {
 pub(super) struct Kept {
     /// How long at most.
     pub(super) until: Instant,
+    /// Of which families.
+    pub(super) families: Families,
     /// On what terms they were taught.
     pub(super) agreed: Agreed,
 }
@@ -66,7 +68,7 @@ impl Peer {
             refusals_told: BTreeSet::new(),
             faults_told: 0,
             limit_told: false,
-            end_of_rib_received: false,
+            end_of_rib_received: Families::NONE,
             update_faults: 0,
             heard: None,
             kept: None,
@@ -102,11 +104,19 @@ impl Peer {
 
     /// How its UPDATEs are read; `None` without a session.
     pub(super) fn update_context(&self, speaker: &SpeakerConfig) -> Option<UpdateContext> {
-        let four_octet_as = self.session.agreed()?.four_octet_as;
+        let agreed = self.session.agreed()?;
         Some(UpdateContext {
-            four_octet_as,
+            four_octet_as: agreed.four_octet_as,
+            families: agreed.families,
+            extended_next_hop: agreed.extended_next_hop,
             external: !self.is_internal(speaker),
         })
+    }
+
+    /// Whether it has sent End-of-RIB of all families of its session.
+    pub(super) fn has_sent_all(&self) -> bool {
+        let all = self.session.agreed().map(|agreed| agreed.families);
+        all.is_some_and(|all| all.without(self.end_of_rib_received).is_empty())
     }
 
     /// How what it teaches is judged; `None` without a session whose routes there are.
@@ -130,7 +140,8 @@ impl Peer {
         speaker: &SpeakerConfig,
         policy: &'a PolicyTable,
     ) -> Option<ExportContext<'a>> {
-        export_context(&self.config, self.session.local_address()?, speaker, policy)
+        let agreed = self.session.agreed()?;
+        Some(export_context(&self.config, agreed, speaker, policy))
     }
 
     /// What the tables have to know of it; `None` without a session whose routes there are.
@@ -141,6 +152,7 @@ impl Peer {
             interface: self.config.interface.clone(),
             role: self.config.role,
             internal: self.is_internal(speaker),
+            client: self.config.route_reflector_client,
             local_pref: self.config.local_pref,
             router_id: self.agreed()?.remote_id,
         })
@@ -169,17 +181,19 @@ pub(super) fn terms<'a>(
     }
 }
 
-/// How a peer with these parameters is told; `None` over a connection whose address no route can name.
+/// How a peer with these parameters is told on a session with these terms.
 pub(super) fn export_context<'a>(
     config: &'a PeerConfig,
-    local_address: IpAddr,
+    agreed: &Agreed,
     speaker: &SpeakerConfig,
     policy: &'a PolicyTable,
-) -> Option<ExportContext<'a>> {
-    Some(ExportContext {
+) -> ExportContext<'a> {
+    ExportContext {
         policy,
         peer: config,
         local_asn: config.local_asn.unwrap_or(speaker.asn),
-        local_address: next_hop_address(local_address)?,
-    })
+        router_id: speaker.router_id,
+        families: agreed.families,
+        next_hops: OwnNextHops::new(config, agreed),
+    }
 }

@@ -13,6 +13,7 @@ use super::peer::{Kept, Peer};
 use crate::PeerName;
 use crate::event::{Agreed, Event, StaleEnd};
 use crate::rib::PeerIndex;
+use crate::wire::Families;
 
 /// How long a peer that is back may take to tell everything again.
 const RESYNCHRONIZATION: Duration = Duration::from_secs(360);
@@ -51,13 +52,20 @@ impl Speaker {
         at_most: Duration,
     ) {
         // RFC 4724, section 4.2: restarts that follow each other keep nothing twice.
-        self.sweep(index, StaleEnd::LostAgain);
-        let prefixes = self.rib.mark_stale(index) as usize;
+        self.sweep(index, Families::BOTH, StaleEnd::LostAgain);
+        let restart = agreed.graceful_restart.as_ref();
+        let families = restart.map_or(Families::NONE, |it| it.forwards);
+        self.rib.forget(index, Families::BOTH.without(families));
+        let prefixes = self.rib.mark_stale(index, families) as usize;
         let Some(peer) = self.peer_mut(index).filter(|_| prefixes > 0) else {
             return;
         };
         let until = now + at_most;
-        peer.kept = Some(Kept { until, agreed });
+        peer.kept = Some(Kept {
+            until,
+            families,
+            agreed,
+        });
         let peer = peer.config.name.clone();
         self.outbox.tell(Event::StaleKept {
             peer,
@@ -68,27 +76,32 @@ impl Speaker {
 
     /// A peer whose routes may have been kept has a session again.
     pub(super) fn returned(&mut self, now: Instant, index: PeerIndex, agreed: &Agreed) {
-        let preserved = agreed
-            .graceful_restart
-            .as_ref()
-            .is_some_and(|it| it.forwarding_preserved);
-        if !preserved {
-            self.sweep(index, StaleEnd::ForwardingLost);
-        } else if let Some(kept) = self.peer_mut(index).and_then(|peer| peer.kept.as_mut()) {
+        let restart = agreed.graceful_restart.as_ref();
+        let preserved = restart.map_or(Families::NONE, |it| it.forwarding_preserved);
+        let lost = Families::BOTH.without(preserved.and(agreed.families));
+        self.sweep(index, lost, StaleEnd::ForwardingLost);
+        if let Some(kept) = self.peer_mut(index).and_then(|peer| peer.kept.as_mut()) {
             kept.until = now + RESYNCHRONIZATION;
         }
     }
 
-    /// What is kept for a peer goes; nothing happens if nothing is.
-    pub(super) fn sweep(&mut self, index: PeerIndex, why: StaleEnd) {
+    /// What is kept of these families for a peer goes; nothing happens if nothing is.
+    pub(super) fn sweep(&mut self, index: PeerIndex, families: Families, why: StaleEnd) {
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
-        if peer.kept.take().is_none() {
+        let kept = peer.kept.as_ref().map_or(Families::NONE, |it| it.families);
+        let families = families.and(kept);
+        if families.is_empty() {
             return;
         }
+        let rest = kept.without(families);
+        match &mut peer.kept {
+            Some(kept) if !rest.is_empty() => kept.families = rest,
+            kept => *kept = None,
+        }
         let peer = peer.config.name.clone();
-        let prefixes = self.rib.sweep_stale(index);
+        let prefixes = self.rib.sweep_stale(index, families);
         self.outbox.tell(Event::StaleSwept {
             peer,
             prefixes,
@@ -102,7 +115,7 @@ impl Speaker {
             .peer(index)
             .is_some_and(|peer| peer.session.agreed().is_none())
         {
-            self.sweep(index, why);
+            self.sweep(index, Families::BOTH, why);
         }
     }
 
@@ -119,7 +132,7 @@ impl Speaker {
                 } else {
                     StaleEnd::NotBack
                 };
-                self.sweep(index, why);
+                self.sweep(index, Families::BOTH, why);
             }
         }
     }
@@ -197,7 +210,7 @@ impl Speaker {
 
 /// Whether a peer has sent what it has to send.
 fn is_heard_out(peer: &Peer, now: Instant) -> bool {
-    peer.end_of_rib_received
+    peer.has_sent_all()
         || is_silent_about_its_end(peer) && peer.heard.is_some_and(|heard| heard + QUIET <= now)
 }
 
@@ -213,5 +226,5 @@ fn has_restarted(peer: &Peer) -> bool {
 /// Whether a peer with a session need not send End-of-RIB, for lack of the capability.
 fn is_silent_about_its_end(peer: &Peer) -> bool {
     let agreed = peer.session.agreed();
-    agreed.is_some_and(|agreed| agreed.graceful_restart.is_none()) && !peer.end_of_rib_received
+    agreed.is_some_and(|agreed| agreed.graceful_restart.is_none()) && !peer.has_sent_all()
 }

@@ -12,7 +12,7 @@ use crate::error::SessionError;
 use crate::event::{Agreed, Event, StaleEnd};
 use crate::policy::Refusal;
 use crate::rib::{AttrId, Judged, PeerIndex};
-use crate::wire::{Treatment, UpdateFault, UpdateFrame};
+use crate::wire::{Families, Family, Treatment, UpdateFault, UpdateFrame};
 use crate::{DefaultOriginate, OverLimit};
 
 /// How many faults in UPDATEs are told on one session: a peer that sends nothing else must not fill the log.
@@ -29,9 +29,10 @@ impl Speaker {
             peer.refusals_told.clear();
             peer.faults_told = 0;
             peer.limit_told = false;
-            peer.end_of_rib_received = false;
+            peer.end_of_rib_received = Families::NONE;
             peer.heard = Some(now);
-            peer.adj_out.begin(rib, agreed.enhanced_route_refresh);
+            let enhanced = agreed.enhanced_route_refresh;
+            peer.adj_out.begin(rib, agreed.families, enhanced);
             if peer.config.default_originate.is_some() {
                 peer.adj_out.mark_default(rib);
             }
@@ -50,14 +51,14 @@ impl Speaker {
         match keep {
             Some(at_most) => self.keep_stale(now, index, agreed, at_most),
             None => {
-                self.rib.forget(index);
-                self.sweep(index, StaleEnd::Ended);
+                self.rib.forget(index, Families::BOTH);
+                self.sweep(index, Families::BOTH, StaleEnd::Ended);
             }
         }
         let rib = &mut self.rib;
         if let Some(Some(peer)) = self.peers.get_mut(usize::from(index.0)) {
             peer.adj_out.end(rib);
-            peer.end_of_rib_received = false;
+            peer.end_of_rib_received = Families::NONE;
             peer.refreshes.end();
             peer.heard = None;
         }
@@ -96,40 +97,52 @@ impl Speaker {
             return Ok(());
         };
         let frame = UpdateFrame::parse(body)?;
+        let (family, is_ours) = (Family::IPV4_UNICAST, &context.families);
+        // The message's own fields are IPv4 unicast, and of no meaning where that was not negotiated.
+        let plain = |prefixes| {
+            if is_ours.contains(family) {
+                prefixes
+            } else {
+                &[][..]
+            }
+        };
+        let (withdrawn, announced) = (plain(&frame.withdrawn[..]), plain(&frame.announced[..]));
         if frame.is_end_of_rib() {
-            self.end_of_rib(index);
+            self.end_of_rib(index, family);
             return Ok(());
         }
         if let Some(id) = self.rib.attributes.known(frame.attributes, context) {
             self.rib.attributes.retain(id);
-            self.withdraw_all(index, &frame.withdrawn);
-            self.announce_all(index, id, &frame.announced);
+            self.withdraw_all(index, withdrawn);
+            self.announce_all(index, id, announced);
             self.rib.attributes.release(id);
             return Ok(());
         }
         let read = frame.attributes(context)?;
-        self.withdraw_all(index, &frame.withdrawn);
+        self.withdraw_all(index, withdrawn);
         self.withdraw_all(index, &read.withdrawn);
-        if read.end_of_rib {
-            self.end_of_rib(index);
+        if let Some(family) = read.end_of_rib {
+            self.end_of_rib(index, family);
         }
-        match &read.set {
-            Some(set) => {
-                let id = self.rib.attributes.intern(set);
-                if read.faults.is_empty() {
-                    self.rib.attributes.learn(frame.attributes, context, id);
+        let is_clean = read.faults.is_empty();
+        for (set, prefixes) in [
+            (&read.set, announced),
+            (&read.multiprotocol, read.announced.as_slice()),
+        ] {
+            match set {
+                Some(set) => {
+                    let id = self.rib.attributes.intern(set);
+                    if is_clean {
+                        self.rib.attributes.learn(frame.attributes, context, id);
+                    }
+                    self.announce_all(index, id, prefixes);
+                    self.rib.attributes.release(id);
                 }
-                self.announce_all(index, id, &frame.announced);
-                self.announce_all(index, id, &read.announced);
-                self.rib.attributes.release(id);
-            }
-            // RFC 7606, section 2: treat-as-withdraw.
-            None => {
-                self.withdraw_all(index, &frame.announced);
-                self.withdraw_all(index, &read.announced);
+                // RFC 7606, section 2: treat-as-withdraw.
+                None => self.withdraw_all(index, prefixes),
             }
         }
-        let prefixes = frame.announced.len() + read.announced.len();
+        let prefixes = announced.len() + read.announced.len();
         self.tell_faults(index, read.faults, prefixes);
         Ok(())
     }
@@ -188,13 +201,16 @@ impl Speaker {
         }
     }
 
-    fn end_of_rib(&mut self, index: PeerIndex) {
-        self.sweep(index, StaleEnd::EndOfRib);
+    fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
+        let families = [family].into_iter().collect();
+        self.sweep(index, families, StaleEnd::EndOfRib);
         let received = self.rib.received(index);
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
-        if !std::mem::replace(&mut peer.end_of_rib_received, true) {
+        let had_all = peer.has_sent_all();
+        peer.end_of_rib_received.insert(family);
+        if peer.has_sent_all() && !had_all {
             let peer = peer.config.name.clone();
             self.outbox.tell(Event::EndOfRib { peer, received });
         }
@@ -227,8 +243,9 @@ impl Speaker {
 
     /// Ends a session that has taught more prefixes than it may, or says so.
     pub(super) fn enforce_limit(&mut self, now: Instant, index: PeerIndex) {
-        let received = self.rib.received(index);
-        let Some(peer) = self.peer_mut(index) else {
+        let count = |family| (self.rib.received_of(index, family), family);
+        let most = Families::BOTH.iter().map(count).max();
+        let (Some((received, family)), Some(peer)) = (most, self.peer_mut(index)) else {
             return;
         };
         let limit = peer.config.max_prefixes_in;
@@ -246,6 +263,7 @@ impl Speaker {
         }
         if matches!(limit.over, OverLimit::Shutdown { .. }) {
             let error = SessionError::MaximumPrefixes {
+                family,
                 received,
                 limit: limit.max,
             };
@@ -359,10 +377,8 @@ impl Speaker {
         let Some(agreed) = peer.session.agreed() else {
             return;
         };
-        let (local, four_octet_as) = (agreed.local_address, agreed.four_octet_as);
-        let Some(context) = export_context(&peer.config, local, &self.config, &self.policy) else {
-            return peer.adj_out.end(&mut self.rib);
-        };
+        let four_octet_as = agreed.four_octet_as;
+        let context = export_context(&peer.config, agreed, &self.config, &self.policy);
         let flushed = peer.adj_out.flush(&mut self.rib, &context, four_octet_as);
         if flushed.limit_reached
             && let Some(limit) = peer.config.max_prefixes_out

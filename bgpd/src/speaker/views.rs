@@ -7,14 +7,15 @@ use ipnet::IpNet;
 
 use super::Speaker;
 use super::judge::verdict;
-use super::peer::Peer;
-use crate::policy::{Verdict, Withheld};
+use super::peer::{Peer, export_context};
+use crate::policy::{PolicyTable, Verdict, Withheld};
 use crate::rib::{PeerIndex, PrefixId, judge, originates};
 use crate::view::{
     AdvertisedRoute, ExportVerdict, Neighbor, PeerSummary, ReceivedRoute, RouteFilter, RouteView,
     Summary, Tally,
 };
-use crate::{PeerConfig, PeerName};
+use crate::wire::{Families, Family};
+use crate::{PeerConfig, PeerName, SpeakerConfig};
 
 impl Speaker {
     /// Everything at a glance.
@@ -80,20 +81,25 @@ impl Speaker {
         if config.export.is_none() {
             remarks.push("no export policy: it is told nothing (RFC 8212)".into());
         }
+        remarks.extend(families(&self.config, &self.policy, peer));
         let (received, accepted) = (self.rib.received(index), self.rib.accepted(index));
         if received > 0 && accepted == 0 && config.import.is_some() {
             remarks.push(format!("{received} prefixes received, none accepted"));
         }
         let limit = config.max_prefixes_in.max;
-        if received > limit {
+        let most = Families::BOTH
+            .iter()
+            .map(|family| self.rib.received_of(index, family));
+        if let Some(received) = most.max().filter(|received| *received > limit) {
             remarks.push(format!(
                 "{received} prefixes received, the limit is {limit}"
             ));
         }
-        if let Some(limit) = config
-            .max_prefixes_out
-            .filter(|it| peer.adj_out.advertised() >= *it)
-        {
+        if let Some(limit) = config.max_prefixes_out.filter(|it| {
+            Families::BOTH
+                .iter()
+                .any(|family| peer.adj_out.advertised_of(family) >= *it)
+        }) {
             remarks.push(format!("it is told {limit} prefixes, more are held back"));
         }
         remarks
@@ -120,7 +126,7 @@ impl Speaker {
             export: config.export.clone(),
             limit: config.max_prefixes_in,
             refused: self.refused(index, peer),
-            end_of_rib_received: peer.end_of_rib_received,
+            end_of_rib_received: peer.has_sent_all(),
             pending: peer.adj_out.pending(),
             messages_received,
             messages_sent,
@@ -270,10 +276,39 @@ impl Speaker {
             }
             Err(withheld) => withheld,
             Ok(_) => match peer.config.max_prefixes_out {
-                Some(limit) if peer.adj_out.advertised() >= limit => Withheld::Limit { limit },
+                Some(limit) if peer.adj_out.advertised_of(Family::of(prefix)) >= limit => {
+                    Withheld::Limit { limit }
+                }
                 _ => Withheld::TooLong,
             },
         };
         Some(ExportVerdict::Withheld(withheld))
     }
+}
+
+/// What of the families that a session is for cannot be exchanged on it.
+fn families(speaker: &SpeakerConfig, policy: &PolicyTable, peer: &Peer) -> Vec<String> {
+    let Some(agreed) = peer.session.agreed() else {
+        return Vec::new();
+    };
+    let mut remarks = Vec::new();
+    let missing = peer.config.families.without(agreed.families);
+    if !missing.is_empty() {
+        remarks.push(format!(
+            "it does not offer {missing}, so only {} is exchanged",
+            agreed.families
+        ));
+    }
+    let context = export_context(&peer.config, agreed, speaker, policy);
+    let mute: Families = agreed
+        .families
+        .iter()
+        .filter(|family| context.can_tell(*family).is_err())
+        .collect();
+    if !mute.is_empty() {
+        remarks.push(format!(
+            "it is told no prefixes of {mute}: we have no address of that family to name as the next hop (next-hop-address)"
+        ));
+    }
+    remarks
 }

@@ -5,7 +5,7 @@
 //! are found equal.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Serialize, Serializer};
 
@@ -131,8 +131,8 @@ pub struct PathAttributes {
     pub origin: Origin,
     /// AS_PATH, with an OLD speaker's AS4_PATH worked in.
     pub as_path: AsPath,
-    /// NEXT_HOP; `None` for a route of our own.
-    pub next_hop: Option<Ipv4Addr>,
+    /// NEXT_HOP, or MP_REACH_NLRI's; `None` for a route of our own.
+    pub next_hop: Option<IpAddr>,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
     /// LOCAL_PREF; only inside one AS.
@@ -177,8 +177,27 @@ impl PathAttributes {
     }
 
     /// Writes the Path Attributes field, in order of type codes. To an OLD speaker (`four_octets`
-    /// false) numbers that do not fit also go into AS4_PATH and AS4_AGGREGATOR (RFC 6793, 4.2.2).
+    /// false) numbers that do not fit also go into AS4_PATH and AS4_AGGREGATOR (RFC 6793, 4.2.2). An IPv6 next hop is left out:
+    /// its place is MP_REACH_NLRI ([`UpdateBuilder::reach`](super::UpdateBuilder::reach)).
     pub fn emit(&self, four_octets: bool, out: &mut Vec<u8>) {
+        let octets = match self.next_hop {
+            Some(IpAddr::V4(address)) => Some(address.octets()),
+            _ => None,
+        };
+        self.write(four_octets, octets.as_ref().map(<[u8; 4]>::as_slice), out);
+    }
+
+    /// Writes the canonical form, by which equal sets are found equal: as for a peer with AS numbers of four octets, but that
+    /// NEXT_HOP has an IPv6 next hop's sixteen octets. Nobody sends that, so no received octets are mistaken for it.
+    pub(crate) fn emit_canonical(&self, out: &mut Vec<u8>) {
+        match self.next_hop {
+            None => self.write(true, None, out),
+            Some(IpAddr::V4(address)) => self.write(true, Some(&address.octets()), out),
+            Some(IpAddr::V6(address)) => self.write(true, Some(&address.octets()), out),
+        }
+    }
+
+    fn write(&self, four_octets: bool, next_hop: Option<&[u8]>, out: &mut Vec<u8>) {
         use AttributeCode as Code;
         use flag::{OPTIONAL, TRANSITIVE};
         attribute(out, TRANSITIVE, Code::ORIGIN, |out| {
@@ -187,9 +206,9 @@ impl PathAttributes {
         attribute(out, TRANSITIVE, Code::AS_PATH, |out| {
             self.as_path.emit(four_octets, out)
         });
-        if let Some(next_hop) = self.next_hop {
+        if let Some(next_hop) = next_hop {
             attribute(out, TRANSITIVE, Code::NEXT_HOP, |out| {
-                out.extend(next_hop.octets())
+                out.extend_from_slice(next_hop)
             });
         }
         if let Some(med) = self.med {

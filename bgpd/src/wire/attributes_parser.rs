@@ -1,7 +1,7 @@
 //! Reading the Path Attributes field: one attribute after the other, each fault with the treatment
 //! that RFC 7606 gives it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -13,7 +13,7 @@ use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::fault::{Problem, Treatment, UpdateFault};
 use super::reader::Reader;
 use super::update::UpdateContext;
-use super::{Family, nlri};
+use super::{Families, Family, nlri};
 use crate::Asn;
 
 /// What the field came to.
@@ -23,8 +23,8 @@ pub(super) struct Parsed {
     pub(super) set: Option<Collected>,
     pub(super) announced: Vec<IpNet>,
     pub(super) withdrawn: Vec<IpNet>,
-    /// MP_UNREACH_NLRI of IPv4 unicast occurred.
-    pub(super) unreach_seen: bool,
+    /// The family of MP_UNREACH_NLRI, if it was negotiated.
+    pub(super) unreach: Option<Family>,
     /// An attribute other than MP_UNREACH_NLRI occurred.
     pub(super) other_seen: bool,
     pub(super) faults: Vec<UpdateFault>,
@@ -35,22 +35,24 @@ pub(super) struct Parsed {
 pub(super) struct Collected {
     origin: Option<Origin>,
     as_path: Option<AsPath>,
-    mp_next_hop: Option<Ipv4Addr>,
+    mp_next_hop: Option<IpAddr>,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
     rest: PathAttributes,
 }
 
 impl Collected {
-    /// The whole set, or the mandatory attribute that is missing (RFC 4271, section 5).
-    pub(super) fn complete(self, needs_next_hop: bool) -> Result<PathAttributes, Code> {
+    /// The whole set with NEXT_HOP for plain prefixes, and with MP_REACH_NLRI's next hop for its own, or the mandatory attribute
+    /// that is missing (RFC 4271, section 5).
+    pub(super) fn complete(
+        self,
+        plain: bool,
+        multiprotocol: bool,
+    ) -> Result<(Option<PathAttributes>, Option<PathAttributes>), Code> {
         let mut set = self.rest;
         set.origin = self.origin.ok_or(Code::ORIGIN)?;
         set.as_path = self.as_path.ok_or(Code::AS_PATH)?;
-        if !needs_next_hop {
-            set.next_hop = self.mp_next_hop;
-        }
-        if set.next_hop.is_none() {
+        if plain && set.next_hop.is_none() || multiprotocol && self.mp_next_hop.is_none() {
             return Err(Code::NEXT_HOP);
         }
         // RFC 6793, section 4.2.3: an aggregator that fits two octets came later than what an OLD
@@ -65,7 +67,15 @@ impl Collected {
             }
         }
         set.unknown.sort();
-        Ok(set)
+        let of_mp = |set: PathAttributes| PathAttributes {
+            next_hop: self.mp_next_hop,
+            ..set
+        };
+        Ok(match (plain, multiprotocol) {
+            (true, true) => (Some(set.clone()), Some(of_mp(set))),
+            (false, true) => (None, Some(of_mp(set))),
+            _ => (Some(set), None),
+        })
     }
 }
 
@@ -77,8 +87,12 @@ impl PathAttributes {
         let context = UpdateContext {
             four_octet_as: true,
             external: false,
+            families: Families::NONE,
+            extended_next_hop: false,
         };
-        let collected = AttributesParser::new(context).parse(bytes).ok()?.set?;
+        let mut parser = AttributesParser::new(context);
+        parser.canonical = true;
+        let collected = parser.parse(bytes).ok()?.set?;
         let mut set = collected.rest;
         set.origin = collected.origin?;
         set.as_path = collected.as_path?;
@@ -131,12 +145,14 @@ impl Raw<'_> {
 /// The reader's state.
 pub(super) struct AttributesParser {
     context: UpdateContext,
+    /// What is read is our own form, in which NEXT_HOP may have sixteen octets.
+    canonical: bool,
     seen: [bool; 256],
     withdraw: bool,
     collected: Collected,
     announced: Vec<IpNet>,
     withdrawn: Vec<IpNet>,
-    unreach_seen: bool,
+    unreach: Option<Family>,
     other_seen: bool,
     faults: Vec<UpdateFault>,
 }
@@ -153,12 +169,13 @@ impl AttributesParser {
         };
         Self {
             context,
+            canonical: false,
             seen: [false; 256],
             withdraw: false,
             collected,
             announced: Vec::new(),
             withdrawn: Vec::new(),
-            unreach_seen: false,
+            unreach: None,
             other_seen: false,
             faults: Vec::new(),
         }
@@ -186,7 +203,7 @@ impl AttributesParser {
             set: (!self.withdraw).then_some(self.collected),
             announced: self.announced,
             withdrawn: self.withdrawn,
-            unreach_seen: self.unreach_seen,
+            unreach: self.unreach,
             other_seen: self.other_seen,
             faults: self.faults,
         })
@@ -254,7 +271,10 @@ impl AttributesParser {
         match raw.code {
             Code::ORIGIN => self.collected.origin = Some(origin(raw)?),
             Code::AS_PATH => self.collected.as_path = Some(as_path(raw, four_octets)?),
-            Code::NEXT_HOP => set.next_hop = Some(host(raw.array()?.into())?),
+            Code::NEXT_HOP if self.canonical && raw.value.len() == 16 => {
+                set.next_hop = Some(Ipv6Addr::from(raw.array::<16>()?).into());
+            }
+            Code::NEXT_HOP => set.next_hop = Some(host(raw.array::<4>()?)?),
             Code::MULTI_EXIT_DISC => set.med = Some(u32::from_be_bytes(raw.array()?)),
             Code::LOCAL_PREF => set.local_pref = Some(u32::from_be_bytes(raw.array()?)),
             Code::ATOMIC_AGGREGATE => {
@@ -296,7 +316,7 @@ impl AttributesParser {
         Ok(())
     }
 
-    /// RFC 4760, section 3, for the family that we speak; others were not negotiated.
+    /// RFC 4760, section 3, for families that were negotiated.
     fn mp_reach(&mut self, raw: &Raw<'_>) -> Result<(), Problem> {
         let mut reader = Reader::new(raw.value);
         let (family, next_hop) = (|| {
@@ -310,14 +330,18 @@ impl AttributesParser {
             Some((family, next_hop))
         })()
         .ok_or_else(|| raw.length())?;
-        if family != Family::IPV4_UNICAST {
+        if !self.context.families.contains(family) {
             return Ok(());
         }
-        // RFC 7606, section 7.11: a next hop of another length than the family's (RFC 8950 is not
-        // negotiated) leaves doubt about everything behind it.
-        let next_hop: [u8; 4] = next_hop.try_into().map_err(|_| raw.length())?;
-        self.announced = nlri::parse_ipv4(reader.rest()).ok_or(Problem::Network)?;
-        match host(next_hop.into()) {
+        // RFC 7606, section 7.11: a next hop of another length than the family's leaves doubt about everything behind it.
+        let is_ipv4 = family == Family::IPV4_UNICAST;
+        let next_hop = match next_hop.len() {
+            4 if is_ipv4 => host(next_hop.try_into().map_err(|_| raw.length())?),
+            16 | 32 if !is_ipv4 || self.context.extended_next_hop => host_ipv6(next_hop),
+            _ => return Err(raw.length()),
+        };
+        self.announced = nlri::parse(family, reader.rest()).ok_or(Problem::Network)?;
+        match next_hop {
             Ok(next_hop) => self.collected.mp_next_hop = Some(next_hop),
             Err(problem) => {
                 self.withdraw = true;
@@ -333,9 +357,10 @@ impl AttributesParser {
         let mut reader = Reader::new(raw.value);
         let afi = reader.u16().ok_or_else(|| raw.length())?;
         let safi = reader.u8().ok_or_else(|| raw.length())?;
-        if (Family { afi, safi }) == Family::IPV4_UNICAST {
-            self.unreach_seen = true;
-            self.withdrawn = nlri::parse_ipv4(reader.rest()).ok_or(Problem::Network)?;
+        let family = Family { afi, safi };
+        if self.context.families.contains(family) {
+            self.unreach = Some(family);
+            self.withdrawn = nlri::parse(family, reader.rest()).ok_or(Problem::Network)?;
         }
         Ok(())
     }
@@ -461,9 +486,21 @@ fn large_community(octets: [u8; 12]) -> LargeCommunity {
 
 /// An address that a host can have (RFC 4271, section 6.3): not of this network, not a loopback, not
 /// multicast, not of class E.
-fn host(address: Ipv4Addr) -> Result<Ipv4Addr, Problem> {
-    match address.octets() {
+fn host(octets: [u8; 4]) -> Result<IpAddr, Problem> {
+    match octets {
         [0 | 127 | 224..=255, ..] => Err(Problem::NextHop),
-        _ => Ok(address),
+        _ => Ok(Ipv4Addr::from(octets).into()),
     }
+}
+
+/// The next hop in 16 octets, or in 32 with its link-local address behind it (RFC 2545, section 3). The global one serves alone;
+/// where there is none the link-local one is the next hop.
+fn host_ipv6(octets: &[u8]) -> Result<IpAddr, Problem> {
+    let (addresses, _) = octets.as_chunks::<16>();
+    let mut addresses = addresses.iter().copied().map(Ipv6Addr::from);
+    let address = addresses.find(|it| !it.is_unspecified());
+    address
+        .filter(|it| !it.is_loopback() && !it.is_multicast())
+        .map(IpAddr::V6)
+        .ok_or(Problem::NextHop)
 }

@@ -79,6 +79,8 @@ pub enum Capability {
     Multiprotocol(Family),
     /// Code 2, route refresh (RFC 2918).
     RouteRefresh,
+    /// Code 5, extended next hop (RFC 8950): each family's prefixes may have next hops of that AFI.
+    ExtendedNextHop(Vec<(Family, u16)>),
     /// Code 64, graceful restart (RFC 4724).
     GracefulRestart(RestartCapability),
     /// Code 65, AS numbers of four octets, with the sender's (RFC 6793).
@@ -101,6 +103,7 @@ impl Capability {
         match self {
             Self::Multiprotocol(_) => 1,
             Self::RouteRefresh => 2,
+            Self::ExtendedNextHop(_) => 5,
             Self::GracefulRestart(_) => 64,
             Self::FourOctetAs(_) => 65,
             Self::EnhancedRouteRefresh => 70,
@@ -136,6 +139,10 @@ impl Capability {
                 safi: *safi,
             }),
             (2, []) => Self::RouteRefresh,
+            (5, value) => match extended_next_hop(value) {
+                Some(families) => Self::ExtendedNextHop(families),
+                None => Self::other(code, value),
+            },
             (70, []) => Self::EnhancedRouteRefresh,
             (65, [a, b, c, d]) => Self::FourOctetAs(Asn(u32::from_be_bytes([*a, *b, *c, *d]))),
             (64, value) => match RestartCapability::parse(value) {
@@ -158,6 +165,14 @@ impl Capability {
                 vec![high, low, 0, family.safi]
             }
             Self::RouteRefresh | Self::EnhancedRouteRefresh => Vec::new(),
+            Self::ExtendedNextHop(families) => {
+                let octets = |(family, next_hop): &(Family, u16)| {
+                    let [high, low] = family.afi.to_be_bytes();
+                    let [next_high, next_low] = next_hop.to_be_bytes();
+                    [high, low, 0, family.safi, next_high, next_low]
+                };
+                families.iter().flat_map(octets).collect()
+            }
             Self::GracefulRestart(restart) => restart.emit(),
             Self::FourOctetAs(asn) => asn.0.to_be_bytes().to_vec(),
             Self::Other { value, .. } => value.clone(),
@@ -166,6 +181,21 @@ impl Capability {
         out.push(u8::try_from(value.len()).unwrap_or(u8::MAX));
         out.extend(value.iter().take(usize::from(u8::MAX)));
     }
+}
+
+/// RFC 8950, section 4: triples of AFI, SAFI in two octets, and the next hop's AFI; `None` if the length cannot be one.
+fn extended_next_hop(value: &[u8]) -> Option<Vec<(Family, u16)>> {
+    let (triples, []) = value.as_chunks::<6>() else {
+        return None;
+    };
+    let read = |[high, low, _, safi, next_high, next_low]: &[u8; 6]| {
+        let family = Family {
+            afi: u16::from_be_bytes([*high, *low]),
+            safi: *safi,
+        };
+        (family, u16::from_be_bytes([*next_high, *next_low]))
+    };
+    (!triples.is_empty()).then(|| triples.iter().map(read).collect())
 }
 
 /// All capabilities of one OPEN, in its order, each once.
@@ -220,6 +250,16 @@ impl Capabilities {
         self.0.iter().rev().find_map(|capability| match capability {
             Capability::GracefulRestart(restart) => Some(restart),
             _ => None,
+        })
+    }
+
+    /// Whether IPv4 unicast prefixes with IPv6 next hops are understood (RFC 8950).
+    #[must_use]
+    pub fn extended_next_hop(&self) -> bool {
+        let pair = (Family::IPV4_UNICAST, Family::IPV6_UNICAST.afi);
+        self.0.iter().any(|capability| match capability {
+            Capability::ExtendedNextHop(families) => families.contains(&pair),
+            _ => false,
         })
     }
 

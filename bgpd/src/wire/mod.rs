@@ -9,6 +9,7 @@ pub mod attribute;
 mod attributes_parser;
 pub mod capability;
 pub mod community;
+pub mod families;
 pub mod fault;
 pub mod header;
 pub mod nlri;
@@ -22,6 +23,7 @@ pub use as_path::{AsPath, Segment, SegmentKind};
 pub use attribute::{Aggregator, AttributeCode, Origin, PathAttributes, UnknownAttribute};
 pub use capability::{Capabilities, Capability, MAX_RESTART_TIME, RestartCapability};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
+pub use families::Families;
 pub use fault::{Problem, Treatment, UpdateFault};
 pub use header::{Framer, HeaderError, MAX_MESSAGE, MessageKind, RawMessage};
 pub use notification::Notification;
@@ -41,8 +43,10 @@ pub struct Family {
 }
 
 impl Family {
-    /// IPv4 unicast, the one family that sessions carry so far.
+    /// IPv4 unicast.
     pub const IPV4_UNICAST: Self = Self { afi: 1, safi: 1 };
+    /// IPv6 unicast (RFC 2545).
+    pub const IPV6_UNICAST: Self = Self { afi: 2, safi: 1 };
 }
 
 /// A KEEPALIVE: nothing but a header (RFC 4271, section 4.4).

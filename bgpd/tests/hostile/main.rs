@@ -175,7 +175,7 @@ fn open(asn: u32) -> Open {
 fn announce(prefixes: &[&str]) -> Vec<u8> {
     let mut set = PathAttributes::local(Origin::Igp);
     set.as_path = AsPath::sequence([31898]);
-    set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1));
+    set.next_hop = Some(Ipv4Addr::new(10, 0, 0, 1).into());
     let mut attributes = Vec::new();
     set.emit(true, &mut attributes);
     let mut bytes = Vec::new();
@@ -203,7 +203,12 @@ fn each_message_in_each_state_has_the_answer_of_the_table() {
     let cases: [Case; 16] = [
         (OpenSent, open(31898).emit(), OpenConfirm, None),
         (OpenSent, keepalive(), State::Idle, Some((5, 1))),
-        (OpenSent, end_of_rib(), State::Idle, Some((5, 1))),
+        (
+            OpenSent,
+            end_of_rib(Family::IPV4_UNICAST),
+            State::Idle,
+            Some((5, 1)),
+        ),
         (OpenSent, refresh.clone(), State::Idle, Some((5, 1))),
         (OpenSent, Notification::cease(2).emit(), State::Active, None),
         (OpenSent, Notification::new(2, 2).emit(), State::Idle, None),
@@ -357,7 +362,7 @@ fn prefixes_that_come_and_go_for_ever_leave_no_trace() {
         let prefix = Ipv4Addr::from(0x0a00_0000 + (round << 8));
         victim.hear(conn, &announce(&[&format!("{prefix}/24")]));
         let mut bytes = Vec::new();
-        let mut builder = UpdateBuilder::withdraw();
+        let mut builder = UpdateBuilder::withdraw(Family::IPV4_UNICAST);
         builder.push(format!("{prefix}/24").parse().unwrap(), &mut bytes);
         builder.finish(&mut bytes);
         victim.hear(conn, &bytes);
@@ -441,7 +446,7 @@ fn message(which: u8) -> Vec<u8> {
         2 => announce(&["10.9.0.0/16"]),
         3 => announce(&["0.0.0.0/0"]),
         4 => RouteRefresh::request(Family::IPV4_UNICAST).message(),
-        5 => end_of_rib(),
+        5 => end_of_rib(Family::IPV4_UNICAST),
         6 => Notification::cease(2).emit(),
         _ => Notification::new(3, 1).emit(),
     }

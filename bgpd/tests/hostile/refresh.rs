@@ -240,7 +240,7 @@ fn before_end_of_rib_a_beginning_is_ignored() {
     bench.mark(RefreshKind::Begin);
     bench.mark(RefreshKind::End);
     assert_eq!(bench.received(), [A]);
-    bench.hear(&end_of_rib());
+    bench.hear(&end_of_rib(Family::IPV4_UNICAST));
     bench.mark(RefreshKind::Begin);
     bench.mark(RefreshKind::End);
     assert!(bench.received().is_empty());

@@ -7,8 +7,10 @@
 )]
 
 mod bfd;
+mod families;
 mod policy;
 mod ranges;
+mod reflection;
 mod restart;
 mod routes;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bgpd::wire::{Capabilities, Open, UpdateBuilder, end_of_rib, keepalive};
+use bgpd::wire::{Capabilities, Family, Open, UpdateBuilder, end_of_rib, keepalive};
 use bgpd::{
     Action, Asn, Command, Event, GracefulRestart, PeerConfig, Policy, Speaker, SpeakerConfig,
     StaleEnd,
@@ -503,7 +503,7 @@ fn a_peer_without_the_capability_has_been_heard_when_it_falls_quiet() {
                 octets.extend(bytes);
             }
         }
-        let end = end_of_rib();
+        let end = end_of_rib(Family::IPV4_UNICAST);
         octets.windows(end.len()).any(|it| it == end)
     };
     let over = |speaker: &mut Speaker| {
@@ -527,7 +527,7 @@ fn a_peer_without_the_capability_has_been_heard_when_it_falls_quiet() {
 /// An UPDATE that takes back what was never said.
 fn withdrawal() -> Vec<u8> {
     let mut octets = Vec::new();
-    let mut builder = UpdateBuilder::withdraw();
+    let mut builder = UpdateBuilder::withdraw(Family::IPV4_UNICAST);
     builder.push(net("10.9.0.0/16"), &mut octets);
     builder.finish(&mut octets);
     octets
@@ -539,7 +539,7 @@ fn what_a_speaker_says_of_its_restart_is_true() {
     let said = |world: &World| {
         let view = world.speaker(a).neighbor(world.now, "b").unwrap();
         let said = view.agreed.unwrap().graceful_restart.unwrap();
-        (said.restarted, said.forwarding_preserved)
+        (said.restarted, !said.forwarding_preserved.is_empty())
     };
     assert_eq!(said(&world), (false, false), "a first start");
     world.reset_connections(b);

@@ -1,7 +1,7 @@
 //! The speaker and its neighbors.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
         unknown_tunnel(neighbor, raw, report);
         asns(neighbor, tunnel, bgp, report);
         addresses(neighbor, tunnel, raw, report);
+        super::families::check(neighbor, report);
         let hold = timers(neighbor, tunnel, report);
         super::bfd::check(neighbor, tunnel, hold, report);
         session(neighbor, tunnel, report);
@@ -170,6 +171,21 @@ fn asns(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, bgp: &RawBgp, report
         let span = neighbor.remote_asn.as_ref().map(|asn| asn.span.clone());
         (remote == Some(ours.value)).then(|| span.unwrap_or(neighbor.at.clone()))
     });
+    if let Some(At { value: true, span }) = &neighbor.route_reflector_client
+        && same.is_none()
+        && remote.is_some_and(|remote| remote != ours.value)
+    {
+        let message = format!(
+            "neighbor {}: only a neighbor of our own AS {} can be a client of a route reflector",
+            neighbor.name, ours.value
+        );
+        drop(
+            report
+                .error(Code::ConflictingKeys, span.clone(), message)
+                .also(ours.span.clone(), "ours")
+                .help("leave it out: between ASes routes are told anyway"),
+        );
+    }
     // Inside one AS a session is internal, which is fine on the LAN unless somebody gave us another AS there.
     if let Some(span) = same
         && (neighbor.role() == Role::Cloud || neighbor.local_asn.is_some())
@@ -187,7 +203,7 @@ fn asns(neighbor: &RawNeighbor, tunnel: Option<&RawTunnel>, bgp: &RawBgp, report
 }
 
 /// The addresses that a neighbor section stands for.
-fn effective(neighbor: &RawNeighbor, raw: &RawSite) -> Vec<(Ipv4Addr, Range<usize>)> {
+fn effective(neighbor: &RawNeighbor, raw: &RawSite) -> Vec<(IpAddr, Range<usize>)> {
     if neighbor.addresses.is_empty() {
         let span = neighbor
             .tunnel
@@ -195,7 +211,7 @@ fn effective(neighbor: &RawNeighbor, raw: &RawSite) -> Vec<(Ipv4Addr, Range<usiz
             .map_or(neighbor.at.clone(), |tunnel| tunnel.span.clone());
         return tunnel_of(neighbor, raw)
             .and_then(RawTunnel::peer)
-            .map(|peer| (peer, span))
+            .map(|peer| (peer.into(), span))
             .into_iter()
             .collect();
     }
@@ -230,12 +246,13 @@ fn addresses(
             .iter()
             .filter_map(|tunnel| tunnel.inside.as_ref());
         let inside = insides.map(|inside| At {
-            value: inside.value.addr(),
+            value: IpAddr::V4(inside.value.addr()),
             span: inside.span.clone(),
         });
         let ours = raw
             .gateway
             .fixed()
+            .map(|fixed| fixed.map(IpAddr::V4))
             .into_iter()
             .chain(inside)
             .find(|ours| ours.value == *address);
@@ -249,6 +266,7 @@ fn addresses(
             );
         } else if let Some(peer) = tunnel
             .and_then(RawTunnel::peer)
+            .map(IpAddr::V4)
             .filter(|peer| peer != address)
         {
             let message = format!(
@@ -261,15 +279,25 @@ fn addresses(
                     .help("leave the address out: it follows from the tunnel"),
             );
         }
-        if !is_host((*address).into()) {
+        if is_link_local(*address) {
+            let message = format!(
+                "neighbor {}: {address} is link-local, and a session needs addresses that hold on every link",
+                neighbor.name
+            );
+            drop(report.error(Code::NotUnicast, span.clone(), message));
+        } else if !is_host(*address) {
             let message = format!("{address} cannot be a neighbor's address");
             drop(report.error(Code::NotUnicast, span.clone(), message));
         }
     }
 }
 
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 fn twice(raw: &RawSite, neighbors: &[RawNeighbor], report: &mut Report<'_>) {
-    let mut seen: BTreeMap<Ipv4Addr, (&str, Range<usize>)> = BTreeMap::new();
+    let mut seen: BTreeMap<IpAddr, (&str, Range<usize>)> = BTreeMap::new();
     for neighbor in neighbors {
         for (address, span) in effective(neighbor, raw) {
             if let Some((other, first)) = seen.get(&address) {

@@ -5,6 +5,7 @@
 mod bfd;
 mod bgp;
 mod certificate;
+mod families;
 mod firewall;
 mod metrics;
 mod plane;

@@ -1,9 +1,8 @@
 //! Prefix lists: their rules, who uses them, and what they let through.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bgp::tunnel_of;
 use super::route_map::lists_of;
@@ -74,8 +73,9 @@ fn rules(list: &RawList, report: &mut Report<'_>) {
         let length = rule.prefix.value.prefix_len();
         let (ge, le) = (rule.ge.as_ref(), rule.le.as_ref());
         let shortest = ge.map_or(length, |ge| ge.value);
-        let longest = le.map_or(32, |le| le.value);
-        if (length..=32).contains(&shortest) && (shortest..=32).contains(&longest) {
+        let most = rule.prefix.value.max_prefix_len();
+        let longest = le.map_or(most, |le| le.value);
+        if (length..=most).contains(&shortest) && (shortest..=most).contains(&longest) {
             continue;
         }
         let span = le
@@ -85,7 +85,7 @@ fn rules(list: &RawList, report: &mut Report<'_>) {
             "prefix list {}: no prefix inside {} can match",
             list.name, rule.prefix.value
         );
-        let help = format!("it has to be {length} <= ge <= le <= 32");
+        let help = format!("it has to be {length} <= ge <= le <= {most}");
         drop(report.error(Code::PrefixLengths, span, message).help(help));
     }
 }
@@ -159,11 +159,12 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
         .filter(|rule| rule.action == PrefixAction::Permit)
     {
         if rule.lengths().0 == 0
-            && list.permits(Ipv4Net::default())
+            && list.permits(default_of(rule.prefix))
             && !allowed(&neighbor.allow_default)
         {
+            let default = default_of(rule.prefix);
             let message =
-                format!("prefix list {name} permits 0.0.0.0/0 from a cloud, which is refused");
+                format!("prefix list {name} permits {default} from a cloud, which is refused");
             let help = "deny it, or set allow-default = true on the neighbor if it is meant";
             drop(
                 report
@@ -173,9 +174,7 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
         }
         if !allowed(&neighbor.allow_overlap) {
             for ours in &raw.gateway.networks {
-                let IpNet::V4(network) = ours.value else {
-                    continue;
-                };
+                let network = ours.value;
                 if let Some(witness) = overlap(&list, rule, network) {
                     let message = format!(
                         "prefix list {name} permits {witness} from a cloud, which overlaps our {network}"
@@ -195,10 +194,10 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
             .iter()
             .filter_map(|tunnel| Some((tunnel, tunnel.remote.as_ref()?)))
         {
-            let Some(IpAddr::V4(address)) = remote.value.address() else {
+            let Some(address) = remote.value.address() else {
                 continue;
             };
-            if let Some(witness) = overlap(&list, rule, Ipv4Net::from(address)) {
+            if let Some(witness) = overlap(&list, rule, IpNet::from(address)) {
                 let message = format!(
                     "prefix list {name} permits {witness}, in which the remote of tunnel {} is",
                     tunnel.name
@@ -216,12 +215,16 @@ fn imported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
     }
 }
 
+/// The default route of a prefix's family.
+fn default_of(prefix: IpNet) -> IpNet {
+    match prefix {
+        IpNet::V4(_) => Ipv4Net::default().into(),
+        IpNet::V6(_) => Ipv6Net::default().into(),
+    }
+}
+
 /// A prefix that the rule lets through and that shares addresses with `network`; the default route is not counted.
-fn overlap(
-    list: &PrefixList,
-    rule: &crate::model::PrefixRule,
-    network: Ipv4Net,
-) -> Option<Ipv4Net> {
+fn overlap(list: &PrefixList, rule: &crate::model::PrefixRule, network: IpNet) -> Option<IpNet> {
     if !rule.prefix.contains(&network) && !network.contains(&rule.prefix) {
         return None;
     }
@@ -231,8 +234,8 @@ fn overlap(
         rule.prefix
     };
     let (shortest, longest) = rule.lengths();
-    (shortest.max(1)..=longest.min(32))
-        .filter_map(|length| Ipv4Net::new(inner.addr(), length).ok())
+    (shortest.max(1)..=longest.min(inner.max_prefix_len()))
+        .filter_map(|length| IpNet::new(inner.addr(), length).ok())
         .map(|prefix| prefix.trunc())
         .find(|prefix| rule.matches(*prefix) && list.permits(*prefix))
 }
@@ -266,7 +269,7 @@ fn exported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
         .iter()
         .filter(|rule| rule.action == PrefixAction::Permit)
         .map(prefixes)
-        .sum();
+        .fold(0, u64::saturating_add);
     if most > u64::from(cap) {
         let message = format!(
             "prefix list {} permits up to {most} prefixes, and {} bears {cap}",
@@ -286,7 +289,11 @@ fn exported(neighbor: &RawNeighbor, raw: &RawSite, report: &mut Report<'_>) {
 fn prefixes(rule: &crate::model::PrefixRule) -> u64 {
     let (shortest, longest) = rule.lengths();
     let own = rule.prefix.prefix_len();
-    (shortest.max(own)..=longest.min(32))
-        .map(|length| 1_u64 << (length - own))
-        .sum()
+    (shortest.max(own)..=longest.min(rule.prefix.max_prefix_len()))
+        .map(|length| {
+            1_u64
+                .checked_shl(u32::from(length - own))
+                .unwrap_or(u64::MAX)
+        })
+        .fold(0, u64::saturating_add)
 }

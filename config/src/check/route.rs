@@ -1,7 +1,6 @@
 //! Routes of the site's own.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use crate::code::Code;
 use crate::diagnostic::Report;
@@ -24,9 +23,9 @@ pub(super) fn check(raw: &RawSite, report: &mut Report<'_>) {
             );
         }
         for tunnel in &raw.tunnels {
-            let inside = |remote: &&At<Remote>| match remote.value.address() {
-                Some(IpAddr::V4(address)) => prefix.value.contains(&address),
-                Some(IpAddr::V6(_)) | None => false,
+            let inside = |remote: &&At<Remote>| {
+                let address = remote.value.address();
+                address.is_some_and(|address| prefix.value.contains(&address))
             };
             if let Some(remote) = tunnel.remote.as_ref().filter(inside)
                 && route.drops()
@@ -62,9 +61,22 @@ fn way(route: &RawRoute, report: &mut Report<'_>) {
         ),
         (false, _) => {}
     }
-    if let Some(via) = route.via.as_ref().filter(|it| !is_host(it.value.into())) {
+    if let Some(via) = route.via.as_ref().filter(|it| !is_host(it.value)) {
         let message = format!("{} cannot be a router's address", via.value);
         drop(report.error(Code::NotUnicast, via.span.clone(), message));
+    }
+    if let (Some(via), Some(prefix)) = (&route.via, &route.prefix)
+        && via.value.is_ipv6() != prefix.value.addr().is_ipv6()
+    {
+        let message = format!(
+            "the way to {} leads to {}, which is of the other address family",
+            prefix.value, via.value
+        );
+        drop(
+            report
+                .error(Code::Route, via.span.clone(), message)
+                .also(prefix.span.clone(), "the destination"),
+        );
     }
     if let Some(interface) = &route.interface {
         super::tunnel::interface_name(&interface.value, interface.span.clone(), report);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
 use super::{Bfd, SecretSource, serialize_duration};
@@ -94,6 +94,10 @@ pub struct Neighbor {
     pub remote_asn: Asn,
     /// The AS that we are towards it, where that is not [`Bgp::asn`].
     pub local_asn: Option<Asn>,
+    /// What is exchanged with it; not empty.
+    pub families: BTreeSet<AddressFamily>,
+    /// Our address of the family that the session is not over, for the next hop of that family's prefixes.
+    pub next_hop_address: Option<IpAddr>,
     /// What it stands for, which decides the safety filter.
     pub role: Role,
     /// The tunnel that it is reached through.
@@ -147,6 +151,8 @@ pub struct Neighbor {
     pub default_originate: DefaultOriginate,
     /// Inside our AS, name ourselves as the next hop of what others taught us.
     pub next_hop_self: bool,
+    /// Inside our AS, tell it what others of our AS taught us, and them what it taught (RFC 4456).
+    pub route_reflector_client: bool,
     /// Believe a default route from it, where its list permits it.
     pub allow_default: bool,
     /// Believe what overlaps our own networks, where its list permits it.
@@ -157,6 +163,36 @@ pub struct Neighbor {
     pub prepend: u8,
     /// MULTI_EXIT_DISC on what we tell it.
     pub med: Option<u32>,
+}
+
+/// A unicast address family (RFC 4760).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressFamily {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl AddressFamily {
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+}
+
+impl fmt::Display for AddressFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        })
+    }
 }
 
 /// What a neighbor stands for.
@@ -179,7 +215,7 @@ pub enum DefaultOriginate {
     /// It is.
     Always,
     /// It is while there is a usable route for exactly this network.
-    While(Ipv4Net),
+    While(IpNet),
 }
 
 impl fmt::Display for DefaultOriginate {
@@ -292,7 +328,7 @@ pub struct PrefixList {
 impl PrefixList {
     /// Whether the list permits the prefix.
     #[must_use]
-    pub fn permits(&self, prefix: Ipv4Net) -> bool {
+    pub fn permits(&self, prefix: IpNet) -> bool {
         self.rules
             .iter()
             .find(|rule| rule.matches(prefix))
@@ -309,7 +345,7 @@ pub struct PrefixRule {
     /// What it says.
     pub action: PrefixAction,
     /// What it is about, with host bits cleared.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// The shortest length that matches, where the file gives one.
     pub ge: Option<u8>,
     /// The longest length that matches, where the file gives one.
@@ -324,7 +360,7 @@ impl PrefixRule {
         let own = self.prefix.prefix_len();
         match (self.ge, self.le) {
             (None, None) => (own, own),
-            (Some(ge), None) => (ge, 32),
+            (Some(ge), None) => (ge, self.prefix.max_prefix_len()),
             (None, Some(le)) => (own, le),
             (Some(ge), Some(le)) => (ge, le),
         }
@@ -332,7 +368,7 @@ impl PrefixRule {
 
     /// Whether the rule is about that prefix.
     #[must_use]
-    pub fn matches(&self, prefix: Ipv4Net) -> bool {
+    pub fn matches(&self, prefix: IpNet) -> bool {
         let (shortest, longest) = self.lengths();
         (shortest..=longest).contains(&prefix.prefix_len())
             && self.prefix.contains(&prefix.network())

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 pub use bfd::Bfd;
 pub use bgp::{
-    Asn, Bgp, DefaultOriginate, Neighbor, NeighborRange, OverLimit, Policy, PrefixAction,
-    PrefixList, PrefixRule, Redistribute, Role, Shutdown, UpdateSource,
+    AddressFamily, Asn, Bgp, DefaultOriginate, Neighbor, NeighborRange, OverLimit, Policy,
+    PrefixAction, PrefixList, PrefixRule, Redistribute, Role, Shutdown, UpdateSource,
 };
 pub use firewall::{
     Action, Alias, Firewall, FirewallRule, Networks, PortRange, Ports, Protocol, builtin,

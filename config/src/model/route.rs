@@ -1,8 +1,8 @@
 //! Routes of the site's own.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::Serialize;
 
 /// A route that the file sets.
@@ -12,7 +12,7 @@ pub struct Route {
     /// The line of the file on which it begins (from 1).
     pub line: usize,
     /// The destination; there is one route to each.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// The way there.
     pub way: Way,
 }
@@ -23,10 +23,10 @@ pub struct Route {
 pub enum Way {
     /// Nowhere: packets are dropped in silence.
     Blackhole,
-    /// To a router on one of our networks.
+    /// To a router on one of our networks, of the destination's family.
     Via {
         /// The router.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The interface that it is on.
         interface: String,
     },

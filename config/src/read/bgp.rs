@@ -1,10 +1,10 @@
 //! `[bgp]`, its neighbors, and `[prefix-list]` as they were written.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -13,8 +13,8 @@ use super::{RawBfd, named, value};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Asn, DefaultOriginate, OverLimit, Policy, PrefixAction, Redistribute, Role, SecretSource,
-    Shutdown, UpdateSource,
+    AddressFamily, Asn, DefaultOriginate, OverLimit, Policy, PrefixAction, Redistribute, Role,
+    SecretSource, Shutdown, UpdateSource,
 };
 use crate::profile::NeighborKind;
 use crate::schema;
@@ -39,7 +39,7 @@ pub(crate) struct RawNeighbor {
     pub(crate) tunnel: Option<At<String>>,
     pub(crate) profile: Option<At<NeighborKind>>,
     /// From `address` or `addresses`.
-    pub(crate) addresses: Vec<At<Ipv4Addr>>,
+    pub(crate) addresses: Vec<At<IpAddr>>,
     /// Whether it was `addresses`, so that names carry the address.
     pub(crate) several: bool,
     /// Whoever connects from there is a neighbor.
@@ -48,6 +48,8 @@ pub(crate) struct RawNeighbor {
     pub(crate) remote_asn: Option<At<Asn>>,
     pub(crate) remote_asns: Option<At<Vec<At<Asn>>>>,
     pub(crate) local_asn: Option<At<Asn>>,
+    pub(crate) families: Option<At<Vec<At<AddressFamily>>>>,
+    pub(crate) next_hop_address: Option<At<IpAddr>>,
     pub(crate) source: Option<At<UpdateSource>>,
     pub(crate) import: Option<At<Policy>>,
     pub(crate) export: Option<At<Policy>>,
@@ -67,6 +69,7 @@ pub(crate) struct RawNeighbor {
     pub(crate) as_override: Option<At<bool>>,
     pub(crate) remove_private_as: Option<At<bool>>,
     pub(crate) next_hop_self: Option<At<bool>>,
+    pub(crate) route_reflector_client: Option<At<bool>>,
     pub(crate) default_originate: Option<At<DefaultOriginate>>,
     pub(crate) allow_default: Option<At<bool>>,
     pub(crate) allow_overlap: Option<At<bool>>,
@@ -94,7 +97,7 @@ pub(crate) struct RawPrefixRule {
     pub(crate) at: Range<usize>,
     pub(crate) seq: Option<At<u32>>,
     pub(crate) action: PrefixAction,
-    pub(crate) prefix: At<Ipv4Net>,
+    pub(crate) prefix: At<IpNet>,
     pub(crate) ge: Option<At<u8>>,
     pub(crate) le: Option<At<u8>>,
 }
@@ -166,6 +169,8 @@ impl RawNeighbor {
             remote_asn: asn(&section, "remote-asn", report),
             remote_asns: section.list("remote-asns", report),
             local_asn: asn(&section, "local-asn", report),
+            families: section.list("families", report),
+            next_hop_address: section.get("next-hop-address", report),
             source: section.get("source", report),
             import: section.get("import", report),
             export: section.get("export", report),
@@ -185,6 +190,7 @@ impl RawNeighbor {
             as_override: section.get("as-override", report),
             remove_private_as: section.get("remove-private-as", report),
             next_hop_self: section.get("next-hop-self", report),
+            route_reflector_client: section.get("route-reflector-client", report),
             default_originate: section.get("default-originate", report),
             allow_default: section.get("allow-default", report),
             allow_overlap: section.get("allow-overlap", report),
@@ -348,7 +354,7 @@ impl Read for DefaultOriginate {
         match value.get_ref().as_bool() {
             Some(true) => Some(Self::Always),
             Some(false) => Some(Self::Never),
-            None if value.get_ref().is_str() => Ipv4Net::read(value, report).map(Self::While),
+            None if value.get_ref().is_str() => IpNet::read(value, report).map(Self::While),
             None => {
                 wrong_type(
                     value,

@@ -1,9 +1,9 @@
 //! `[[route]]` as it was written.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -15,8 +15,8 @@ use crate::schema;
 #[derive(Debug)]
 pub(crate) struct RawRoute {
     pub(crate) at: Range<usize>,
-    pub(crate) prefix: Option<At<Ipv4Net>>,
-    pub(crate) via: Option<At<Ipv4Addr>>,
+    pub(crate) prefix: Option<At<IpNet>>,
+    pub(crate) via: Option<At<IpAddr>>,
     pub(crate) interface: Option<At<String>>,
     pub(crate) blackhole: Option<At<bool>>,
 }

@@ -13,8 +13,8 @@ use super::section::{At, Read, Section, wrong_type};
 use crate::code::Code;
 use crate::diagnostic::Report;
 use crate::model::{
-    Action, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload, OverLimit, Pfs,
-    PortRange, Redistribute, Remote, Role, SecretSource, TunnelRole,
+    Action, AddressFamily, DataPlane, Encapsulation, Identity, InterfaceKind, LogLevel, Offload,
+    OverLimit, Pfs, PortRange, Redistribute, Remote, Role, SecretSource, TunnelRole,
 };
 use crate::profile::{NeighborKind, Profile};
 use crate::{schema, suggest};
@@ -310,6 +310,7 @@ words! {
     Encapsulation: "auto" => Self::Auto, "force" => Self::Force, "never" => Self::Never;
     OverLimit: "restart" => Self::Restart, "shutdown" => Self::Shutdown, "warn" => Self::Warn;
     Role: "cloud" => Self::Cloud, "lan" => Self::Lan;
+    AddressFamily: "ipv4" => Self::Ipv4, "ipv6" => Self::Ipv6;
     Redistribute: "connected" => Self::Connected, "static" => Self::Static, "kernel" => Self::Kernel;
     Action: "accept" => Self::Accept, "drop" => Self::Drop;
     DataPlane: "auto" => Self::Auto, "kernel" => Self::Kernel, "userspace" => Self::Userspace;

@@ -1,14 +1,15 @@
 //! Neighbors with what follows from their tunnels, and prefix lists in order.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
 use super::settings::{Settings, list};
 use crate::model::{
-    Asn, Bgp, DefaultOriginate, Gateway, Neighbor, NeighborRange, Origin, OverLimit, Policy,
-    PrefixList, PrefixRule, Redistribute, Role, SecretSource, Shutdown, Tunnel, TunnelRole,
+    AddressFamily, Asn, Bgp, DefaultOriginate, Gateway, Neighbor, NeighborRange, Origin, OverLimit,
+    Policy, PrefixList, PrefixRule, Redistribute, Role, SecretSource, Shutdown, Tunnel, TunnelRole,
     UpdateSource,
 };
 use crate::profile::{NeighborKind, Timers};
@@ -105,8 +106,8 @@ fn range(
     if let Some(list) = written {
         settings.note("remote-asns", Some(list), self::list(&asns));
     }
-    let mut template = template(raw, maps, ours, None, settings)?;
-    template.address = network.value.addr().into();
+    let address = network.value.addr().into();
+    let template = template(raw, maps, ours, None, address, settings)?;
     if asns.is_empty() {
         asns.push(template.remote_asn);
     }
@@ -132,9 +133,9 @@ fn resolve(
         None => None,
     };
     settings.maybe("tunnel", &raw.tunnel);
-    let mut addresses: Vec<Ipv4Addr> = raw.addresses.iter().map(|at| at.value).collect();
+    let mut addresses: Vec<IpAddr> = raw.addresses.iter().map(|at| at.value).collect();
     if addresses.is_empty() {
-        addresses.push(tunnel?.inside.peer);
+        addresses.push(tunnel?.inside.peer.into());
     }
     settings.record(
         "address",
@@ -142,25 +143,31 @@ fn resolve(
         list(&addresses),
         Origin::Derived { from: "the tunnel" },
     );
-    let template = template(raw, maps, ours, tunnel, settings)?;
-    let neighbor = |address: Ipv4Addr| Neighbor {
+    let first = *addresses.first()?;
+    let template = template(raw, maps, ours, tunnel, first, settings)?;
+    let neighbor = |address: IpAddr| Neighbor {
         name: if raw.several {
             format!("{}/{address}", raw.name)
         } else {
             raw.name.clone()
         },
-        address: address.into(),
+        address,
+        families: match raw.families {
+            Some(_) => template.families.clone(),
+            None => [AddressFamily::of(address)].into(),
+        },
         ..template.clone()
     };
     Some(addresses.into_iter().map(neighbor).collect())
 }
 
-/// The neighbor with the first address that comes to hand.
+/// The neighbor with that address, which is as good as any of its section.
 fn template(
     raw: &RawNeighbor,
     maps: &[RawRouteMap],
     ours: Asn,
     tunnel: Option<&Tunnel>,
+    address: IpAddr,
     settings: &mut Settings<'_>,
 ) -> Option<Neighbor> {
     let line = settings.line_of(raw.at.start);
@@ -194,6 +201,8 @@ fn template(
         ours,
         Origin::Derived { from: "bgp.asn" },
     );
+    let families = families(raw, address, settings);
+    let next_hop_address = settings.maybe("next-hop-address", &raw.next_hop_address);
     let role = raw.role();
     let from = if tunnel.is_some() {
         "the tunnel"
@@ -230,15 +239,16 @@ fn template(
     } else {
         MAX_PREFIXES_LAN
     };
-    let address = tunnel.map_or(Ipv4Addr::UNSPECIFIED, |tunnel| tunnel.inside.peer);
     Some(Neighbor {
         name: raw.name.clone(),
         group: raw.name.clone(),
         line,
-        address: address.into(),
+        address,
         port: settings.choose("port", &raw.port, 179, Origin::Default),
         remote_asn,
         local_asn: (local_asn != ours).then_some(local_asn),
+        families,
+        next_hop_address,
         role,
         tunnel: raw.tunnel.as_ref().map(|at| at.value.clone()),
         source,
@@ -312,12 +322,42 @@ fn template(
             ToString::to_string,
         ),
         next_hop_self: settings.choose("next-hop-self", &raw.next_hop_self, true, Origin::Default),
+        route_reflector_client: settings.choose(
+            "route-reflector-client",
+            &raw.route_reflector_client,
+            false,
+            Origin::Default,
+        ),
         allow_default: settings.choose("allow-default", &raw.allow_default, false, Origin::Default),
         allow_overlap: settings.choose("allow-overlap", &raw.allow_overlap, false, Origin::Default),
         local_pref: settings.choose("local-pref", &raw.local_pref, local_pref, by_role.clone()),
         prepend: settings.choose("prepend", &raw.prepend, prepend, by_role),
         med: settings.maybe("med", &raw.med),
     })
+}
+
+/// What is exchanged: the session's own family, unless the file says otherwise.
+fn families(
+    raw: &RawNeighbor,
+    address: IpAddr,
+    settings: &mut Settings<'_>,
+) -> BTreeSet<AddressFamily> {
+    let written = raw.families.as_ref();
+    let several = written.into_iter().flat_map(|list| &list.value);
+    let mut families: BTreeSet<AddressFamily> = several.map(|at| at.value).collect();
+    if families.is_empty() {
+        families.insert(AddressFamily::of(address));
+    }
+    let shown: Vec<AddressFamily> = families.iter().copied().collect();
+    settings.record(
+        "families",
+        written.map(|list| list.span.start),
+        list(&shown),
+        Origin::Derived {
+            from: "the address",
+        },
+    );
+    families
 }
 
 /// LOCAL_PREF of what a neighbor teaches us and how often we prepend to what we tell it, as its tunnel's role has it: both directions

@@ -43,7 +43,21 @@ pub const NEIGHBOR: Section = Section {
             "\"generic\"",
             "the kind of speaker outside a tunnel: `cilium`, `metallb`, `generic`",
         ),
-        key("address", "the tunnel's", "its IPv4 address"),
+        key(
+            "address",
+            "the tunnel's",
+            "its address, IPv4 or, outside tunnels, IPv6 (not link-local)",
+        ),
+        key(
+            "families",
+            "the address's",
+            "what is exchanged, `[\"ipv4\", \"ipv6\"]`, over a session of either; a tunnel carries IPv4",
+        ),
+        key(
+            "next-hop-address",
+            "none",
+            "our address of the other family on its network, which prefixes of that family are told with; without it IPv4 prefixes on an IPv6 session have the session's own address as next hop, where the neighbor takes that (RFC 8950)",
+        ),
         key(
             "addresses",
             "none",
@@ -165,6 +179,11 @@ pub const NEIGHBOR: Section = Section {
             "next-hop-self",
             "true",
             "in our own AS, name ourselves as the next hop of what others taught us; to another AS it is always so",
+        ),
+        key(
+            "route-reflector-client",
+            "false",
+            "in our own AS, tell it what other neighbors of our AS taught us, and them what it taught, with their next hops (RFC 4456); so nodes of one AS need no sessions with each other",
         ),
         key(
             "allow-default",

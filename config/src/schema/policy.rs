@@ -17,7 +17,7 @@ pub const PREFIX_RULE: Section = Section {
         ),
         key(
             "le",
-            "the prefix's length, or 32 with `ge`",
+            "the prefix's length, or a host's (32, 128) with `ge`",
             "longest length that matches inside the prefix",
         ),
     ],

@@ -12,6 +12,8 @@ use crate::child::Child;
 use crate::sa::established::Established;
 use crate::sa::task::Active;
 use crate::sa::{Sa, State};
+use crate::wire::sk::Plain;
+use crate::wire::{Header, IkeSpi};
 use crypto::Group;
 
 impl Endpoint {
@@ -35,6 +37,27 @@ impl Endpoint {
         }
     }
 
+    /// What a protected datagram to this endpoint holds, where it has the keys.
+    pub fn reveal(&mut self, bytes: &[u8]) -> Option<Plain> {
+        let (header, _) = Header::decode(bytes).ok()?;
+        let (spi, _) = spis(header);
+        let channel = self.sas.get_mut(spi)?.state.channel_mut()?;
+        channel.open(bytes).ok()
+    }
+
+    /// A datagram of this endpoint's that holds something else, protected as that would be.
+    pub fn conceal(&mut self, plain: &Plain) -> Option<Vec<u8>> {
+        let (_, spi) = spis(plain.header);
+        let channel = self.sas.get_mut(spi)?.state.channel_mut()?;
+        channel.conceal(plain, &mut self.cx.rng)
+    }
+
+    /// IKE SAs in whatever state.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.sas.len()
+    }
+
     /// Feeds everything that decides what this endpoint will do, except what it will draw from its
     /// generator. Keys are left out: the SPIs and messages that go with them are unique.
     pub fn feed(&self, hasher: &mut DefaultHasher) {
@@ -47,6 +70,15 @@ impl Endpoint {
             feed_sa(sa, hasher);
         }
         (&self.cx.graves, &self.cx.reasons, &self.cx.held).hash(hasher);
+    }
+}
+
+/// The SPI that the receiver of a message knows the IKE SA by, and the sender's.
+const fn spis(header: Header) -> (IkeSpi, IkeSpi) {
+    if header.flags.initiator {
+        (header.spi_r, header.spi_i)
+    } else {
+        (header.spi_i, header.spi_r)
     }
 }
 

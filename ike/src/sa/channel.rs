@@ -76,6 +76,12 @@ impl Channel {
             .seal(header, payloads, self.fragmentation.then_some(max_len), rng)
     }
 
+    /// Encrypts what somebody else has put together.
+    #[cfg(feature = "explore")]
+    pub(crate) fn conceal(&mut self, plain: &Plain, rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
+        self.protection.conceal(plain, rng).ok()
+    }
+
     /// Checks and decrypts a datagram.
     pub(crate) fn open(&self, bytes: &[u8]) -> Result<Plain, OpenError> {
         self.protection.open(bytes)

@@ -343,6 +343,8 @@ impl Established {
         }
         self.liveness = turn.connection.liveness.interval;
         self.schedule(turn.now);
+        // One that is replaced or closes has nothing to choose any more.
+        self.choose_child_at = None;
         if self.is_usable() && self.unconfirmed_until.is_none() {
             self.want_child(turn);
             self.keep_one_child(turn);
@@ -475,7 +477,6 @@ impl Established {
     /// rekeyings, after a moment in which the peer may have deleted one on its own.
     fn keep_one_child(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        self.choose_child_at = None;
         let mut current: Vec<&mut Child> = self
             .children
             .values_mut()

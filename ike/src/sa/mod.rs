@@ -148,7 +148,7 @@ pub(crate) struct Turn<'a> {
 }
 
 impl State {
-    const fn channel_mut(&mut self) -> Option<&mut Channel> {
+    pub(crate) const fn channel_mut(&mut self) -> Option<&mut Channel> {
         match self {
             Self::IntermediateSent(s) => Some(&mut s.handshake.channel),
             Self::AuthSent(s) => Some(&mut s.channel),

@@ -165,6 +165,19 @@ impl Protection {
         Ok(message)
     }
 
+    /// Encrypts content that need not be well-formed, for those who try what a peer makes of it.
+    ///
+    /// # Errors
+    /// The cipher refuses.
+    #[cfg(feature = "explore")]
+    pub fn conceal(
+        &mut self,
+        plain: &Plain,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>, crypto::Error> {
+        self.seal_one(plain.header, plain.first, &plain.body, plain.fragment, rng)
+    }
+
     /// Checks and decrypts one datagram.
     ///
     /// # Errors

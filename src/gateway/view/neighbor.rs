@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgpd::view::{MessageCounts, Neighbor};
-use bgpd::wire::Capabilities;
+use bgpd::wire::{Capabilities, Families, Family};
 use bgpd::{Agreed, OverLimit, PeerRestart, Policy};
 use serde::Serialize;
 
@@ -52,6 +52,8 @@ struct AgreedView {
     route_refresh: bool,
     enhanced_route_refresh: bool,
     ipv4_unicast: bool,
+    families: Families,
+    extended_next_hop: bool,
     graceful_restart: Option<RestartView>,
 }
 
@@ -109,7 +111,9 @@ fn agreed(agreed: &Agreed) -> AgreedView {
         four_octet_as: agreed.four_octet_as,
         route_refresh: agreed.route_refresh,
         enhanced_route_refresh: agreed.enhanced_route_refresh,
-        ipv4_unicast: agreed.ipv4_unicast,
+        ipv4_unicast: agreed.families.contains(Family::IPV4_UNICAST),
+        families: agreed.families,
+        extended_next_hop: agreed.extended_next_hop,
         graceful_restart: agreed.graceful_restart.as_ref().map(restart),
     }
 }
@@ -119,8 +123,8 @@ fn restart(restart: &PeerRestart) -> RestartView {
         restarted: restart.restarted,
         restart_time_seconds: seconds(restart.restart_time),
         notification: restart.notification,
-        forwards: restart.forwards,
-        forwarding_preserved: restart.forwarding_preserved,
+        forwards: !restart.forwards.is_empty(),
+        forwarding_preserved: !restart.forwarding_preserved.is_empty(),
     }
 }
 

@@ -9,7 +9,7 @@ pub struct Speaker {
     pub asn: u32,
     /// Its router id, in dotted form.
     pub router_id: String,
-    /// Prefixes that it originates.
+    /// Prefixes that it originates, of either family.
     pub networks: Vec<String>,
     /// Its neighbors.
     pub neighbors: Vec<Neighbor>,
@@ -76,6 +76,8 @@ pub struct Neighbor {
     pub bfd: Option<u32>,
     /// Routers may lie between, for BGP and for BFD (FRR).
     pub multihop: bool,
+    /// What is exchanged.
+    pub families: Exchanged,
 }
 
 impl Neighbor {
@@ -92,6 +94,7 @@ impl Neighbor {
             ttl_security: false,
             bfd: None,
             multihop: false,
+            families: Exchanged::Ipv4,
         }
     }
 
@@ -137,6 +140,13 @@ impl Neighbor {
         self
     }
 
+    /// The same, exchanging other families than IPv4 alone. FRR and BIRD have them.
+    #[must_use]
+    pub fn families(mut self, families: Exchanged) -> Self {
+        self.families = families;
+        self
+    }
+
     /// The same, waiting for the neighbor to connect.
     #[must_use]
     pub fn passive(mut self) -> Self {
@@ -148,6 +158,31 @@ impl Neighbor {
     #[must_use]
     pub fn keepalive(&self) -> u16 {
         (self.hold / 3).max(1)
+    }
+}
+
+/// The address families of a session. IPv4 over IPv6 has next hops by RFC 8950.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exchanged {
+    /// IPv4 unicast.
+    Ipv4,
+    /// IPv6 unicast.
+    Ipv6,
+    /// Both.
+    Both,
+}
+
+impl Exchanged {
+    /// Whether IPv4 unicast is among them.
+    #[must_use]
+    pub fn has_ipv4(self) -> bool {
+        self != Self::Ipv6
+    }
+
+    /// Whether IPv6 unicast is among them.
+    #[must_use]
+    pub fn has_ipv6(self) -> bool {
+        self != Self::Ipv4
     }
 }
 

@@ -163,15 +163,25 @@ fn protocol(neighbor: &str) -> String {
 
 fn render(speaker: &Speaker) -> String {
     let mut out = format!(
-        "log stderr all;\nrouter id {};\ngraceful restart wait 60;\nprotocol device {{ scan time 1; }}\nprotocol kernel {{\n scan time 10;\n \
-         merge paths on limit {};\n ipv4 {{ import none; export where source = RTS_BGP; }};\n}}\n\
-         protocol static originated {{\n ipv4;\n",
-        speaker.router_id, speaker.multipath
+        "log stderr all;\nrouter id {};\ngraceful restart wait 60;\nprotocol device {{ scan time 1; }}\n",
+        speaker.router_id
     );
-    for network in &speaker.networks {
-        let _ = writeln!(out, " route {network} blackhole;");
+    for (family, is_ipv6) in [("ipv4", false), ("ipv6", true)] {
+        let _ = write!(
+            out,
+            "protocol kernel {{\n scan time 10;\n merge paths on limit {};\n \
+             {family} {{ import none; export where source = RTS_BGP; }};\n}}\nprotocol static {{\n {family};\n",
+            speaker.multipath
+        );
+        for network in speaker
+            .networks
+            .iter()
+            .filter(|it| it.contains(':') == is_ipv6)
+        {
+            let _ = writeln!(out, " route {network} blackhole;");
+        }
+        out.push_str("}\n");
     }
-    out.push_str("}\n");
     if speaker.neighbors.iter().any(|it| it.bfd.is_some()) {
         out.push_str("protocol bfd {}\n");
     }
@@ -211,8 +221,7 @@ fn render(speaker: &Speaker) -> String {
             out,
             "protocol bgp {} {{\n debug {{ states, events }};\n local {local}as {};\n neighbor {} as {};\n \
              direct;\n passive {passive};\n hold time {};\n keepalive time {};\n connect retry time 1;\n \
-             connect delay time 1;\n error wait time 1,2;\n{options} \
-             ipv4 {{ import all; {next_hop}export where source ~ [RTS_STATIC, RTS_BGP]; }};\n}}\n",
+             connect delay time 1;\n error wait time 1,2;\n{options}",
             protocol(&neighbor.address),
             speaker.asn,
             neighbor.address,
@@ -220,6 +229,22 @@ fn render(speaker: &Speaker) -> String {
             neighbor.hold,
             neighbor.keepalive()
         );
+        let extended = if neighbor.address.contains(':') {
+            "extended next hop on; "
+        } else {
+            ""
+        };
+        let families = [
+            ("ipv4", extended, neighbor.families.has_ipv4()),
+            ("ipv6", "", neighbor.families.has_ipv6()),
+        ];
+        for (family, extended, _) in families.into_iter().filter(|(.., has)| *has) {
+            let _ = writeln!(
+                out,
+                " {family} {{ import all; {next_hop}{extended}export where source ~ [RTS_STATIC, RTS_BGP]; }};"
+            );
+        }
+        out.push_str("}\n");
     }
     out
 }

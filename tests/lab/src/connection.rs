@@ -80,6 +80,10 @@ pub struct Connection {
     pub certificate: Option<PeerCertificate>,
     /// strongSwan knows nothing of RFC 7427; a daemon with one such connection has none that does.
     pub legacy_signatures: bool,
+    /// strongSwan writes the keys of its SAs into its log; a daemon with one such connection does so for all.
+    pub keys_in_log: bool,
+    /// strongSwan sets up the new IKE_SA first when it reauthenticates; a daemon with one such connection does so for all.
+    pub make_before_break: bool,
     /// The name and the text of a post-quantum pre-shared key (RFC 8784) for strongSwan; `extra` says whether it is required.
     pub ppk: Option<[String; 2]>,
 }
@@ -110,6 +114,8 @@ impl Connection {
             child_extra: Vec::new(),
             certificate: None,
             legacy_signatures: false,
+            make_before_break: false,
+            keys_in_log: false,
             ppk: None,
         }
     }

@@ -1,13 +1,13 @@
 //! FRR's zebra and bgpd, and bfdd where a neighbor has BFD, as a peer, each started directly with files and sockets in the test's own folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bgp::{Router, Speaker};
+use crate::bgp::{Exchanged, Neighbor, Router, Speaker};
 use crate::daemon::{Daemon, Program};
 use crate::netns::Ns;
 use crate::vty::Vty;
@@ -22,6 +22,8 @@ pub struct Frr {
     bfdd: Option<Daemon>,
     zebra: Daemon,
     dir: PathBuf,
+    /// What is exchanged with each neighbor.
+    families: BTreeMap<String, Exchanged>,
 }
 
 impl Frr {
@@ -75,6 +77,11 @@ impl Frr {
             bfdd,
             zebra,
             dir,
+            families: speaker
+                .neighbors
+                .iter()
+                .map(|it| (it.address.clone(), it.families))
+                .collect(),
         };
         eventually_true(START_LIMIT, "FRR answers", || {
             frr.try_vty("bgpd", &["show bgp summary json"]).is_ok()
@@ -120,6 +127,19 @@ impl Frr {
         serde_json::from_str(&text).or_fail(format_args!("read the answer to `{command}`: {text}"))
     }
 
+    /// The families of a session.
+    fn families(&self, neighbor: &str) -> Vec<&'static str> {
+        let families = self.families.get(neighbor).copied();
+        let families = families.unwrap_or(Exchanged::Ipv4);
+        let ipv4 = families.has_ipv4().then_some("ipv4");
+        let ipv6 = families.has_ipv6().then_some("ipv6");
+        ipv4.into_iter().chain(ipv6).collect()
+    }
+
+    fn summary(&self, family: &str) -> Value {
+        self.json(&format!("show bgp {family} unicast summary json"))
+    }
+
     /// Originates one more prefix.
     #[track_caller]
     pub fn announce(&self, asn: u32, prefix: &str) {
@@ -138,7 +158,11 @@ impl Frr {
         self.vty(&[
             "configure terminal",
             &router,
-            "address-family ipv4 unicast",
+            if line.contains(':') {
+                "address-family ipv6 unicast"
+            } else {
+                "address-family ipv4 unicast"
+            },
             line,
         ]);
     }
@@ -201,23 +225,31 @@ impl Frr {
 
 impl Router for Frr {
     fn established(&self, neighbor: &str) -> bool {
-        self.json("show bgp ipv4 unicast summary json")["peers"][neighbor]["state"] == "Established"
+        self.families(neighbor)
+            .iter()
+            .any(|family| self.summary(family)["peers"][neighbor]["state"] == "Established")
     }
 
     fn received(&self, neighbor: &str) -> BTreeSet<String> {
-        let table = self.json(&format!(
-            "show bgp ipv4 unicast neighbors {neighbor} received-routes json"
-        ));
-        let routes = table["receivedRoutes"].as_object();
-        routes
-            .into_iter()
-            .flatten()
-            .map(|(prefix, _)| prefix.clone())
-            .collect()
+        let mut received = BTreeSet::new();
+        for family in self.families(neighbor) {
+            let table = self.json(&format!(
+                "show bgp {family} unicast neighbors {neighbor} received-routes json"
+            ));
+            let routes = table["receivedRoutes"].as_object();
+            received.extend(
+                routes
+                    .into_iter()
+                    .flatten()
+                    .map(|(prefix, _)| prefix.clone()),
+            );
+        }
+        received
     }
 
     fn as_path(&self, prefix: &str) -> Option<Vec<u32>> {
-        let table = self.json(&format!("show bgp ipv4 unicast {prefix} json"));
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let table = self.json(&format!("show bgp {family} unicast {prefix} json"));
         let paths = table["paths"].as_array()?;
         let best = paths
             .iter()
@@ -310,6 +342,9 @@ fn render(speaker: &Speaker, out: &mut String) {
         if !neighbor.local.is_empty() {
             let _ = writeln!(out, " neighbor {address} update-source {}", neighbor.local);
         }
+        if address.contains(':') && neighbor.families.has_ipv4() {
+            let _ = writeln!(out, " neighbor {address} capability extended-nexthop");
+        }
         if neighbor.passive {
             let _ = writeln!(out, " neighbor {address} passive");
         }
@@ -334,23 +369,37 @@ fn render(speaker: &Speaker, out: &mut String) {
             }
         }
     }
-    let _ = write!(
-        out,
-        " address-family ipv4 unicast\n  maximum-paths {0}\n  maximum-paths ibgp {0}\n",
-        speaker.multipath
-    );
-    for network in &speaker.networks {
-        let _ = writeln!(out, "  network {network}");
-    }
-    for neighbor in &speaker.neighbors {
-        let address = &neighbor.address;
+    for (family, is_ipv6) in [("ipv4", false), ("ipv6", true)] {
+        let has = |neighbor: &&Neighbor| match is_ipv6 {
+            false => neighbor.families.has_ipv4(),
+            true => neighbor.families.has_ipv6(),
+        };
+        if is_ipv6 && !speaker.neighbors.iter().any(|it| has(&it)) {
+            continue;
+        }
         let _ = write!(
             out,
-            "  neighbor {address} activate\n  neighbor {address} soft-reconfiguration inbound\n"
+            " address-family {family} unicast\n  maximum-paths {0}\n  maximum-paths ibgp {0}\n",
+            speaker.multipath
         );
-        if neighbor.asn == speaker.asn {
-            let _ = writeln!(out, "  neighbor {address} next-hop-self");
+        for network in speaker
+            .networks
+            .iter()
+            .filter(|it| it.contains(':') == is_ipv6)
+        {
+            let _ = writeln!(out, "  network {network}");
         }
+        for neighbor in speaker.neighbors.iter().filter(has) {
+            let address = &neighbor.address;
+            let _ = write!(
+                out,
+                "  neighbor {address} activate\n  neighbor {address} soft-reconfiguration inbound\n"
+            );
+            if neighbor.asn == speaker.asn {
+                let _ = writeln!(out, "  neighbor {address} next-hop-self");
+            }
+        }
+        out.push_str(" exit-address-family\n");
     }
-    out.push_str(" exit-address-family\nexit\n");
+    out.push_str("exit\n");
 }

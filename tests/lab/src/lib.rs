@@ -51,7 +51,7 @@ mod vty;
 mod wait;
 
 pub use authority::{Authority, Issued, KeyType};
-pub use bgp::{Neighbor, Router, Speaker};
+pub use bgp::{Exchanged, Neighbor, Router, Speaker};
 pub use bird::Bird;
 pub use causeway::{Gateway, Launch};
 pub use cloud::{Cloud, Nodes};

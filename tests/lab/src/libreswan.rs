@@ -99,10 +99,15 @@ impl Libreswan {
     #[track_caller]
     fn configure(&self) {
         let name = self.daemon.ns().name();
+        // It answers before it has looked for its addresses, and what it is told to initiate meanwhile it forgets.
+        let listens = format!("{}:4500", self.connection.local);
         eventually_true(
             START_LIMIT,
-            format_args!("Libreswan in {name} answers"),
-            || self.whack(&["--status"]).ok(),
+            format_args!("Libreswan in {name} listens on {listens}"),
+            || {
+                let status = self.whack(&["--status"]);
+                status.ok() && status.stdout.contains(&listens)
+            },
         );
         self.load();
     }

@@ -38,9 +38,9 @@ const CREDENTIAL_FOLDERS: [&str; 13] = [
 /// strongSwan's own two programs.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/charon-systemd", "/usr/sbin/swanctl"];
 
-/// What strongSwan says in its log: enough to see why a test fails, or errors alone.
-const VERBOSE: &str = "default = 1\n   ike = 2\n   knl = 1\n   esp = 1";
-const QUIET: &str = "default = 0";
+/// How much strongSwan says in its log: enough to see why a test fails, or next to nothing.
+const VERBOSE: u8 = 1;
+const QUIET: u8 = 0;
 
 /// How long the daemon may take to answer after its start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -141,7 +141,7 @@ impl StrongSwan {
     #[track_caller]
     fn start_with(
         plane: DataPlane,
-        levels: &str,
+        level: u8,
         ns: &Ns,
         inside: &[&str],
         connections: Vec<Connection>,
@@ -159,10 +159,15 @@ impl StrongSwan {
         }
         let settings = dir.join("strongswan.conf");
         let log = ns.dir().join("charon.log");
+        // At its level 4 a part of strongSwan writes its secrets too.
+        let levels = match connections.iter().any(|one| one.keys_in_log) {
+            true => [4, 4],
+            false => [2 * level, level],
+        };
         let text = format!(
             "charon-systemd {{\n load = {PLUGINS} {}\n install_routes = no\n install_virtual_ip = no\n \
-             signature_authentication = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
-             filelog {{\n  log {{\n   path = {}\n   {levels}\n   \
+             signature_authentication = {}\n make_before_break = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
+             filelog {{\n  log {{\n   path = {}\n   default = {level}\n   ike = {}\n   chd = {}\n   knl = {level}\n   esp = {level}\n   \
              time_format = %H:%M:%S\n   flush_line = yes\n  }}\n }}\n plugins {{\n  vici {{\n   \
              socket = unix://{}\n  }}\n }}\n}}\nswanctl {{\n load = random openssl pem pkcs1 x509\n}}\n",
             plane.plugins(),
@@ -170,7 +175,13 @@ impl StrongSwan {
                 true => "no",
                 false => "yes",
             },
+            match connections.iter().any(|one| one.make_before_break) {
+                true => "yes",
+                false => "no",
+            },
             log.display(),
+            levels[0],
+            levels[1],
             dir.join("vici").display()
         );
         std::fs::write(&settings, text).or_fail("write strongswan.conf");
@@ -333,6 +344,12 @@ impl StrongSwan {
     #[track_caller]
     pub fn rekey_ike(&self, ike: &str) -> Finished {
         self.swanctl(&["--rekey", "--ike", ike])
+    }
+
+    /// Sets up an IKE_SA in place of one, with its children and all proofs anew. swanctl only queues it.
+    #[track_caller]
+    pub fn reauthenticate(&self, ike: &str) -> Finished {
+        self.swanctl(&["--rekey", "--ike", ike, "--reauth"])
     }
 
     /// Deletes an IKE_SA with its children, telling the peer.

@@ -69,7 +69,12 @@ pub struct Route {
 #[track_caller]
 #[must_use]
 pub fn kernel_routes(ns: &Ns) -> Vec<Route> {
-    let routes = json(&ns.exec(&["ip", "-j", "-4", "route", "show", "table", "main"]));
+    routes_of(ns, "-4")
+}
+
+#[track_caller]
+fn routes_of(ns: &Ns, family: &str) -> Vec<Route> {
+    let routes = json(&ns.exec(&["ip", "-j", family, "route", "show", "table", "main"]));
     let refers = items(&routes).any(|route| !route["nhid"].is_null());
     let objects = if refers {
         json(&ns.exec(&["ip", "-j", "nexthop", "show"]))
@@ -81,12 +86,16 @@ pub fn kernel_routes(ns: &Ns) -> Vec<Route> {
     routes
 }
 
-/// The IPv4 route to exactly this destination.
+/// The route to exactly this destination, of either family.
 #[track_caller]
 #[must_use]
 pub fn kernel_route(ns: &Ns, destination: &str) -> Option<Route> {
-    let destination = destination.strip_suffix("/32").unwrap_or(destination);
-    kernel_routes(ns)
+    let (family, host) = match destination.contains(':') {
+        true => ("-6", "/128"),
+        false => ("-4", "/32"),
+    };
+    let destination = destination.strip_suffix(host).unwrap_or(destination);
+    routes_of(ns, family)
         .into_iter()
         .find(|route| route.destination == destination)
 }
@@ -135,10 +144,9 @@ fn resolve(id: &Value, objects: &Value, hops: &mut Vec<(Option<String>, String)>
 }
 
 fn hop(value: &Value) -> (Option<String>, String) {
-    (
-        value["gateway"].as_str().map(ToOwned::to_owned),
-        string(&value["dev"]),
-    )
+    // A gateway of the other address family is written as an object.
+    let gateway = value["gateway"].as_str().or(value["via"]["host"].as_str());
+    (gateway.map(ToOwned::to_owned), string(&value["dev"]))
 }
 
 fn string(value: &Value) -> String {

@@ -9,6 +9,10 @@ const POLL: Duration = Duration::from_millis(25);
 /// A look costs the machine that is looked at: between two looks there is this many times what the last one took.
 const REST: u32 = 2;
 
+/// Where everything takes longer, a look takes most of the machine as well: what has been waited for long is looked at less and
+/// less often, at most this share of the time waited later than it could have been seen, and at most a second.
+const LATER: u32 = 16;
+
 /// How many times longer than on an idle machine everything may take: `CAUSEWAY_LAB_PATIENCE`, or 1. An emulated machine
 /// needs more.
 ///
@@ -23,7 +27,7 @@ pub fn patience() -> u32 {
     })
 }
 
-/// Waits until `look` gives something, looking every 25 ms, or less often where a look takes long.
+/// Waits until `look` gives something, looking every 25 ms, or less often where a look takes long or the machine is slow.
 ///
 /// # Panics
 /// When `limit`, times the machine's [`patience`], has passed: the message names `what` was waited for.
@@ -33,14 +37,18 @@ pub fn eventually<T>(
     what: impl Display,
     mut look: impl FnMut() -> Option<T>,
 ) -> T {
-    let limit = limit * patience();
+    let patience = patience();
+    let limit = limit * patience;
     let started = Instant::now();
     loop {
         let looked = Instant::now();
         if let Some(found) = look() {
             return found;
         }
-        let pause = POLL.max(looked.elapsed() * REST);
+        let mut pause = POLL.max(looked.elapsed() * REST);
+        if patience > 1 {
+            pause = pause.max((started.elapsed() / LATER).min(Duration::from_secs(1)));
+        }
         assert!(
             started.elapsed() < limit,
             "after {:.1} s still not: {what}",

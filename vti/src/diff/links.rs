@@ -160,7 +160,10 @@ impl<'a> Links<'a> {
             (true, false, _) => return Err(HopTrouble::NoCarrier),
             (false, _, None) => return Err(HopTrouble::Down),
         }
-        let Some(via) = hop.via.filter(|_| !hop.onlink) else {
+        // A link-local gateway is on every link that has IPv6.
+        let is_link_local =
+            |via: &IpAddr| matches!(via, IpAddr::V6(it) if it.is_unicast_link_local());
+        let Some(via) = hop.via.filter(|via| !hop.onlink && !is_link_local(via)) else {
             return Ok(());
         };
         let reached = match ours {

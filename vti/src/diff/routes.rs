@@ -186,8 +186,8 @@ impl<'a> Resolver<'a> {
 }
 
 fn check(links: &Links<'_>, hop: &Hop, v6: bool) -> Result<(), HopTrouble> {
-    // A nexthop object without a gateway has a family too, and ours is IPv4.
-    if hop.via.is_some_and(|via| via.is_ipv6()) != v6 {
+    // A nexthop object without a gateway has a family too, and ours is IPv4. IPv4 routes may have an IPv6 gateway (RFC 8950).
+    if v6 && !hop.via.is_some_and(|via| via.is_ipv6()) {
         return Err(HopTrouble::WrongFamily);
     }
     links.check(hop)

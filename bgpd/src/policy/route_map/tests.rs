@@ -106,6 +106,7 @@ fn source() -> impl Strategy<Value = ExportSource> {
             peer: name.into(),
             role: Role::Lan,
             internal: false,
+            client: false,
         }),
         prop_oneof![Just(LocalSource::Connected), Just(LocalSource::Static)]
             .prop_map(|source| ExportSource::Local { source }),
@@ -217,7 +218,7 @@ fn route() -> impl Strategy<Value = Route> {
                 attributes.communities = communities.0;
                 attributes.extended_communities = communities.1;
                 attributes.large_communities = communities.2;
-                attributes.next_hop = next_hop.map(|last| Ipv4Addr::new(192, 0, 2, last));
+                attributes.next_hop = next_hop.map(|last| Ipv4Addr::new(192, 0, 2, last).into());
                 attributes.med = med;
                 Route {
                     prefix,
@@ -276,10 +277,7 @@ fn meets(rule: &RouteRule, route: &Route) -> bool {
     }
     if !it.next_hops.is_empty() {
         all.push(match set.next_hop {
-            Some(hop) => it
-                .next_hops
-                .iter()
-                .any(|net| net.contains(&std::net::IpAddr::V4(hop))),
+            Some(hop) => it.next_hops.iter().any(|net| net.contains(&hop)),
             None => false,
         });
     }
@@ -337,7 +335,7 @@ fn changed(rule: &RouteRule, before: &PathAttributes) -> PathAttributes {
         after.med = Some(med);
     }
     if let Some(next_hop) = it.next_hop {
-        after.next_hop = Some(next_hop);
+        after.next_hop = Some(next_hop.into());
     }
     let ahead = std::iter::repeat_n(PREPENDED.0, usize::from(it.prepend));
     after.as_path = AsPath::sequence(ahead.chain(before.as_path.asns().map(|asn| asn.0)));

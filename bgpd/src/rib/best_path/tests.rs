@@ -21,7 +21,7 @@ fn candidate(last: u8) -> Candidate {
         cluster_hops: 0,
         peer_address: Ipv4Addr::new(10, 0, 0, last).into(),
         as_path: 1,
-        next_hop: u32::from(last),
+        next_hop: Some(Ipv4Addr::new(10, 0, 0, last).into()),
     }
 }
 
@@ -96,7 +96,7 @@ fn strict_multipath_needs_the_same_path_and_every_next_hop_counts_once() {
         ..candidate(2)
     };
     let twin = Candidate {
-        next_hop: 1,
+        next_hop: Some(Ipv4Addr::new(10, 0, 0, 1).into()),
         ..candidate(3)
     };
     let all = [candidate(1), other_path, twin, candidate(4), candidate(5)];
