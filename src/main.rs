@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod arithmetic;
 mod certificates;
 mod cli;
 mod control;

@@ -14,6 +14,7 @@ use vti::ifname::IfName;
 use vti::nft::{Alias, Ruleset};
 use vti::plane::{TunnelId, TunnelSpec};
 
+use crate::arithmetic;
 use crate::lockout::Outline;
 
 mod bfd;
@@ -415,6 +416,7 @@ impl Plan {
                     ike: site.daemon.ike_port,
                     nat: site.daemon.nat_port,
                 },
+                job_limit: arithmetic::LIMIT,
                 ..ike::EndpointConfig::default()
             },
             bfd: bfd::watches(site, &peers),

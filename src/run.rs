@@ -3,6 +3,7 @@
 //! ```text
 //!  plane threads ──events (1024)──►┐
 //!  BFD's thread ──events (64)─────►│
+//!  arithmetic ────outcomes (64)───►│
 //!  TCP tasks ─────events (256)────►│        ┌──────────┐ effects ┌── plane.*() ── IKE datagrams
 //!  host thread ───notices (64)────►├─select─►  Gateway ├────────►├── transport: dial, send, close
 //!  control socket ─requests (16)──►│        └──────────┘         └── host thread: Desired, firewall
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 use vti::plane::{self, DataPlane, PlaneEvent, TunnelCounters, TunnelId};
 use vti::user::{IkeSender, UserPlaneConfig};
 
+use crate::arithmetic::Arithmetic;
 use crate::cli::{Failure, number, plan};
 use crate::control::{self, Query, Refusal, Request};
 use crate::gateway::view::metrics::Wall;
@@ -104,6 +106,7 @@ async fn run(config: &Path, loaded: Loaded) -> Result<(), Failure> {
         let deadline = daemon.gateway.poll_timeout();
         let input = tokio::select! {
             Some(event) = daemon.plane_events.recv() => Some(Input::Plane(event)),
+            Some(outcome) = daemon.outcomes.recv() => Some(Input::Computed(outcome)),
             Some(event) = daemon.connections.recv() => daemon.hear(event),
             Some(notice) = daemon.notices.recv() => Some(notice),
             Some(event) = daemon.paths.recv() => Some(Input::Bfd(event)),
@@ -164,6 +167,8 @@ struct Daemon {
     ike: IkeSender,
     choice: Choice,
     plane_events: mpsc::Receiver<PlaneEvent>,
+    arithmetic: Arithmetic,
+    outcomes: mpsc::Receiver<ike::Outcome>,
     transport: Transport,
     connections: mpsc::Receiver<transport::Event>,
     arrivals: mpsc::Receiver<Arrival>,
@@ -209,6 +214,7 @@ impl Daemon {
         if let (false, Some(port)) = (successor, plane.to_be_kept()) {
             systemd::keep(port);
         }
+        let (arithmetic, outcomes) = Arithmetic::new();
         let (counted_by, counted) = mpsc::channel(16);
         let (told, notices) = mpsc::channel(64);
         let host = host::Handle::start(loaded.runtime_folder(), told.clone())
@@ -247,6 +253,8 @@ impl Daemon {
             plane,
             choice,
             plane_events,
+            arithmetic,
+            outcomes,
             transport,
             connections,
             arrivals,
@@ -273,6 +281,7 @@ impl Daemon {
         while let Some(effect) = self.gateway.poll_effect() {
             match effect {
                 Effect::Send(transmit) => self.send(&transmit),
+                Effect::Compute(job) => self.arithmetic.run(job),
                 Effect::Plane(change) => {
                     if let Some(reason) = self.change_plane(change) {
                         return Some(reason);
@@ -717,6 +726,7 @@ impl Daemon {
                 | Effect::Count(_)
                 | Effect::Verified(..)
                 | Effect::Bfd(_)
+                | Effect::Compute(_)
                 | Effect::Fail(_) => {}
             }
         }
@@ -747,6 +757,7 @@ impl Daemon {
             match effect {
                 Effect::Bgp(action) => self.change_connection(action),
                 Effect::Send(transmit) => self.send(&transmit),
+                Effect::Compute(job) => self.arithmetic.run(job),
                 effect => rest.push(effect),
             }
         }

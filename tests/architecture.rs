@@ -81,6 +81,7 @@ const CRYPTOGRAPHY: &[&str] = &[
     "p256",
     "p384",
     "p521",
+    "primeorder",
     "ring",
     "rustls-pki-types",
     "rustls-webpki",

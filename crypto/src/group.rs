@@ -148,7 +148,9 @@ impl Group {
             Self::Ecp521 => ecp::public::<p521::NistP521>(private),
             Self::Curve25519 => {
                 let scalar = Zeroizing::new(<[u8; 32]>::try_from(private).ok()?);
-                Some(x25519_dalek::x25519(*scalar, x25519_dalek::X25519_BASEPOINT_BYTES).to_vec())
+                // By way of the Edwards curve, for which there are tables of the base point: a fourth of the ladder's time.
+                let secret = x25519_dalek::StaticSecret::from(*scalar);
+                Some(x25519_dalek::PublicKey::from(&secret).to_bytes().to_vec())
             }
             Self::Modp1024 | Self::Modp1536 | Self::Modp2048 | Self::Modp3072 | Self::Modp4096 => {
                 // The generator of each is 2.

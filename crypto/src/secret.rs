@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rand_core::CryptoRng;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
@@ -24,6 +25,14 @@ impl Secret {
     #[must_use]
     pub fn from_slice(octets: &[u8]) -> Self {
         Self(octets.to_vec())
+    }
+
+    /// So many octets of a generator.
+    #[must_use]
+    pub fn random(len: usize, rng: &mut dyn CryptoRng) -> Self {
+        let mut secret = Self::zeroed(len);
+        rng.fill_bytes(secret.expose_mut());
+        secret
     }
 
     /// The octets themselves.

@@ -4,14 +4,16 @@
 //! is in [`settle`]; what a connection wants over time is in [`tunnel`].
 
 mod command;
+mod computing;
 #[cfg(feature = "explore")]
 mod explore;
 mod init;
+mod sas;
 mod settle;
 mod snapshot;
 mod tunnel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -23,10 +25,11 @@ use crate::connection::{ConnectionId, Ports};
 use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::event::{Event, Transmit, TransmitKind};
-use crate::sa::{Addresses, Sa, State};
-use crate::wire::{
-    Exchange, Flags, Header, IkeSpi, Message, Notify, NotifyType, Payload, WireError,
-};
+use crate::job::Job;
+use crate::sa::{Addresses, State};
+use crate::wire::{Exchange, Flags, Header, Message, Notify, NotifyType, Payload, WireError};
+use computing::Computing;
+use sas::Sas;
 use tunnel::Tunnel;
 
 /// Unprotected error messages are sent at most this often, all peers together.
@@ -45,6 +48,9 @@ pub struct EndpointConfig {
     pub half_open_limit: usize,
     /// The same for those of one address, which have then brought cookies.
     pub half_open_limit_per_source: usize,
+    /// So many computations for IKE_SA_INIT requests with slow groups may be outside ([`Endpoint::poll_job`]); requests beyond that
+    /// are dropped, and come again. With 0 none leaves: all are done inline.
+    pub job_limit: usize,
 }
 
 impl Default for EndpointConfig {
@@ -55,6 +61,7 @@ impl Default for EndpointConfig {
             cookie_threshold_per_source: 5,
             half_open_limit: 1000,
             half_open_limit_per_source: 20,
+            job_limit: 0,
         }
     }
 }
@@ -64,9 +71,14 @@ pub struct Endpoint {
     config: EndpointConfig,
     cx: Context,
     tunnels: BTreeMap<ConnectionId, Tunnel>,
-    /// IKE SAs by our SPI.
-    sas: BTreeMap<IkeSpi, Sa>,
+    sas: Sas,
+    /// Connections about which something has changed since the endpoint was last settled.
+    stirred: BTreeSet<ConnectionId>,
+    /// When each connection has something to do beside its SAs.
+    due: BTreeSet<(Instant, ConnectionId)>,
     cookies: Cookies,
+    /// Requests that wait for what is computed outside.
+    computing: Computing,
     complained: Option<Instant>,
     stopping: bool,
 }
@@ -95,8 +107,11 @@ impl Endpoint {
             config,
             cx: Context::new(config.ports, rng),
             tunnels: BTreeMap::new(),
-            sas: BTreeMap::new(),
+            sas: Sas::default(),
+            stirred: BTreeSet::new(),
+            due: BTreeSet::new(),
             cookies: Cookies::default(),
+            computing: Computing::default(),
             complained: None,
             stopping: false,
         }
@@ -139,11 +154,11 @@ impl Endpoint {
         } else {
             (header.spi_i, header.spi_r)
         };
-        let sa = self
+        let known = self
             .sas
-            .get_mut(&ours)
-            .filter(|sa| sa.link.peer_spi == theirs || matches!(sa.state, State::InitSent(_)));
-        match sa {
+            .get(ours)
+            .is_some_and(|sa| sa.link.peer_spi == theirs || matches!(sa.state, State::InitSent(_)));
+        match self.sas.get_mut(ours).filter(|_| known) {
             Some(sa) => sa.handle(&mut self.cx, now, from, header, bytes),
             None => {
                 self.cx.counters.unknown_spi += 1;
@@ -206,9 +221,14 @@ impl Endpoint {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for sa in self.sas.values_mut() {
-            sa.handle_timeout(&mut self.cx, now);
+        self.computing.expire(now);
+        for spi in self.sas.due(now) {
+            if let Some(sa) = self.sas.get_mut(spi) {
+                sa.handle_timeout(&mut self.cx, now);
+            }
         }
+        let due = self.due.iter().take_while(|(at, _)| *at <= now);
+        self.stirred.extend(due.map(|(_, id)| *id));
         self.settle(now);
         // Last: an SA goes after what is sent on its twin has gone elsewhere.
         self.cx.exhume(now, None);
@@ -224,22 +244,25 @@ impl Endpoint {
         self.cx.events.pop_front()
     }
 
+    /// The next computation to be done, wherever the caller likes: with [`Job::run`], whose outcome comes back by
+    /// [`Self::handle_outcome`]. There is none unless [`EndpointConfig::job_limit`] allows it.
+    pub fn poll_job(&mut self) -> Option<Job> {
+        self.computing.poll()
+    }
+
     /// When [`Self::handle_timeout`] has to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sas = self.sas.values().filter_map(Sa::timeout);
-        let tunnels = self.tunnels.iter().filter_map(|(id, tunnel)| {
-            let attempt = if self.needs_attempt(*id, tunnel) {
-                tunnel.next_attempt
-            } else {
-                None
-            };
-            [attempt, tunnel.dedupe_at, tunnel.clings_until]
-                .into_iter()
-                .flatten()
-                .min()
-        });
-        sas.chain(tunnels).chain(self.cx.next_grave()).min()
+        let tunnels = self.due.first().map(|(at, _)| *at);
+        [
+            self.sas.next_due(),
+            tunnels,
+            self.cx.next_grave(),
+            self.computing.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether every SA is gone: after [`crate::Command::Shutdown`] there is nothing left to wait

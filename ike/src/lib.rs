@@ -5,7 +5,7 @@
 //! come out by `poll_*`. The same inputs with the same seed give the same outputs.
 //!
 //! The contract: after every `handle_*` or [`Endpoint::command`], drain
-//! [`Endpoint::poll_transmit`] and [`Endpoint::poll_event`] until both are empty, then ask
+//! [`Endpoint::poll_transmit`], [`Endpoint::poll_event`] and [`Endpoint::poll_job`] until all are empty, then ask
 //! [`Endpoint::poll_timeout`] when to call [`Endpoint::handle_timeout`]. Events come in the order
 //! in which they must be acted upon. `now` never goes backwards.
 //!
@@ -16,8 +16,9 @@
 //! - `select`: choosing proposals; `child`: CHILD_SAs; `nat`, `cookie`: what their names say
 //! - the module [`wire`]: bytes
 //!
-//! What is not here: ESP packets, interfaces, configuration files. MODP arithmetic is done inline;
-//! should it ever hurt, it leaves as a job at the two calls of `KeyPair::agree`.
+//! What is not here: ESP packets, interfaces, configuration files. What a peer that has proved nothing can
+//! make us compute leaves as a [`Job`] where the group is slow and the caller wants it so
+//! ([`EndpointConfig::job_limit`]); what we do for ourselves or for an authenticated peer is computed inline.
 
 mod child;
 mod connection;
@@ -27,6 +28,7 @@ mod describe;
 mod endpoint;
 mod error;
 mod event;
+mod job;
 mod nat;
 mod sa;
 mod select;
@@ -44,6 +46,7 @@ pub use error::{Cause, CertificateFault, Diagnosis, Negotiation, PpkFault, Refus
 pub use event::{
     ChildKeys, ChildSa, DownReason, Event, IkeSaId, Note, Path, Role, Transmit, TransmitKind,
 };
+pub use job::{Job, JobId, Outcome};
 pub use select::Difference;
 pub use status::{
     CertificateStatus, ChildStatus, ConnectionStatus, Counters, IkeSaStatus, Phase, Status,

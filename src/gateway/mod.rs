@@ -100,6 +100,8 @@ pub(crate) enum Input {
         name: String,
         outcome: Result<Vec<IpAddr>, String>,
     },
+    /// Arithmetic of IKE is done.
+    Computed(ike::Outcome),
     /// A deadline has come.
     Tick,
 }
@@ -133,6 +135,8 @@ pub(crate) struct FirewallFacts {
 pub(crate) enum Effect {
     /// Send a datagram from the plane's sockets.
     Send(ike::Transmit),
+    /// Run this on another thread, and come back with [`Input::Computed`].
+    Compute(ike::Job),
     /// Change the data plane.
     Plane(PlaneChange),
     /// Take BGP connections from these addresses only where they are signed with their keys (RFC 2385), from others as they are.
@@ -278,6 +282,7 @@ impl Gateway {
             } => self.handle_refusal(now, tunnel, what, &reason),
             Input::Firewall(facts) => self.handle_firewall(facts),
             Input::Resolved { name, outcome } => self.handle_resolved(now, &name, &outcome),
+            Input::Computed(outcome) => self.ike.handle_outcome(now, outcome),
             Input::Tick => {}
         }
         self.do_what_is_due(now);
@@ -342,6 +347,9 @@ impl Gateway {
         }
         while let Some(transmit) = self.ike.poll_transmit() {
             self.effects.push_back(Effect::Send(transmit));
+        }
+        while let Some(job) = self.ike.poll_job() {
+            self.effects.push_back(Effect::Compute(job));
         }
         if std::mem::take(&mut self.desired_is_stale) {
             let (desired, withheld) = self.desired();

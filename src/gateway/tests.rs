@@ -189,6 +189,9 @@ impl Bed {
                     }
                     Effect::Verified(_, report) => self.reports.push(report),
                     Effect::Plane(change) => self.change_plane(change),
+                    Effect::Compute(job) => {
+                        self.gateway.handle(self.now, Input::Computed(job.run()));
+                    }
                     _ => {}
                 }
             }

@@ -11,6 +11,7 @@ use crate::event::DownReason;
 use crate::sa::established::Established;
 use crate::sa::task::Task;
 use crate::sa::{Addresses, Sa, State};
+use crate::wire::IkeSpi;
 
 /// How long the peer may take for our new address before a new IKE SA is tried beside: a few repetitions.
 const UPDATE: Duration = Duration::from_secs(4);
@@ -18,6 +19,7 @@ const UPDATE: Duration = Duration::from_secs(4);
 impl Endpoint {
     /// Takes a command. One for a connection or SPI that is not there does nothing.
     pub fn command(&mut self, now: Instant, command: Command) {
+        self.stirred.extend(named(&command));
         match command {
             Command::Add(connection) | Command::Replace(connection) => {
                 self.put(now, Arc::new(*connection));
@@ -83,8 +85,10 @@ impl Endpoint {
             Command::UnknownSpi { remote } => self.unknown_spi(now, remote),
             Command::Shutdown => {
                 let ids: Vec<ConnectionId> = self.tunnels.keys().copied().collect();
+                self.stirred.extend(&ids);
                 ids.into_iter().for_each(|id| self.bring_down(now, id));
                 self.stopping = true;
+                self.computing.forget();
             }
         }
         self.settle(now);
@@ -119,7 +123,7 @@ impl Endpoint {
             return;
         };
         tunnel.next_attempt = None;
-        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+        self.sas.each_of(id, |sa| {
             let from = SocketAddr::new(local, sa.link.path.local.port());
             match &mut sa.state {
                 State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
@@ -149,7 +153,7 @@ impl Endpoint {
                 }
                 State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
             }
-        }
+        });
     }
 
     /// Ends all SAs of a connection: those that stand by telling the peer.
@@ -157,19 +161,17 @@ impl Endpoint {
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
             tunnel.wanted = false;
         }
-        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
-            match &mut sa.state {
-                State::Established(e) => {
-                    e.begin_close(DownReason::Administrative);
-                    e.children.values_mut().for_each(|c| c.doomed = true);
-                    self.cx.reasons.insert(id, DownReason::Administrative);
-                }
-                State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
-                    sa.discard(&mut self.cx, now, DownReason::Administrative);
-                }
-                State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
+        self.sas.each_of(id, |sa| match &mut sa.state {
+            State::Established(e) => {
+                e.begin_close(DownReason::Administrative);
+                e.children.values_mut().for_each(|c| c.doomed = true);
+                self.cx.reasons.insert(id, DownReason::Administrative);
             }
-        }
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                sa.discard(&mut self.cx, now, DownReason::Administrative);
+            }
+            State::HalfOpen(_) | State::Lingering { .. } | State::Dead => {}
+        });
     }
 
     /// What is asked by hand is told how it went, also if it went like that a moment ago.
@@ -179,19 +181,17 @@ impl Endpoint {
         }
     }
 
-    fn for_usable(&mut self, id: ConnectionId, act: impl FnMut(&mut Established)) {
-        self.sas
-            .values_mut()
-            .filter(|sa| sa.connection == Some(id))
-            .filter_map(Sa::established_mut)
-            .filter(|e| e.is_usable())
-            .for_each(act);
+    fn for_usable(&mut self, id: ConnectionId, mut act: impl FnMut(&mut Established)) {
+        self.sas.each_of(id, |sa| {
+            if let Some(e) = sa.established_mut().filter(|e| e.is_usable()) {
+                act(e);
+            }
+        });
     }
 
     /// The SA that has the child with this inbound SPI.
     fn holder(&mut self, spi: u32) -> Option<&mut Established> {
-        let mut established = self.sas.values_mut().filter_map(Sa::established_mut);
-        established.find(|e| e.children.contains_key(&spi))
+        self.sas.with_child(spi).and_then(Sa::established_mut)
     }
 
     /// The peer uses a SA, so it has installed it in both directions.
@@ -208,11 +208,7 @@ impl Endpoint {
     }
 
     fn peer_moved(&mut self, spi: u32, remote: SocketAddr) {
-        let sa = self.sas.values_mut().find(|sa| {
-            sa.established()
-                .is_some_and(|e| e.children.contains_key(&spi))
-        });
-        if let Some(sa) = sa
+        if let Some(sa) = self.sas.with_child(spi)
             && sa.established().is_some_and(|e| !e.mobike)
             && sa.link.path.remote_nat
             && !sa.link.path.local_nat
@@ -224,11 +220,39 @@ impl Endpoint {
     }
 
     fn unknown_spi(&mut self, now: Instant, remote: IpAddr) {
-        self.sas
-            .values_mut()
-            .filter(|sa| sa.link.path.remote.ip() == remote)
-            .filter_map(Sa::established_mut)
-            .for_each(|e| _ = e.suspect(now));
+        let of_peer = self
+            .sas
+            .values()
+            .filter(|sa| sa.link.path.remote.ip() == remote);
+        let spis: Vec<IkeSpi> = of_peer.map(|sa| sa.link.spi).collect();
+        for spi in spis {
+            if let Some(e) = self.sas.get_mut(spi).and_then(Sa::established_mut) {
+                e.suspect(now);
+            }
+        }
+    }
+}
+
+/// The connection that a command names. One that names an SPI touches the SA that has it.
+fn named(command: &Command) -> Option<ConnectionId> {
+    match command {
+        Command::Add(connection) | Command::Replace(connection) | Command::Move(connection) => {
+            Some(connection.id)
+        }
+        Command::Remove(id)
+        | Command::Up(id)
+        | Command::Down(id)
+        | Command::Hold(id)
+        | Command::Release(id)
+        | Command::RekeyChild(id)
+        | Command::RekeyIke(id)
+        | Command::AnyTraffic(id) => Some(*id),
+        Command::InboundTraffic { .. }
+        | Command::SoftExpired { .. }
+        | Command::HardExpired { .. }
+        | Command::PeerMoved { .. }
+        | Command::UnknownSpi { .. }
+        | Command::Shutdown => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _};
 use crypto::CryptoRng;
 
 use super::Endpoint;
+use super::computing::Computing;
 use super::tunnel::Tunnel;
 use crate::child::Child;
 use crate::sa::established::Established;
@@ -26,7 +27,11 @@ impl Endpoint {
             cx: self.cx.fork(rng),
             tunnels: self.tunnels.clone(),
             sas: self.sas.clone(),
+            stirred: self.stirred.clone(),
+            due: self.due.clone(),
             cookies: self.cookies.clone(),
+            // Those who explore have everything computed inline.
+            computing: Computing::default(),
             complained: self.complained,
             stopping: self.stopping,
         }
@@ -36,14 +41,14 @@ impl Endpoint {
     pub fn reveal(&mut self, bytes: &[u8]) -> Option<Plain> {
         let (header, _) = Header::decode(bytes).ok()?;
         let (spi, _) = spis(header);
-        let channel = self.sas.get_mut(&spi)?.state.channel_mut()?;
+        let channel = self.sas.get_mut(spi)?.state.channel_mut()?;
         channel.open(bytes).ok()
     }
 
     /// A datagram of this endpoint's that holds something else, protected as that would be.
     pub fn conceal(&mut self, plain: &Plain) -> Option<Vec<u8>> {
         let (_, spi) = spis(plain.header);
-        let channel = self.sas.get_mut(&spi)?.state.channel_mut()?;
+        let channel = self.sas.get_mut(spi)?.state.channel_mut()?;
         channel.conceal(plain, &mut self.cx.rng)
     }
 

@@ -4,10 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crypto::Secret;
+
+use super::computing::Awaited;
 use super::{Endpoint, EndpointConfig};
 use crate::connection::Connection;
 use crate::event::{Event, Note};
-use crate::sa::{Addresses, Effect, State, responder};
+use crate::job::{Exchanged, Outcome};
+use crate::sa::responder::{self, Answered, KeyAgreement, Request};
+use crate::sa::{Addresses, Effect, Sa, State};
 use crate::wire::{Header, Message, Notify, NotifyType, Payload, WireError};
 
 impl Endpoint {
@@ -29,6 +34,11 @@ impl Endpoint {
         if self.repeat_init(from, header, bytes) {
             return;
         }
+        if self.computing.awaits(from, bytes) {
+            // It gets its answer when there is one.
+            self.cx.counters.repeated_requests += 1;
+            return;
+        }
         let candidates = self.candidates(from);
         if candidates.is_empty() {
             return self.ignore_stranger(from);
@@ -48,10 +58,61 @@ impl Endpoint {
         if !self.pays(now, from, &message) {
             return;
         }
-        let request = (header, bytes);
-        let payloads = message.payloads;
-        match responder::answer_init(&mut self.cx, now, from, request, payloads, &candidates) {
-            Ok(sa) => _ = self.sas.insert(sa.link.spi, sa),
+        let request = Request {
+            from,
+            header,
+            bytes,
+            payloads: message.payloads,
+        };
+        self.answer_init(now, request, &candidates, None);
+    }
+
+    /// Goes on with the request that a job was for. One that nobody waits for any more does nothing.
+    pub fn handle_outcome(&mut self, now: Instant, outcome: Outcome) {
+        if let Some((from, bytes)) = self.computing.take(outcome.id)
+            && let Ok((header, _)) = Header::decode(&bytes)
+            && let Ok(message) = Message::decode(&bytes)
+        {
+            // Meanwhile connections may have come and gone.
+            let candidates = self.candidates(from);
+            if !candidates.is_empty() {
+                let request = Request {
+                    from,
+                    header,
+                    bytes: &bytes,
+                    payloads: message.payloads,
+                };
+                self.answer_init(now, request, &candidates, Some(outcome.exchanged));
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Answers a request that is entitled to one, or has its keys computed first.
+    fn answer_init(
+        &mut self,
+        now: Instant,
+        request: Request<'_>,
+        candidates: &[Arc<Connection>],
+        exchanged: Option<Result<Exchanged, crypto::Error>>,
+    ) {
+        let (from, header, bytes) = (request.from, request.header, request.bytes);
+        let exchange = match exchanged {
+            Some(exchanged) => KeyAgreement::Done(exchanged),
+            None if self.config.job_limit > 0 => KeyAgreement::SlowOutside,
+            None => KeyAgreement::Inline,
+        };
+        match responder::answer_init(&mut self.cx, now, request, candidates, exchange) {
+            Ok(Answered::Sa(sa)) => self.sas.insert(*sa),
+            Ok(Answered::Compute { group, peer }) => {
+                if self.computing.len() >= self.config.job_limit {
+                    self.cx.counters.half_open_limit += 1;
+                    return;
+                }
+                let seed = Secret::random(32, &mut self.cx.rng);
+                let awaited = Awaited::new(now, from, bytes);
+                self.computing.begin(awaited, group, peer, seed);
+            }
             Err(refusal) => {
                 self.answer_unprotected(from, header, refusal.notify);
                 if let Some(diagnosis) = refusal.diagnosis {
@@ -66,7 +127,7 @@ impl Endpoint {
 
     /// The same request again gets the same response (section 2.1).
     fn repeat_init(&mut self, from: Addresses, header: Header, bytes: &[u8]) -> bool {
-        let known = self.sas.values().find_map(|sa| match &sa.state {
+        let known = self.sas.half_open().find_map(|sa| match &sa.state {
             State::HalfOpen(s) if sa.link.peer_spi == header.spi_i && s.request == bytes => {
                 Some((sa.link.path, s.response.clone()))
             }
@@ -82,15 +143,15 @@ impl Endpoint {
 
     /// The connections between these two addresses.
     fn candidates(&self, from: Addresses) -> Vec<Arc<Connection>> {
-        let matches = |c: &Connection| {
+        let matches = |c: &&Arc<Connection>| {
             (c.remote == from.remote.ip() || c.remote.is_unspecified())
                 && (c.local == from.local.ip() || c.local.is_unspecified())
         };
-        self.tunnels
-            .iter()
-            .filter(|(_, tunnel)| !tunnel.removed)
-            .filter_map(|(id, _)| self.cx.answering(*id))
-            .filter(|c| matches(c))
+        let stays = |c: &&Arc<Connection>| self.tunnels.get(&c.id).is_some_and(|t| !t.removed);
+        let matching = self.cx.connections.values().filter(matches);
+        matching
+            .filter(stays)
+            .filter_map(|c| self.cx.answering(c.id))
             .collect()
     }
 
@@ -156,17 +217,11 @@ impl Endpoint {
     }
 
     fn half_open_of(&self, source: IpAddr) -> usize {
-        self.sas
-            .values()
-            .filter(|sa| matches!(sa.state, State::HalfOpen(_)))
-            .filter(|sa| sa.link.path.remote.ip() == source)
-            .count()
+        let of_source = |sa: &&Sa| sa.link.path.remote.ip() == source;
+        self.sas.half_open().filter(of_source).count() + self.computing.of(source)
     }
 
     pub(super) fn half_open(&self) -> usize {
-        self.sas
-            .values()
-            .filter(|sa| matches!(sa.state, State::HalfOpen(_)))
-            .count()
+        self.sas.count_half_open() + self.computing.len()
     }
 }

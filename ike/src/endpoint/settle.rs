@@ -26,29 +26,60 @@ const FIRST_ANSWER: Duration = Duration::from_secs(20);
 const CLINGING: Duration = Duration::from_secs(10);
 
 impl Endpoint {
+    /// Looks at the connections about which something has changed, and at no others.
     pub(super) fn settle(&mut self, now: Instant) {
+        let mut ids = std::mem::take(&mut self.stirred);
         loop {
+            ids.extend(self.sas.refresh());
             while let Some(effect) = self.cx.effects.pop_front() {
                 self.carry_out(now, effect);
             }
-            self.hasten_reaping(now);
-            for sa in self.sas.values_mut() {
-                sa.attend(&mut self.cx, now);
+            ids.extend(std::mem::take(&mut self.stirred));
+            ids.extend(self.sas.refresh());
+            for id in &ids {
+                self.hasten_reaping(now, *id);
+                self.attend(now, *id);
             }
-            self.sas.retain(|_, sa| !sa.is_dead());
-            let ids: Vec<ConnectionId> = self.tunnels.keys().copied().collect();
-            for id in ids {
-                self.reconcile(now, id);
+            self.sas.refresh();
+            for id in &ids {
+                self.reconcile(now, *id);
             }
             if self.cx.effects.is_empty() {
-                return;
+                break;
             }
+        }
+        self.sas.refresh();
+        ids.into_iter().for_each(|id| self.mark_due(id));
+    }
+
+    /// Lets the SAs of a connection start what they have to do.
+    fn attend(&mut self, now: Instant, id: ConnectionId) {
+        let cx = &mut self.cx;
+        self.sas.each_of(id, |sa| sa.attend(cx, now));
+    }
+
+    /// Notes when a connection has something to do beside its SAs.
+    fn mark_due(&mut self, id: ConnectionId) {
+        let at = self.tunnels.get(&id).and_then(|tunnel| {
+            let attempt = tunnel
+                .next_attempt
+                .filter(|_| self.needs_attempt(id, tunnel));
+            [attempt, tunnel.dedupe_at, tunnel.clings_until]
+                .into_iter()
+                .flatten()
+                .min()
+        });
+        let marked = self.tunnels.get_mut(&id);
+        let before = marked.and_then(|tunnel| std::mem::replace(&mut tunnel.marked, at));
+        if before != at {
+            before.map(|before| self.due.remove(&(before, id)));
+            at.map(|at| self.due.insert((at, id)));
         }
     }
 
     fn carry_out(&mut self, now: Instant, effect: Effect) {
         match effect {
-            Effect::Insert(sa) => _ = self.sas.insert(sa.link.spi, *sa),
+            Effect::Insert(sa) => self.sas.insert(*sa),
             Effect::Established { spi, contact } => {
                 self.supersede(now, spi, contact);
             }
@@ -59,7 +90,7 @@ impl Endpoint {
                 update_by,
                 strays_until,
             } => {
-                let heir = self.sas.get_mut(&into);
+                let heir = self.sas.get_mut(into);
                 let connection = heir.as_ref().and_then(|sa| sa.connection);
                 let sa = heir.as_ref().map(|sa| sa.link.id());
                 match (heir.and_then(Sa::established_mut), connection, sa) {
@@ -83,19 +114,19 @@ impl Endpoint {
                 }
             }
             Effect::Confirm { spi } => {
-                if let Some(e) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                if let Some(e) = self.sas.get_mut(spi).and_then(Sa::established_mut) {
                     e.unconfirmed_until = None;
                 }
             }
             Effect::Inherited { spi } => {
-                let heir = self.sas.get_mut(&spi).and_then(Sa::established_mut);
+                let heir = self.sas.get_mut(spi).and_then(Sa::established_mut);
                 let children = heir.into_iter().flat_map(|e| e.children.values_mut());
                 children
                     .filter(|child| child.doomed)
                     .for_each(|child| child.reap_soon(now));
             }
             Effect::Doom { spi, in_favour_of } => {
-                if let Some(loser) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+                if let Some(loser) = self.sas.get_mut(spi).and_then(Sa::established_mut) {
                     loser.awaits_children = false;
                     loser.replaced_by = Some(in_favour_of);
                     loser.reap_at = Some(now + crate::child::REAP_AFTER);
@@ -105,6 +136,7 @@ impl Endpoint {
                 mut diagnosis,
                 fatal,
             } => {
+                self.stirred.insert(diagnosis.connection);
                 let Some(tunnel) = self.tunnels.get_mut(&diagnosis.connection) else {
                     return;
                 };
@@ -121,40 +153,37 @@ impl Endpoint {
 
     /// IKE SAs that the peer has to delete, and does not although it knows what took their place, need not
     /// stay long.
-    fn hasten_reaping(&mut self, now: Instant) {
+    fn hasten_reaping(&mut self, now: Instant, id: ConnectionId) {
         let known: Vec<IkeSpi> = self
             .sas
-            .values()
+            .of(id)
             .filter(|sa| {
                 sa.established()
                     .is_some_and(|e| e.unconfirmed_until.is_none())
             })
             .map(|sa| sa.link.spi)
             .collect();
-        for sa in self
-            .sas
-            .values_mut()
-            .filter(|sa| known.contains(&sa.link.spi))
-        {
-            if let Some(e) = sa.established_mut()
+        self.sas.each_of(id, |sa| {
+            if known.contains(&sa.link.spi)
+                && let Some(e) = sa.established_mut()
                 && e.replaced_by.is_some_and(|heir| known.contains(&heir))
             {
                 let soon = now + PEER_DELETES;
                 e.reap_at = e.reap_at.map(|at| at.min(soon));
             }
-        }
+        });
     }
 
     /// A new SA stands: what does it make of the others of its connection?
     fn supersede(&mut self, now: Instant, spi: IkeSpi, contact: InitialContact) {
-        let Some((new, id)) = self.sas.get(&spi).and_then(|sa| Some((sa, sa.connection?))) else {
+        let Some((new, id)) = self.sas.get(spi).and_then(|sa| Some((sa, sa.connection?))) else {
             return;
         };
         let (born, role) = (new.link.born, new.link.role);
         let mut restarted = false;
-        for (other_spi, sa) in &mut self.sas {
-            if *other_spi == spi || sa.connection != Some(id) {
-                continue;
+        self.sas.each_of(id, |sa| {
+            if sa.link.spi == spi {
+                return;
             }
             match &sa.state {
                 // The peer was faster, and has not answered this one.
@@ -182,10 +211,10 @@ impl Endpoint {
                     .values_mut()
                     .for_each(|child| child.doomed = true);
             }
-        }
+        });
         if restarted {
             // Its answer says that it has the new child, if no packet says so before.
-            if let Some(e) = self.sas.get_mut(&spi).and_then(Sa::established_mut) {
+            if let Some(e) = self.sas.get_mut(spi).and_then(Sa::established_mut) {
                 e.queue.insert(Task::Liveness);
             }
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -202,7 +231,7 @@ impl Endpoint {
     /// moment, while a crossed rekeying is open; that is not for us to judge.
     fn origins(&self, id: ConnectionId) -> Vec<Origin> {
         let mut origins: Vec<Origin> = Vec::new();
-        for sa in self.sas.values().filter(|sa| sa.connection == Some(id)) {
+        for sa in self.sas.of(id) {
             if let Some(e) = sa.established().filter(|e| e.is_usable())
                 && !origins.contains(&e.origin)
             {
@@ -216,16 +245,16 @@ impl Endpoint {
     /// it, and looks again later; returns whether that is so.
     fn confirm_first(&mut self, now: Instant, id: ConnectionId) -> bool {
         let mut waiting = false;
-        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+        self.sas.each_of(id, |sa| {
             let Some(e) = sa.established_mut().filter(|e| e.is_usable()) else {
-                continue;
+                return;
             };
             let new = now < e.since + FIRST_ANSWER;
             if new && e.children.values().any(|child| child.is_unconfirmed(now)) {
                 e.queue.insert(Task::Liveness);
                 waiting = true;
             }
-        }
+        });
         if waiting && let Some(tunnel) = self.tunnels.get_mut(&id) {
             tunnel.dedupe_at = Some(now + CROSSING_GRACE);
         }
@@ -246,9 +275,9 @@ impl Endpoint {
         else {
             return;
         };
-        for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
+        self.sas.each_of(id, |sa| {
             let Some(e) = sa.established_mut().filter(|e| e.is_usable()) else {
-                continue;
+                return;
             };
             if e.origin == stays {
                 for child in e.children.values_mut().filter(|child| child.is_current()) {
@@ -259,7 +288,7 @@ impl Endpoint {
             } else {
                 e.reap_at = Some(now + PEER_DELETES);
             }
-        }
+        });
         if origins
             .iter()
             .any(|origin| *origin != stays && crossed(origin, &stays))
@@ -286,9 +315,7 @@ impl Endpoint {
                 tunnel.dedupe_at = None;
             }
             self.dedupe(now, id);
-            for sa in self.sas.values_mut().filter(|sa| sa.connection == Some(id)) {
-                sa.attend(&mut self.cx, now);
-            }
+            self.attend(now, id);
         }
         self.drop_pointless_attempts(now, id);
         self.choose_outbound(now, id);
@@ -306,30 +333,25 @@ impl Endpoint {
     pub(super) fn needs_attempt(&self, id: ConnectionId, tunnel: &Tunnel) -> bool {
         tunnel.wanted
             && !self.stopping
-            && !self.sas.values().any(|sa| {
-                sa.connection == Some(id)
-                    && match &sa.state {
-                        State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
-                            true
-                        }
-                        State::Established(e) => e.is_sound(&sa.link),
-                        State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
-                    }
+            && !self.sas.of(id).any(|sa| match &sa.state {
+                State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => true,
+                State::Established(e) => e.is_sound(&sa.link),
+                State::HalfOpen(_) | State::Lingering { .. } | State::Dead => false,
             })
     }
 
     /// An SA that seemed lost has proved to live: what was begun beside it must not replace it.
     fn drop_pointless_attempts(&mut self, now: Instant, id: ConnectionId) {
-        let lives = self.sas.values().any(|sa| {
-            sa.connection == Some(id) && sa.established().is_some_and(|e| e.is_sound(&sa.link))
-        });
-        let attempts = self.sas.values_mut().filter(|sa| {
-            lives && sa.connection == Some(id) && matches!(sa.state, State::InitSent(_))
-        });
-        for sa in attempts {
-            sa.discard(&mut self.cx, now, DownReason::Duplicate);
+        let sound = |sa: &Sa| sa.established().is_some_and(|e| e.is_sound(&sa.link));
+        if !self.sas.of(id).any(sound) {
+            return;
         }
-        self.sas.retain(|_, sa| !sa.is_dead());
+        let cx = &mut self.cx;
+        self.sas.each_of(id, |sa| {
+            if matches!(sa.state, State::InitSent(_)) {
+                sa.discard(cx, now, DownReason::Duplicate);
+            }
+        });
     }
 
     fn initiate(&mut self, now: Instant, id: ConnectionId) {
@@ -343,7 +365,7 @@ impl Endpoint {
         tunnel.next_attempt = None;
         let attempts = tunnel.attempts;
         if let Some(sa) = initiator::initiate(&mut self.cx, now, &connection, attempts) {
-            self.sas.insert(sa.link.spi, sa);
+            self.sas.insert(sa);
         } else {
             // No proposal names a group: nothing can be sent until the parameters change.
             tunnel.wanted = false;
@@ -354,8 +376,7 @@ impl Endpoint {
     fn choose_outbound(&mut self, now: Instant, id: ConnectionId) {
         let best = self
             .sas
-            .values()
-            .filter(|sa| sa.connection == Some(id))
+            .of(id)
             .filter_map(Sa::established)
             .flat_map(|e| e.children.values().map(|c| (e.closing.is_none(), c)))
             .filter_map(|(stays, c)| Some(((stays, c.preference()?), c)))
@@ -407,9 +428,11 @@ impl Endpoint {
     /// A removed connection goes when its last SA is gone.
     fn forget_removed(&mut self, now: Instant, id: ConnectionId) {
         let removed = self.tunnels.get(&id).is_some_and(|t| t.removed);
-        if removed && !self.sas.values().any(|sa| sa.connection == Some(id)) {
+        if removed && self.sas.of(id).all(Sa::is_dead) {
             self.cx.exhume(now, Some(id));
-            self.tunnels.remove(&id);
+            if let Some(at) = self.tunnels.remove(&id).and_then(|tunnel| tunnel.marked) {
+                self.due.remove(&(at, id));
+            }
             self.cx.connections.remove(&id);
             self.cx.reasons.remove(&id);
         }

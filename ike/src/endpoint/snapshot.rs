@@ -25,7 +25,7 @@ impl Endpoint {
     }
 
     fn connection(&self, now: Instant, id: ConnectionId, tunnel: &Tunnel) -> ConnectionStatus {
-        let sas = || self.sas.values().filter(|sa| sa.connection == Some(id));
+        let sas = || self.sas.of(id);
         let name = self
             .cx
             .connections

@@ -39,6 +39,8 @@ pub(super) struct Tunnel {
     /// The peer has lost track of its SAs and made new ones. Until it certainly has the new child, and until then at the latest, our traffic
     /// stays on the old one: a data plane that outlives its daemon still receives on it.
     pub(super) clings_until: Option<Instant>,
+    /// What the endpoint has noted of when there is something to do.
+    pub(super) marked: Option<Instant>,
 }
 
 impl Tunnel {

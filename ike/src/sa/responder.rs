@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto::{Kem, ikev2};
+use crypto::{Group, Kem, ikev2};
 
 use super::auth::{self, Authenticated, Prover, Signed, Verifier};
 use super::certificate;
 use super::channel::Channel;
 use super::established::{Birth, Established};
-use super::intermediate::{self, Exchanged};
+use super::intermediate;
 use super::parts::Parts;
 use super::ppk::{self, Mixed};
 use super::task::child::Answer;
@@ -20,6 +20,7 @@ use crate::connection::{Auth, Connection, ConnectionId, Encapsulation, IkePropos
 use crate::context::Context;
 use crate::error::{Cause, Diagnosis, Negotiation, PpkFault, RefusedBy};
 use crate::event::{Path, Role};
+use crate::job::{self, Exchanged};
 use crate::nat;
 use crate::select::{self, ChildGroups};
 use crate::wire::sk::{Plain, intermediate_octets_of};
@@ -63,15 +64,47 @@ pub(crate) struct Refusal {
     pub(crate) diagnosis: Option<Box<Diagnosis>>,
 }
 
+/// An IKE_SA_INIT request.
+pub(crate) struct Request<'a> {
+    pub(crate) from: Addresses,
+    pub(crate) header: Header,
+    /// As it was received.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) payloads: Vec<Payload>,
+}
+
+/// Where the Diffie-Hellman exchange of a handshake is computed.
+pub(crate) enum KeyAgreement {
+    /// Here and now.
+    Inline,
+    /// Here and now, or outside if the group is slow.
+    SlowOutside,
+    /// It was computed outside.
+    Done(Result<Exchanged, crypto::Error>),
+}
+
+/// What a request that is not refused comes to.
+pub(crate) enum Answered {
+    /// It is answered.
+    Sa(Box<Sa>),
+    /// This has to be computed first; the request comes again with it.
+    Compute { group: Group, peer: Vec<u8> },
+}
+
 /// Answers an IKE_SA_INIT request. `candidates` is not empty.
 pub(crate) fn answer_init(
     cx: &mut Context,
     now: Instant,
-    from: Addresses,
-    (header, bytes): (Header, &[u8]),
-    payloads: Vec<Payload>,
+    request: Request<'_>,
     candidates: &[Arc<Connection>],
-) -> Result<Sa, Refusal> {
+    agreement: KeyAgreement,
+) -> Result<Answered, Refusal> {
+    let Request {
+        from,
+        header,
+        bytes,
+        payloads,
+    } = request;
     let zero = (header.spi_i, header.spi_r);
     let detected = nat::detect(nat::notifies(&payloads), zero, from.local, from.remote);
     let parts = Parts::new(payloads);
@@ -93,10 +126,22 @@ pub(crate) fn answer_init(
             diagnosis: None,
         });
     }
-    let key = group.generate(&mut cx.rng);
-    let shared = key
-        .agree(&ke.data)
-        .map_err(|_| plain(NotifyType::INVALID_SYNTAX))?;
+    let exchanged = match agreement {
+        // What a connection offers may have changed meanwhile: the peer's next try meets it.
+        KeyAgreement::Done(Ok(exchanged)) if exchanged.group != group => {
+            return Err(plain(NotifyType::TEMPORARY_FAILURE));
+        }
+        KeyAgreement::Done(exchanged) => exchanged,
+        KeyAgreement::SlowOutside if job::is_slow(group) => {
+            let peer = ke.data.clone();
+            return Ok(Answered::Compute { group, peer });
+        }
+        KeyAgreement::Inline | KeyAgreement::SlowOutside => {
+            Exchanged::compute(group, &ke.data, &mut cx.rng)
+        }
+    };
+    let Exchanged { public, shared, .. } =
+        exchanged.map_err(|_| plain(NotifyType::INVALID_SYNTAX))?;
     let nonce_r = cx.nonce();
     let path = Path {
         local: from.local,
@@ -136,7 +181,6 @@ pub(crate) fn answer_init(
     let fragmentation = parts.has(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED);
     let channel = Channel::new(suite, keys, Role::Responder, fragmentation).map_err(local)?;
 
-    let public = key.public().to_vec();
     let mut answer = vec![
         Payload::Sa(vec![choice.answer]),
         Payload::Ke(KeyExchange {
@@ -196,11 +240,11 @@ pub(crate) fn answer_init(
         previous: None,
         candidates: candidates.iter().map(|c| c.id).collect(),
     };
-    Ok(Sa {
+    Ok(Answered::Sa(Box::new(Sa {
         link,
         connection: None,
         state: State::HalfOpen(Box::new(state)),
-    })
+    })))
 }
 
 /// The first candidate that shares a proposal with the peer.
@@ -330,7 +374,7 @@ impl HalfOpen {
             data: ciphertext,
         })];
         let header = turn.link.header(Exchange::IkeIntermediate, true, id);
-        let exchanged = Exchanged {
+        let exchanged = intermediate::Exchanged {
             shared: &shared,
             nonces: (&self.nonce_i, &self.nonce_r),
             request: octets,

@@ -38,6 +38,10 @@ const CREDENTIAL_FOLDERS: [&str; 13] = [
 /// strongSwan's own two programs.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/charon-systemd", "/usr/sbin/swanctl"];
 
+/// How much strongSwan says in its log: enough to see why a test fails, or next to nothing.
+const VERBOSE: u8 = 1;
+const QUIET: u8 = 0;
+
 /// How long the daemon may take to answer after its start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -115,11 +119,29 @@ impl StrongSwan {
         Self::start_on(DataPlane::Libipsec, ns, inside, connections)
     }
 
+    /// The same, saying next to nothing in its log: for measuring, which a line flushed for each step would distort.
+    #[track_caller]
+    #[must_use]
+    pub fn start_quietly(ns: &Ns, inside: &[&str], connections: Vec<Connection>) -> Self {
+        Self::start_with(DataPlane::Libipsec, QUIET, ns, inside, connections)
+    }
+
     /// The same on another data plane. The kernel's ones carry the first connection alone.
     #[track_caller]
     #[must_use]
     pub fn start_on(
         plane: DataPlane,
+        ns: &Ns,
+        inside: &[&str],
+        connections: Vec<Connection>,
+    ) -> Self {
+        Self::start_with(plane, VERBOSE, ns, inside, connections)
+    }
+
+    #[track_caller]
+    fn start_with(
+        plane: DataPlane,
+        level: u8,
         ns: &Ns,
         inside: &[&str],
         connections: Vec<Connection>,
@@ -140,12 +162,12 @@ impl StrongSwan {
         // At its level 4 a part of strongSwan writes its secrets too.
         let levels = match connections.iter().any(|one| one.keys_in_log) {
             true => [4, 4],
-            false => [2, 1],
+            false => [2 * level, level],
         };
         let text = format!(
             "charon-systemd {{\n load = {PLUGINS} {}\n install_routes = no\n install_virtual_ip = no\n \
              signature_authentication = {}\n make_before_break = {}\n routing_table_prio = 40000\n retransmit_timeout = 1.0\n retransmit_base = 1.4\n retransmit_tries = 6\n \
-             filelog {{\n  log {{\n   path = {}\n   default = 1\n   ike = {}\n   chd = {}\n   knl = 1\n   esp = 1\n   \
+             filelog {{\n  log {{\n   path = {}\n   default = {level}\n   ike = {}\n   chd = {}\n   knl = {level}\n   esp = {level}\n   \
              time_format = %H:%M:%S\n   flush_line = yes\n  }}\n }}\n plugins {{\n  vici {{\n   \
              socket = unix://{}\n  }}\n }}\n}}\nswanctl {{\n load = random openssl pem pkcs1 x509\n}}\n",
             plane.plugins(),
