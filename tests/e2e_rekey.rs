@@ -1,6 +1,6 @@
 //! Rekeys of CHILD and IKE SAs, from either side, under traffic in both directions: no packet is lost.
 
-use lab::{FlowReport, Scene, eventually_true};
+use lab::{Scene, eventually_true};
 
 const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
@@ -21,13 +21,7 @@ fn under_traffic(scene: &Scene, rekey: impl FnOnce(), done: impl Fn() -> bool) {
         flow.wait_for(SETTLE, Scene::SOON);
     }
     for flow in flows {
-        let report = flow.stop();
-        let expected = FlowReport {
-            lost: 0,
-            duplicated: 0,
-            ..report.clone()
-        };
-        assert_eq!(report, expected);
+        flow.stop_without_loss();
     }
 }
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 use bgpd::policy::{Decision, PrefixList, Refusal, Rule, Verdict, Withheld};
 use bgpd::view::ExportVerdict;
 use bgpd::wire::Families;
-use bgpd::{
-    Command, Event, LocalRoute, LocalSource, OverLimit, PeerConfig, PrefixLimit, SessionError,
-    StaleEnd,
-};
+use bgpd::{Command, Event, OverLimit, PeerConfig, PrefixLimit, SessionError, StaleEnd};
 
 use super::restart::{config_b, graceful, stale, swept};
-use super::site::{SECOND, add, ip, list, name, net, pair, peer, peer_a, peer_b, speaker};
+use super::site::{
+    SECOND, add, ip, list, name, net, pair, peer, peer_a, peer_b, speaker, static_routes,
+};
 use super::world::{Node, World};
 
 const A6: &str = "2001:db8::a";
@@ -19,19 +18,7 @@ const B6: &str = "2001:db8::b";
 
 /// Static routes to tell, beside the networks that both are connected to.
 fn routes(prefixes: &[&str]) -> Command {
-    let connected = ["10.0.0.0/31", "2001:db8::/64"].map(|prefix| LocalRoute {
-        prefix: net(prefix),
-        source: LocalSource::Connected,
-        interface: Some("lan".into()),
-        redistribute: false,
-    });
-    let told = prefixes.iter().map(|prefix| LocalRoute {
-        prefix: net(prefix),
-        source: LocalSource::Static,
-        interface: None,
-        redistribute: true,
-    });
-    Command::SetLocalRoutes(told.chain(connected).collect())
+    static_routes(prefixes, &["10.0.0.0/31", "2001:db8::/64"])
 }
 
 /// Two speakers that know each other by IPv6 addresses.

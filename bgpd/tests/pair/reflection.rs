@@ -2,9 +2,9 @@
 
 use bgpd::policy::Withheld;
 use bgpd::view::ExportVerdict;
-use bgpd::{Command, LocalRoute, LocalSource, PeerConfig};
+use bgpd::{Command, PeerConfig};
 
-use super::site::{SECOND, add, ip, name, net, peer, replace, speaker};
+use super::site::{SECOND, add, ip, name, net, peer, replace, speaker, static_routes};
 use super::world::{Node, World};
 
 const REFLECTOR: &str = "192.168.200.1";
@@ -37,19 +37,7 @@ fn node_of(index: u8, client: bool) -> PeerConfig {
 
 /// Static routes to tell, on a network that all share.
 fn routes(prefixes: &[&str]) -> Command {
-    let lan = LocalRoute {
-        prefix: net("192.168.200.0/24"),
-        source: LocalSource::Connected,
-        interface: Some("lan".into()),
-        redistribute: false,
-    };
-    let told = prefixes.iter().map(|prefix| LocalRoute {
-        prefix: net(prefix),
-        source: LocalSource::Static,
-        interface: None,
-        redistribute: true,
-    });
-    Command::SetLocalRoutes(told.chain([lan]).collect())
+    static_routes(prefixes, &["192.168.200.0/24"])
 }
 
 #[test]

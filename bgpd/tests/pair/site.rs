@@ -22,6 +22,23 @@ pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
+/// Static routes to tell, beside networks on the LAN that are not told.
+pub(crate) fn static_routes(told: &[&str], connected: &[&str]) -> Command {
+    let route = |prefix: &&str, source, interface: Option<&str>| LocalRoute {
+        prefix: net(prefix),
+        source,
+        interface: interface.map(Into::into),
+        redistribute: interface.is_none(),
+    };
+    let told = told
+        .iter()
+        .map(|prefix| route(prefix, LocalSource::Static, None));
+    let connected = connected
+        .iter()
+        .map(|prefix| route(prefix, LocalSource::Connected, Some("lan")));
+    Command::SetLocalRoutes(told.chain(connected).collect())
+}
+
 pub(crate) fn speaker(asn: u32, id: [u8; 4]) -> SpeakerConfig {
     SpeakerConfig {
         asn: Asn(asn),

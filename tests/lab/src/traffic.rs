@@ -143,6 +143,13 @@ impl UdpFlow {
         let arrivals = self.receiver.join().or_fail("the receiver's count");
         arrivals.report(sent)
     }
+
+    /// Stops the sender; panics if a packet was lost, or came twice.
+    #[track_caller]
+    pub fn stop_without_loss(self) {
+        let report = self.stop();
+        assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
+    }
 }
 
 /// Sends numbered packets at a steady pace until told to stop; gives how many.
